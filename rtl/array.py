@@ -1,0 +1,73 @@
+# amaranth: UnusedElaboratable=no
+"""The array: groups on a chain. Nothing is broadcast; everything moves one group a cycle."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .group import Group
+from .modules import placed
+from .signals import TAP, address_layout, control_layout, write_layout
+from .weights import WeightMemory
+
+__all__ = ["NeuronArray"]
+
+
+class NeuronArray(wiring.Component):
+    """`banks * lanes` accumulators and `groups` neuron pipelines.
+
+    address, control: a command, both parts in the same cycle; the array delays the late one.
+    spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control.
+    tap: the words of all groups in channel order.
+
+    II: 1 command a cycle; scans `config.scan_period` apart.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        hops = config.groups - 1
+        first = WeightMemory.latency + Group.latency_of(config)
+        self.latency = first + hops
+        #: Cycles from a scan that emits to its last tap word: all words in a row, then the hops.
+        self.tap_latency = first + 1 + config.lanes + hops
+        super().__init__({
+            "address": In(address_layout(config)),
+            "control": In(control_layout(config)),
+            "write": In(write_layout(config)),
+            "spikes": Out(config.lanes),
+            "spikes_valid": Out(1),
+            "tap": Out(TAP),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        control = self.control
+        for delay in range(1, WeightMemory.latency + 1):
+            late = Signal(control_layout(config), name=f"control_{delay}")
+            m.d.sync += late.eq(control)
+            control = late
+        address, write = self.address, self.write
+        spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(TAP, name="no_tap")
+        for index in range(config.groups):
+            group = Group(config)
+            m.submodules[f"group_{index}"] = placed(platform, "group", group)
+            m.d.comb += [
+                group.group.eq(index),
+                group.address_in.eq(address),
+                group.control_in.eq(control),
+                group.write_in.eq(write),
+                group.spikes_in.eq(spikes),
+                group.tap_in.eq(tap),
+            ]
+            address, control, write = group.address_out, group.control_out, group.write_out
+            spikes, tap = Signal(config.lanes, name=f"spikes_{index}"), group.tap_out
+            m.d.sync += spikes.eq(group.spikes_out)
+            last = group
+        m.d.comb += [
+            self.spikes.eq(last.spikes_out),
+            self.spikes_valid.eq(last.spikes_valid & ~last.readout),
+            self.tap.eq(tap),
+        ]
+        return m

@@ -1,0 +1,94 @@
+"""A cell: the lanes of one group in one bank, with their weights and accumulators."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
+from .weights import WeightMemory
+
+__all__ = ["Cell"]
+
+
+class Cell(wiring.Component):
+    """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
+
+    address, control, write: from the cell before and, one cycle later, to the next.
+    control comes `WeightMemory.latency` cycles after its address.
+    sums_in: the previous bank's sums; sums_out: this bank's sums as they were before a shift, held
+    until the next shift.
+
+    Latency: control to sums_out 1 cycle. II: 1. Overflow: wraps; the compiler proves it cannot.
+    Reset: commands only, the accumulators are started by the first event of a slot.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "bank": In(range(max(config.banks, 2))),
+            "address_in": In(address_layout(config)),
+            "address_out": Out(address_layout(config)),
+            "control_in": In(control_layout(config)),
+            "control_out": Out(control_layout(config)),
+            "write_in": In(write_layout(config)),
+            "write_out": Out(write_layout(config)),
+            "sums_in": In(sums_layout(config)),
+            "sums_out": Out(sums_layout(config)),
+        })
+
+    def model(self, commands: list[dict]) -> list[list[int]]:
+        """The accumulators [slot][lane] after `commands`.
+
+        A command is {"slot", "source": "zero" | "own" | list of neighbour sums, "weights": list or
+        None for no event}.
+        """
+        sums = [[0] * self.config.group_lanes for _ in range(self.config.slots)]
+        for command in commands:
+            source = command["source"]
+            base = (sums[command["slot"]] if source == "own" else
+                    [0] * self.config.group_lanes if source == "zero" else source)
+            weights = command["weights"] or [0] * self.config.group_lanes
+            sums[command["slot"]] = [a + w for a, w in zip(base, weights, strict=True)]
+        return sums
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.d.sync += [
+            self.address_out.eq(self.address_in),
+            self.control_out.eq(self.control_in),
+            self.write_out.eq(self.write_in),
+        ]
+
+        m.submodules.weights = weights = WeightMemory(config)
+        m.d.comb += [
+            weights.read.eq(self.address_in.kind == AddressKind.ROW),
+            weights.address.eq(self.address_in.address),
+            weights.write.eq(self.write_in.weight & (self.write_in.bank == self.bank)),
+            weights.write_address.eq(self.write_in.address),
+            weights.write_data.eq(self.write_in.data),
+        ]
+
+        m.submodules.slot_mem = memory = Memory(
+            shape=sums_layout(config), depth=config.slots, init=[],
+            attrs={"ram_style": "distributed"})
+        own, new = memory.read_port(domain="comb"), memory.write_port()
+        control = self.control_in
+        m.d.comb += [
+            own.addr.eq(control.slot),
+            new.addr.eq(control.slot),
+            new.en.eq(control.write),
+        ]
+        for lane in range(config.group_lanes):
+            weight = weights.weights.word_select(lane, config.weight_bits).as_signed()
+            base = Signal(signed(config.accumulator_bits), name=f"base_{lane}")
+            m.d.comb += [
+                base.eq(Mux(control.own, own.data[lane], 0)
+                        | Mux(control.shift, self.sums_in[lane], 0)),
+                new.data[lane].eq(base + weight),
+            ]
+        with m.If(control.shift):
+            m.d.sync += self.sums_out.eq(own.data)
+        return m

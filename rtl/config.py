@@ -1,0 +1,186 @@
+"""The shape of an array: one frozen `ArrayConfig`, its derived widths and the presets."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+__all__ = ["PRESETS", "ArrayConfig", "preset"]
+
+#: Changes whenever a tape made for an older array would be misread.
+INTERFACE_VERSION = 1
+
+_LIMITS = {
+    "banks": (1, 16, "weight banks, one per kernel tap or dense tile"),
+    "lanes": (1, 128, "accumulator lanes per bank, one output channel each"),
+    "group_lanes": (1, 8, "lanes that share a neuron pipeline"),
+    "weight_bits": (4, 8, "width of a signed weight"),
+    "weight_rows": (8, 65536, "rows of the weight memory, one per input channel"),
+    "accumulator_bits": (8, 32, "width A of a signed accumulator"),
+    "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
+    "state_bits": (8, 18, "width W of the membrane potential"),
+    "fraction_bits": (4, 16, "fractional bits F of the membrane potential"),
+    "current_bits": (12, 24, "width of the input current J"),
+    "spike_words": (16, 65536, "words of the spike memory"),
+    "parameter_words": (16, 65536, "words of the neuron parameter memory of a group"),
+    "packet_words": (32, 4096, "words of the packet buffer; a packet carries half of it at most"),
+}
+
+
+def _is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayConfig:
+    """Everything about an array that is fixed when its Verilog is made.
+
+    An array has `banks` x `lanes` accumulator lanes. Every cycle one input spike (an *event*) adds
+    one row of weights, `banks * lanes` of them, to the accumulators of the current time step.
+    `group_lanes` lanes of every bank, their slice of the weights and one neuron pipeline make a
+    *group*; groups stand on a chain. Raises ValueError, with the reason, for an array that cannot
+    be built.
+    """
+
+    banks: int = 9
+    lanes: int = 32
+    group_lanes: int = 4
+    weight_bits: int = 8
+    weight_rows: int = 1024
+    accumulator_bits: int = 20
+    slots: int = 16
+    state_bits: int = 12
+    fraction_bits: int = 10
+    current_bits: int = 24
+    spike_words: int = 2048
+    parameter_words: int = 256
+    packet_words: int = 512
+
+    def __post_init__(self):
+        for name, (low, high, what) in _LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} ({what}) must be an integer in {low}..{high}, not {value!r}")
+        for name in ("lanes", "group_lanes", "packet_words"):
+            if not _is_power_of_two(getattr(self, name)):
+                raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
+        if self.weight_bits not in (4, 8):
+            raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
+        if self.group_lanes > self.lanes:
+            raise ValueError(f"group_lanes must be at most lanes = {self.lanes}, "
+                             f"not {self.group_lanes!r}")
+        if self.group_lanes * self.weight_bits > 32:
+            raise ValueError("group_lanes * weight_bits must be at most 32, one memory word, not "
+                             f"{self.group_lanes * self.weight_bits}")
+        if self.fraction_bits > self.state_bits - 2:
+            raise ValueError("fraction_bits must be at most state_bits - 2, so that 1.0 can be "
+                             f"represented, not {self.fraction_bits!r}")
+        if self.current_bits < self.state_bits:
+            raise ValueError(f"current_bits must be at least state_bits = {self.state_bits}, "
+                             f"not {self.current_bits!r}")
+        if self.accumulator_bits < self.weight_bits:
+            raise ValueError(f"accumulator_bits must be at least weight_bits = {self.weight_bits}, "
+                             f"not {self.accumulator_bits!r}")
+
+    # Derived sizes -----------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> int:
+        """Groups on the chain."""
+        return self.lanes // self.group_lanes
+
+    @property
+    def outputs(self) -> int:
+        """Accumulator lanes in all: outputs of a dense layer that one pass computes."""
+        return self.banks * self.lanes
+
+    @property
+    def word_bits(self) -> int:
+        """Width of a word of the spike memory."""
+        return max(32, self.lanes)
+
+    @property
+    def word_columns(self) -> int:
+        """Parts of a spike word that are written on their own."""
+        return self.word_bits // self.column_bits
+
+    @property
+    def column_bits(self) -> int:
+        """Width of such a part: the spikes of one tile, or one stream word of it."""
+        return min(self.lanes, 32)
+
+    @property
+    def tiles_per_word(self) -> int:
+        """Tiles of `lanes` output channels in one spike word."""
+        return self.word_bits // self.lanes
+
+    @property
+    def stream_words(self) -> int:
+        """32-bit stream words in one spike word."""
+        return self.word_bits // 32
+
+    @property
+    def plane_bits(self) -> int:
+        """Width of the sum of an 8-bit input, folded from its bit planes: A + 8."""
+        return self.accumulator_bits + 8
+
+    @property
+    def scan_period(self) -> int:
+        """Least number of cycles between two scans of a group's lanes by its neuron pipeline."""
+        return max(self.group_lanes, 4)
+
+    @property
+    def payload_words(self) -> int:
+        """Longest payload of a packet, in words."""
+        return self.packet_words // 2 - 2
+
+    @property
+    def state_min(self) -> int:
+        return -(1 << (self.state_bits - 1))
+
+    @property
+    def state_max(self) -> int:
+        return (1 << (self.state_bits - 1)) - 1
+
+    # Identity ----------------------------------------------------------------------------------
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ArrayConfig":
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown configuration field {unknown[0]!r}; known are "
+                             f"{', '.join(sorted(known))}")
+        return cls(**values)
+
+    @property
+    def hash(self) -> int:
+        """32 bits that name this configuration; every tape carries it, every device checks it."""
+        text = json.dumps({"interface": INTERFACE_VERSION, **self.as_dict()}, sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+    def __str__(self) -> str:
+        return (f"{self.banks} x {self.lanes} lanes, {self.weight_bits}-bit weights, "
+                f"{self.weight_rows} rows, {self.groups} neuron pipelines, "
+                f"{self.state_bits}-bit membrane")
+
+
+#: Arrays with a name: `tiny` for tests, `small` for an iCE40 UP5K, `default` and `large` for ECP5.
+PRESETS = {
+    "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
+                        slots=8, spike_words=64, parameter_words=64, packet_words=64),
+    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, spike_words=512,
+                         parameter_words=256, packet_words=256),
+    "default": ArrayConfig(),
+    "large": ArrayConfig(lanes=64, weight_bits=4, spike_words=16384, parameter_words=1024),
+}
+
+
+def preset(name: str) -> ArrayConfig:
+    """The configuration called `name`; raises ValueError that lists the names there are."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ValueError(f"no configuration is called {name!r}; there are "
+                         f"{', '.join(PRESETS)}") from None

@@ -1,0 +1,121 @@
+"""Input current of a neuron: fold bit planes, scale by the channel's power of two, add the bias."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import numerics
+from .config import ArrayConfig
+from .parameters import Parameters, channel_layout
+from .signals import SCAN, sums_layout
+
+__all__ = ["Current", "lane_layout"]
+
+
+def lane_layout(config: ArrayConfig) -> data.StructLayout:
+    """Which neuron of the group is meant."""
+    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)), "how": SCAN})
+
+
+class Current(wiring.Component):
+    """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
+
+    A strobe on `scan` takes the lanes' `sums` (held until the next scan) one lane a cycle. Scans must
+    be at least `group_lanes` cycles apart. `lane` goes to `Parameters`, whose answer is `channel`.
+
+    Latency: `latency` cycles from `scan` to the current of lane 0 on `current`, then one lane a cycle.
+    Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
+    """
+
+    latency = 6
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "scan": In(1),
+            "how": In(SCAN),
+            "sums": In(sums_layout(config)),
+            "lane": Out(range(max(config.group_lanes, 2))),
+            "advance": Out(1),
+            "channel": In(channel_layout()),
+            "which": Out(lane_layout(config)),
+            "current": Out(signed(config.current_bits)),
+        })
+
+    def model(self, planes: list[int], shift: int, bias: int) -> int:
+        """The current of one neuron from its bit planes (or one sum), stored shift and bias."""
+        folded = 0
+        for acc in planes:
+            folded = 2 * folded + acc
+        return numerics.current(folded, shift - self.config.fraction_bits, bias)
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        lanes = config.group_lanes
+
+        def stage(name: str) -> data.View:
+            return Signal(lane_layout(config), name=name)
+
+        # s0: the scan counter selects a lane
+        s0 = stage("s0")
+        with m.If(self.scan):
+            m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.how)]
+        with m.Elif(s0.lane == lanes - 1):
+            m.d.sync += s0.valid.eq(0)
+        with m.Else():
+            m.d.sync += s0.lane.eq(s0.lane + 1)
+        m.d.comb += [
+            self.lane.eq(s0.lane),
+            self.advance.eq(s0.valid & s0.how.advance & (s0.lane == lanes - 1)),
+        ]
+
+        # s1: its sum
+        s1 = stage("s1")
+        s1_sum = Signal(signed(config.accumulator_bits), reset_less=True)
+        m.d.sync += [s1.eq(s0), s1_sum.eq(self.sums[s0.lane])]
+
+        # s2: folded with the planes before; a ring of one entry per lane remembers them
+        s2 = stage("s2")
+        s2_folded = Signal(signed(config.plane_bits), reset_less=True)
+        folds = [Signal(signed(config.plane_bits), name=f"fold_{i}", reset_less=True)
+                 for i in range(lanes)]
+        folded = Signal(signed(config.plane_bits))
+        m.d.comb += folded.eq(s1_sum + Mux(s1.how.keep, folds[-1] << 1, 0))
+        m.d.sync += [s2.eq(s1), s2_folded.eq(folded)]
+        with m.If(s1.valid):
+            m.d.sync += [new.eq(old) for new, old in zip(folds, [folded, *folds], strict=False)]
+
+        # s3: shifted right by multiples of 8, with F + 1 fractional bits, the last of them for rounding
+        assert Parameters.latency == 2, "the channel word belongs to stage 2"
+        fine_bits = config.current_bits + 1
+        s3 = stage("s3")
+        s3_shifted = Signal(signed(fine_bits + 7), reset_less=True)
+        s3_shift = Signal(3, reset_less=True)
+        s3_bias = Signal(signed(24), reset_less=True)
+        scaled = Signal(signed(config.plane_bits + config.fraction_bits + 1))
+        m.d.comb += scaled.eq(s2_folded << (config.fraction_bits + 1))
+        m.d.sync += [
+            s3.eq(s2),
+            s3_shifted.eq(scaled >> (self.channel.shift & 0b11000)),
+            s3_shift.eq(self.channel.shift[:3]),
+            s3_bias.eq(self.channel.bias),
+        ]
+
+        # s4: shifted right by 0..7
+        s4 = stage("s4")
+        s4_shifted = Signal(signed(fine_bits), reset_less=True)
+        s4_bias = Signal(signed(24), reset_less=True)
+        m.d.sync += [s4.eq(s3), s4_shifted.eq(s3_shifted >> s3_shift), s4_bias.eq(s3_bias)]
+
+        # s5: rounded, biased; a ring remembers the currents that later time steps use again
+        currents = [Signal(signed(config.current_bits), name=f"current_{i}", reset_less=True)
+                    for i in range(lanes)]
+        new = Signal(signed(config.current_bits))
+        m.d.comb += new.eq(Mux(s4.how.replay, currents[-1],
+                               (s4_shifted >> 1) + s4_bias + s4_shifted[0]))
+        with m.If(s4.valid & s4.how.step):
+            m.d.sync += [a.eq(b) for a, b in zip(currents, [new, *currents], strict=False)]
+        m.d.comb += self.current.eq(currents[0])
+        m.d.sync += [self.which.eq(s4), self.which.valid.eq(s4.valid & s4.how.step)]
+        return m

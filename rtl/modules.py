@@ -1,0 +1,50 @@
+"""Modules that stand many times in the array and once in the Verilog.
+
+Amaranth elaborates every submodule anew. A `ModuleLibrary`, given as the platform, elaborates each kind
+of component once and puts an instance of it wherever `placed` is asked for one; without it `placed`
+changes nothing, and the design is one tree for Amaranth's own simulator.
+"""
+
+from amaranth import *
+from amaranth.back import rtlil
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib import wiring
+
+__all__ = ["ModuleLibrary", "PortDirection", "convert", "named_ports", "placed"]
+
+
+def named_ports(component: wiring.Component) -> dict[str, tuple[Value, PortDirection]]:
+    """Value and direction of every port by name, the parts of whose path are joined by `__`."""
+    return {"__".join(map(str, path)): (Value.cast(value), PortDirection.Input
+                                        if member.flow == wiring.In else PortDirection.Output)
+            for path, member, value in component.signature.flatten(component)}
+
+
+class ModuleLibrary:
+    """A platform that collects the modules of a design, as RTLIL text by name."""
+
+    def __init__(self, prefix: str):
+        self.prefix = prefix
+        self.modules: dict[str, str] = {}
+
+    def instance(self, name: str, component: wiring.Component) -> Instance:
+        name = f"{self.prefix}_{name}"
+        if name not in self.modules:
+            self.modules[name] = ""     # before its own parts, so that an error stands out
+            self.modules[name] = rtlil.convert(component, name=name, platform=self, emit_src=False,
+                                               ports=named_ports(component))
+        ports = {f"{'i' if way is PortDirection.Input else 'o'}_{port}": value
+                 for port, (value, way) in named_ports(component).items()}
+        return Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+
+
+def placed(platform, name: str, component: wiring.Component) -> Elaboratable:
+    """`component`, or an instance of its one module where `platform` is a ModuleLibrary."""
+    return platform.instance(name, component) if isinstance(platform, ModuleLibrary) else component
+
+
+def convert(component: Elaboratable, name: str, ports: dict) -> str:
+    """RTLIL of a design and of the modules that it places."""
+    library = ModuleLibrary(name)
+    top = rtlil.convert(component, name=name, platform=library, ports=ports, emit_src=False)
+    return "\n".join([*library.modules.values(), top])

@@ -1,0 +1,92 @@
+"""Parameter memory of a group: the layer's neuron words and a word per output channel."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .signals import AddressKind, address_layout
+from .tape import NEURON_WORDS, PARAMETER
+
+__all__ = ["Parameters", "channel_layout", "neuron_layout"]
+
+
+def neuron_layout(config: ArrayConfig) -> data.StructLayout:
+    """A layer's neuron words, as registers. Values in state LSBs."""
+    state = signed(config.state_bits)
+    return data.StructLayout({"square": 1, "soft": 1, "readout": 1,
+                              **{name: state for name in NEURON_WORDS[1:]}})
+
+
+def channel_layout() -> data.StructLayout:
+    """Shift and bias of an output channel."""
+    return data.StructLayout({"bias": signed(PARAMETER["bias"]), "shift": PARAMETER["shift"]})
+
+
+class Parameters(wiring.Component):
+    """Loads `neuron` when an address of kind NEURON comes by; reads `channel` of lane `lane`.
+
+    channel: of the lane given two cycles before. `advance` moves on to the next tile.
+    Loading takes `load_cycles`; no lane may be read meanwhile.
+    """
+
+    latency = 2
+    load_cycles = len(NEURON_WORDS) + 3
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        depth = config.parameter_words
+        super().__init__({
+            "load": In(address_layout(config)),
+            "neuron": Out(neuron_layout(config)),
+            "lane": In(range(max(config.group_lanes, 2))),
+            "advance": In(1),
+            "channel": Out(channel_layout()),
+            "write": In(1),
+            "write_address": In(range(depth)),
+            "write_data": In(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.parameter_mem = memory = Memory(
+            shape=32, depth=config.parameter_words, init=[],
+            attrs={"ram_style": "block", "no_rw_check": 1})
+        read, write = memory.read_port(), memory.write_port()
+        m.d.comb += [
+            write.en.eq(self.write),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+        ]
+
+        tile = Signal(range(config.parameter_words))
+        with m.If(self.load.kind == AddressKind.TILE):
+            m.d.sync += tile.eq(self.load.address)
+        with m.Elif(self.advance):
+            m.d.sync += tile.eq(tile + config.group_lanes)
+
+        # The word read in cycle n is in `word` in cycle n + latency.
+        word = Signal(32, reset_less=True)
+        m.d.sync += word.eq(read.data)
+        m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])
+
+        count = len(NEURON_WORDS)
+        index = Signal(range(count + 1), init=count)
+        address = Signal(range(config.parameter_words))
+        s1_index = Signal(range(count + 1), init=count)
+        s2_index = Signal(range(count + 1), init=count)
+        m.d.sync += [s1_index.eq(index), s2_index.eq(s1_index)]
+        with m.If(self.load.kind == AddressKind.NEURON):
+            m.d.sync += [index.eq(0), address.eq(self.load.address)]
+        with m.Elif(index != count):
+            m.d.sync += [index.eq(index + 1), address.eq(address + 1)]
+        m.d.comb += read.addr.eq(Mux(index != count, address, tile + self.lane))
+        with m.Switch(s2_index):
+            with m.Case(0):
+                m.d.sync += Cat(self.neuron.square, self.neuron.soft, self.neuron.readout).eq(word[:3])
+            for place, name in enumerate(NEURON_WORDS[1:], start=1):
+                with m.Case(place):
+                    m.d.sync += self.neuron[name].eq(word[:config.state_bits])
+        return m

@@ -1,0 +1,75 @@
+"""What travels along the chain of groups: layouts of the commands, one hop a cycle.
+
+A command has an early part, the weight address, and a late part, what the accumulators do with the
+row of weights once it has been read, `WeightMemory.latency` cycles later.
+"""
+
+from amaranth import *
+from amaranth.lib import data, enum
+from amaranth.utils import bits_for
+
+from .config import ArrayConfig
+
+__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "control_layout", "sums_layout",
+           "write_layout"]
+
+
+class AddressKind(enum.Enum, shape=2):
+    """What an address is for."""
+
+    NONE = 0
+    ROW = 1         #: read a row of weights: an event
+    NEURON = 2      #: load the layer's neuron words
+    TILE = 3        #: the next tile's channels stand here
+
+
+def address_layout(config: ArrayConfig) -> data.StructLayout:
+    """Early part of a command."""
+    width = bits_for(max(config.weight_rows, config.parameter_words) - 1)
+    return data.StructLayout({"kind": AddressKind, "address": width})
+
+
+#: What a scan of a group's lanes by its neuron pipeline does.
+SCAN = data.StructLayout({
+    "keep": 1,      # current: add to twice the plane before (bit planes, most significant first)
+    "replay": 1,    # current: use the current of the scan before (direct encoding)
+    "step": 1,      # neuron: make a time step; else only fold a bit plane
+    "begin": 1,     # neuron: the first time step, start from the initial state
+    "advance": 1,   # parameters: the tile is complete, go on to the next
+    "emit": 1,      # taps: send the tap words of this tile
+})
+
+
+def control_layout(config: ArrayConfig) -> data.StructLayout:
+    """Late part of a command. Neither `own` nor `shift`: the accumulator starts from zero."""
+    return data.StructLayout({
+        "write": 1,     # store the sum
+        "slot": bits_for(config.slots - 1),
+        "own": 1,       # add to the accumulator's own sum
+        "shift": 1,     # take over the sum of the bank before
+        "scan": 1,      # the last bank's sums go to the neurons
+        "how": SCAN,
+    })
+
+
+def write_layout(config: ArrayConfig) -> data.StructLayout:
+    """A word on its way to a weight or parameter memory."""
+    return data.StructLayout({
+        "weight": 1,
+        "parameter": 1,
+        "group": bits_for(max(config.groups - 1, 1)),
+        "bank": bits_for(max(config.banks - 1, 1)),
+        "address": bits_for(max(config.weight_rows, config.parameter_words) - 1),
+        "data": 32,
+    })
+
+
+def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
+    """The sums of a group's lanes in one bank."""
+    return data.ArrayLayout(signed(config.accumulator_bits), config.group_lanes)
+
+
+#: A word on the tap chain; `last` marks the last word of the groups so far.
+TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
+
+

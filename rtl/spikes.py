@@ -1,0 +1,74 @@
+"""Spike memory: maps of spikes, and bit planes of pixels, between the layers."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+
+__all__ = ["SpikeMemory"]
+
+
+class SpikeMemory(wiring.Component):
+    """`spike_words` words of `word_bits`, written in columns of `column_bits`.
+
+    read: the word at `address` of the cycle before the last (latency 2).
+    tile: a column from the neurons, always taken; it clears the columns after it, so that a word whose
+    last columns hold no tile has no spikes there. host: a stream word, taken where `host_ready`:
+    not in a cycle in which `tile_write` is up.
+    Reading a word while it is written gives an undefined word: no pass reads what is being written.
+    """
+
+    latency = 2
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        depth, columns = config.spike_words, config.word_columns
+        super().__init__({
+            "address": In(range(depth)),
+            "word": Out(config.word_bits),
+            "tile_write": In(1),
+            "tile_address": In(range(depth)),
+            "tile_column": In(range(max(config.tiles_per_word, 2))),
+            "tile": In(config.lanes),
+            "host_write": In(1),
+            "host_ready": Out(1),
+            "host_address": In(range(depth)),
+            "host_part": In(range(max(config.stream_words, 2))),
+            "host_word": In(32),
+        })
+        assert columns * config.column_bits == config.word_bits
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.d.comb += self.host_ready.eq(~self.tile_write)
+        word = Signal(config.word_bits, reset_less=True)
+        m.d.comb += self.word.eq(word)
+        for column in range(config.word_columns):
+            memory = Memory(shape=config.column_bits, depth=config.spike_words, init=[],
+                            attrs={"ram_style": "block", "no_rw_check": 1})
+            m.submodules[f"spike_mem_{column}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            first = column * config.column_bits
+            bits = slice(first, first + config.column_bits)
+            m.d.comb += read.addr.eq(self.address)
+            m.d.sync += word[bits].eq(read.data)
+            with m.If(self.tile_write):
+                m.d.comb += write.addr.eq(self.tile_address)
+                if config.lanes < 32:       # a tile is one column; it also clears those after it
+                    m.d.comb += [
+                        write.data.eq(Mux(self.tile_column == column, self.tile, 0)),
+                        write.en.eq(self.tile_column <= column if column < config.word_columns - 1 else 1),
+                    ]
+                else:                       # a tile is all columns
+                    m.d.comb += [write.data.eq(self.tile[bits]), write.en.eq(1)]
+            with m.Else():
+                inside = slice(first % 32, first % 32 + config.column_bits)
+                m.d.comb += [
+                    write.addr.eq(self.host_address),
+                    write.data.eq(self.host_word[inside]),
+                    write.en.eq(self.host_write & (self.host_part == first // 32)),
+                ]
+        return m

@@ -1,0 +1,18 @@
+"""Sums as balanced trees: `sum()` of many values makes a chain, and every link a bit wider."""
+
+from collections.abc import Iterable
+
+from amaranth.hdl import Value, ValueLike
+
+__all__ = ["tree_sum"]
+
+
+def tree_sum(values: Iterable[ValueLike]) -> Value:
+    """The sum of `values`, exact, as a balanced tree of adders."""
+    terms = [Value.cast(value) for value in values]
+    if not terms:
+        raise ValueError("tree_sum needs at least one value")
+    while len(terms) > 1:
+        terms = [terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i]
+                 for i in range(0, len(terms), 2)]
+    return terms[0]
