@@ -11,7 +11,17 @@ from .modules import placed
 from .signals import TAP, address_layout, control_layout, write_layout
 from .weights import WeightMemory
 
-__all__ = ["NeuronArray"]
+__all__ = ["NeuronArray", "spike_latency", "tap_latency"]
+
+
+def spike_latency(config: ArrayConfig) -> int:
+    """Cycles from a scanning command to the spikes of its tile."""
+    return WeightMemory.latency + Group.latency_of(config) + config.groups - 1
+
+
+def tap_latency(config: ArrayConfig) -> int:
+    """Cycles from a scan that emits to its last tap word: all words in a row, behind the first spike."""
+    return spike_latency(config) + 1 + config.lanes
 
 
 class NeuronArray(wiring.Component):
@@ -26,11 +36,7 @@ class NeuronArray(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        hops = config.groups - 1
-        first = WeightMemory.latency + Group.latency_of(config)
-        self.latency = first + hops
-        #: Cycles from a scan that emits to its last tap word: all words in a row, then the hops.
-        self.tap_latency = first + 1 + config.lanes + hops
+        self.latency = spike_latency(config)
         super().__init__({
             "address": In(address_layout(config)),
             "control": In(control_layout(config)),

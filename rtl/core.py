@@ -27,7 +27,6 @@ class Core(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        self.array = NeuronArray(config)
         super().__init__({
             "i": In(stream.Signature(STREAM_WORD)),
             "o": Out(stream.Signature(STREAM_WORD)),
@@ -40,8 +39,8 @@ class Core(wiring.Component):
         m.submodules.executor = executor = Executor(config)
         m.submodules.spikes = spikes = SpikeMemory(config)
         m.submodules.events = events = EventReader(config)
-        m.submodules.sequencer = sequencer = Sequencer(config, self.array)
-        m.submodules.array = array = self.array
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = Collector(config)
         m.submodules.sender = sender = Sender()
         m.submodules.tap_words = tap_words = SyncFIFOBuffered(width=32, depth=2 * config.lanes + 2)
@@ -114,8 +113,10 @@ class Core(wiring.Component):
             wiring.connect(m, executor.packets, sender.packets)
             wiring.connect(m, executor.words, sender.words)
         m.d.sync += tiles.eq(tiles + sequencer.tap_done - tile_start)
-        m.d.comb += executor.array_busy.eq(
-            executor.start | sequencer.busy | (tiles != 0) | (tile_left != 0))
+        m.d.comb += [
+            executor.pass_busy.eq(executor.start | sequencer.busy),
+            executor.taps_busy.eq((tiles != 0) | (tile_left != 0)),
+        ]
 
         # Counters
         strobes = {

@@ -10,7 +10,7 @@ from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from .receiver import PACKET_WORD
 from .signals import write_layout
 from .spikes import SpikeMemory
-from .tape import COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, VERSION, Answer, Fault, Opcode
+from .tape import COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, VERSION, Answer, Emit, Fault, Opcode
 
 __all__ = ["Executor"]
 
@@ -18,8 +18,9 @@ __all__ = ["Executor"]
 class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
 
-    A PASS starts when the array is idle, and the executor goes on at once with the next packet.
-    SPIKES are written beside a running pass; everything else waits for the array.
+    A PASS is read while the one before runs, starts when that has ended, and the executor goes on at
+    once with the next packet. SPIKES are written beside a running pass; everything else waits until
+    the pass has ended and its taps have left.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried out
     before the next BEGIN. Reset: no tape is open, no network is loaded.
@@ -29,7 +30,8 @@ class Executor(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(PACKET_WORD)),
-            "array_busy": In(1),
+            "pass_busy": In(1),
+            "taps_busy": In(1),
             "start": Out(1),
             "fields": Out(PASS_LAYOUT),
             "write": Out(write_layout(config)),
@@ -63,10 +65,11 @@ class Executor(wiring.Component):
         address = Signal(16, reset_less=True)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
         limit = Signal(17)
-        index = Signal(range(max(PASS_WORDS, len(COUNTERS), len(INFO_WORDS), 4)))
-        fields = Signal(32 * PASS_WORDS, reset_less=True)
+        index = Signal(range(max(len(COUNTERS), len(INFO_WORDS))))
+        upcoming = Signal(PASS_LAYOUT, reset_less=True)     # fields of the next pass
+        busy = Signal()
         take = self.i.valid & self.i.ready
-        m.d.comb += self.fields.eq(fields)
+        m.d.comb += busy.eq(self.pass_busy | self.taps_busy)
         m.d.sync += [self.write.weight.eq(0), self.write.parameter.eq(0), self.start.eq(0)]
         with m.If(take):
             m.d.sync += left.eq(left - 1)
@@ -96,7 +99,7 @@ class Executor(wiring.Component):
 
         with m.FSM():
             with m.State("HEADER"):
-                m.d.comb += [self.i.ready.eq(1), self.input_wait.eq(~self.i.valid & ~self.array_busy)]
+                m.d.comb += [self.i.ready.eq(1), self.input_wait.eq(~self.i.valid & ~busy)]
                 with m.If(self.i.valid):
                     m.d.sync += [header.eq(word), left.eq(word[:16]), index.eq(0)]
                     m.next = "CHECK"
@@ -129,7 +132,7 @@ class Executor(wiring.Component):
                     refuse(Fault.SEQUENCE)
 
             with m.State("IDLE"):       # these wait for the array
-                with m.If(~self.array_busy):
+                with m.If(~busy):
                     with m.Switch(header.opcode):
                         with m.Case(Opcode.BEGIN):
                             m.d.sync += [self.tag.eq(header.sequence), opened.eq(0), told.eq(0)]
@@ -219,27 +222,25 @@ class Executor(wiring.Component):
                         m.next = "HEADER"
 
             with m.State("PASS"):
-                m.d.comb += self.i.ready.eq(~self.array_busy)
+                m.d.comb += self.i.ready.eq(1)
                 with m.If(take):
-                    m.d.sync += [fields.eq(Cat(fields[32:], word))]
+                    m.d.sync += upcoming.eq(Cat(upcoming.as_value()[32:], word))
                     with m.If(left == 1):
                         m.next = "START"
 
             with m.State("START"):
-                here = self.fields
-                m.d.sync += self.start.eq(1)
-                m.next = "HEADER"
-                with m.If((here.slots >= config.slots) | (here.steps >= config.slots)
-                          | (here.rounds >= config.banks) | (here.emit == 3)
-                          | (here.column >= config.tiles_per_word)
-                          | (here.row >= config.weight_rows)
-                          | (here.input_base >= config.spike_words)
-                          | (here.words >= config.spike_words)
-                          | (here.output_base >= config.spike_words)
-                          | (here.parameters >= config.parameter_words)
-                          | (here.tile >= config.parameter_words)):
-                    m.d.sync += self.start.eq(0)
+                f = upcoming
+                with m.If((f.slots >= config.slots) | (f.steps >= config.slots)
+                          | (f.rounds >= config.banks) | (f.emit > Emit.MEMBRANES)
+                          | (f.column >= config.tiles_per_word) | (f.row >= config.weight_rows)
+                          | (f.input_base >= config.spike_words) | (f.words >= config.spike_words)
+                          | (f.output_base >= config.spike_words)
+                          | (f.parameters >= config.parameter_words)
+                          | (f.tile >= config.parameter_words)):
                     refuse(Fault.ARGUMENT)
+                with m.Elif(~self.pass_busy):
+                    m.d.sync += [self.start.eq(1), self.fields.eq(upcoming)]
+                    m.next = "HEADER"
 
             with m.State("READ"):
                 m.d.comb += self.i.ready.eq(1)
@@ -297,7 +298,7 @@ class Executor(wiring.Component):
                 with m.If(~told):
                     m.next = "ERROR"
             with m.State("ERROR"):
-                with m.If(~self.array_busy):
+                with m.If(~busy):
                     answer(Answer.ERROR, 2, "ERROR-WORDS")
             with m.State("ERROR-WORDS"):
                 say([fault, header.as_value()])

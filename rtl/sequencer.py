@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .array import NeuronArray
+from .array import spike_latency, tap_latency
 from .config import ArrayConfig
 from .events import EventReader, event_layout, map_layout
 from .fields import PASS_LAYOUT
@@ -13,7 +13,17 @@ from .signals import AddressKind, address_layout, control_layout
 from .tape import Emit
 from .weights import WeightMemory
 
-__all__ = ["Sequencer"]
+__all__ = ["Sequencer", "emitting_cycles", "settle_cycles"]
+
+
+def settle_cycles(config: ArrayConfig) -> int:
+    """Cycles from the last scan of a pass until its spikes can be read."""
+    return spike_latency(config) + 2
+
+
+def emitting_cycles(config: ArrayConfig) -> int:
+    """Cycles from a scan that emits taps to the next scan, or to the end of the pass."""
+    return tap_latency(config) + 2
 
 
 class Sequencer(wiring.Component):
@@ -29,10 +39,9 @@ class Sequencer(wiring.Component):
     `count_output_wait` marks those drain cycles in which there was no room for taps.
     """
 
-    def __init__(self, config: ArrayConfig, array: NeuronArray):
+    def __init__(self, config: ArrayConfig):
         self.config = config
-        #: Cycles from the last scan until its spikes can be read.
-        self.settle = array.latency + 2
+        self.settle = settle_cycles(config)
         super().__init__({
             "start": In(1),
             "fields": In(PASS_LAYOUT),

@@ -9,6 +9,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
+from .array import spike_latency
 from .config import ArrayConfig
 from .core import Core
 from .current import Current
@@ -67,7 +68,7 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
         "latencies": {"receiver": Receiver.latency, "events": EventReader.latency,
                       "weights": WeightMemory.latency, "current": Current.latency,
                       "neuron": NeuronPipeline.latency, "neuron_loop": NeuronPipeline.loop,
-                      "array": core.array.latency, "scan_period": config.scan_period},
+                      "array": spike_latency(config), "scan_period": config.scan_period},
         "lanes": config.outputs,
     }
     return text, description
