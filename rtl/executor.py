@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
@@ -23,7 +24,7 @@ class Executor(wiring.Component):
     the pass has ended and its taps have left.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried out
-    before the next BEGIN. Reset: no tape is open, no network is loaded.
+    before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset: no tape is open, no network is loaded.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -62,7 +63,8 @@ class Executor(wiring.Component):
         opened, told = Signal(), Signal()               # a tape is open; its fault has been told
         expected = Signal(8)
         network = Signal(32)
-        address = Signal(16, reset_less=True)
+        spike_parts = config.spike_words * config.stream_words
+        address = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
         limit = Signal(17)
         index = Signal(range(max(len(COUNTERS), len(INFO_WORDS))))
@@ -109,7 +111,7 @@ class Executor(wiring.Component):
             with m.State("REASON"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += [fault.eq(word), left.eq(0)]
+                    m.d.sync += [fault.eq(word), left.eq(0), told.eq(0)]
                     m.next = "REFUSE"
 
             with m.State("CHECK"):
@@ -207,7 +209,7 @@ class Executor(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += address.eq(word)
                     m.next = "SPIKES-WRITE"
-                    with m.If(word + (left - 1) > config.spike_words * config.stream_words):
+                    with m.If(word + (left - 1) > spike_parts):
                         refuse(Fault.ARGUMENT)
 
             with m.State("SPIKES-WRITE"):
@@ -247,6 +249,8 @@ class Executor(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += address.eq(word)
                     m.next = "READ-COUNT"
+                    with m.If(word >= spike_parts):
+                        refuse(Fault.ARGUMENT)
 
             count = Signal(16, reset_less=True)
             with m.State("READ-COUNT"):
@@ -255,7 +259,7 @@ class Executor(wiring.Component):
                     m.d.sync += count.eq(word)
                     m.next = "READ-HEADER"
                     with m.If((word > config.payload_words) | (word == 0)
-                              | (address + word[:16] > config.spike_words * config.stream_words)):
+                              | (address + word[:16] > spike_parts)):
                         refuse(Fault.ARGUMENT)
 
             with m.State("READ-HEADER"):

@@ -7,7 +7,8 @@ and zlib over the words as little-endian bytes. Numbers of packets in a tape run
 with that of its BEGIN; every answer carries that first number as its *tag*.
 
 A packet that is damaged, cut short, too long, out of order or impossible is refused whole: the device
-answers with one ERROR, skips everything up to the next BEGIN, and works on from there.
+answers with one ERROR, skips everything up to the next BEGIN, and works on from there. Among what
+it skips only damaged packets are answered, each with an ERROR: one of them may have been a BEGIN.
 
 This module imports nothing of ours and no Amaranth: host software uses it as it is.
 """

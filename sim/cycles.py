@@ -21,12 +21,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from firmware.program import Program
+from models.integer import IntegerNetwork
 from rtl.config import ArrayConfig
 from rtl.events import DEPTH
 from rtl.sequencer import emitting_cycles, settle_cycles
 from rtl.tape import Emit
 
-__all__ = ["PassCycles", "pass_cycles", "predict", "read_cycles", "word_counts"]
+__all__ = ["PassCycles", "pass_cycles", "predict", "read_cycles",
+           "synaptic_operations", "word_counts"]
 
 #: Cycles from the fetch of a word to its first event, and from its last event to the array.
 _FETCH, _GIVE = 5, 3
@@ -124,3 +126,11 @@ def predict(program: Program, inputs: np.ndarray, spikes: list[np.ndarray], *, p
     return result
 
 
+
+
+def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: list[np.ndarray]
+                        ) -> int:
+    """Additions that the events of a run call for: spikes, or set bits of pixels, times fan-out."""
+    bits = np.unpackbits(np.ascontiguousarray(inputs, np.uint8)) if network.input_bits else inputs
+    active = [int(bits.sum()), *(int(layer.sum()) for layer in spikes)]
+    return sum(n * layer.outputs for n, layer in zip(active, network.layers, strict=False))

@@ -1,0 +1,67 @@
+# Quadfire: `make` lists what there is to do. Everything is installed into .venv, built in build/.
+
+PYTHON ?= python3
+CONFIG ?= default
+JOBS   ?= 2
+
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+BENCH  := $(VENV)/.ready-bench
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo train test-fast test test-full verilog sim lint bench clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  CONFIG=$(CONFIG) names the array (tiny, small, default, large)"
+
+setup: $(READY)  ## make .venv and install everything into it
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name it by PYTHON=..."; exit 1; }
+	@command -v $${CXX:-g++} > /dev/null || \
+		{ echo "A C++ compiler is needed: install g++, or name one by CXX=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(BENCH): requirements-bench.txt $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+demo: $(READY)  ## run a trained network on the generated Verilog, compare bit for bit
+	$(RUN) -m sim demo
+
+train: $(READY)  ## train the network of the demo again
+	$(RUN) -m models train
+
+test-fast: $(READY)  ## the tests to run while editing, under two minutes
+	$(RUN) -m pytest -n $(JOBS) -m "fast and not slow"
+
+test: $(READY)  ## all tests but the slow ones
+	$(RUN) -m pytest -n $(JOBS) -m "not slow"
+
+test-full: $(READY)  ## all tests, with more examples each
+	HYPOTHESIS_PROFILE=full $(RUN) -m pytest -n $(JOBS)
+
+verilog: $(READY)  ## write the Verilog of CONFIG and its description to build/
+	$(RUN) -m rtl verilog --config $(CONFIG) -o build/
+
+sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
+	$(RUN) -m sim build --config $(CONFIG)
+	$(RUN) -m sim cocotb
+
+lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
+	$(RUN) -m ruff check .
+	$(RUN) -m pyright
+	$(RUN) -m rtl lint
+
+bench: $(BENCH)  ## place and route, and compare area and clock with the baselines
+	$(RUN) -m rtl bench
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

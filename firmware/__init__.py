@@ -1,0 +1,23 @@
+"""Quadfire's host side: compiler, tape format and driver; numpy is all it needs.
+
+    from firmware import Accelerator, compile
+
+    program = compile(network, config)              # integer network -> passes and tapes
+    with Accelerator(transport, config) as device:
+        device.load(program)
+        result = device.run(images)
+
+The files in order: `layout` and `packets` are formats, `bounds` proves, `compiler` places,
+`program` and `writer` make tapes, `transport` carries them, `accelerator` and `outputs` drive the
+device.
+"""
+
+from firmware.accelerator import Accelerator, DeviceError, Info
+from firmware.bounds import CompileError
+from firmware.compiler import compile
+from firmware.outputs import Outputs
+from firmware.program import Program
+from firmware.transport import Transport
+
+__all__ = ["Accelerator", "CompileError", "DeviceError", "Info", "Outputs", "Program", "Transport",
+           "compile"]

@@ -1,0 +1,128 @@
+"""`python -m firmware`: compile networks to tapes, and run them on the simulated device.
+
+A compiled network is two files. NAME.tape: the setup tape, packets back to back as little-endian
+32-bit words; a UART or a DMA can play it as it is (a packet ends where its header's length says).
+NAME.tape.json: configuration, its hash, network id, number of packets and words, what became of
+every layer.
+"""
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from firmware.accelerator import Accelerator, DeviceError
+from firmware.compiler import CompileError, compile
+from firmware.program import LayerReport, Program
+from models.integer import IntegerNetwork, NetworkError
+from rtl.config import PRESETS, preset
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=(
+    "Compiler and driver: an integer network (a .safetensors file, made by `python -m models`) "
+    "goes to a tape, and the tape to a device.\n\n"
+    "Start with `report net.safetensors`: does the network fit, in how many passes, how wide are "
+    "its sums? Then `run net.safetensors images.npy` computes it on the simulated array."))
+console = Console()
+
+NetworkPath = Annotated[Path, typer.Argument(metavar="NET", show_default=False,
+                                             help="Integer network, a .safetensors file.")]
+Config = Annotated[str, typer.Option("--config", "-c",
+                                     help=f"Array to compile for: {', '.join(PRESETS)}.")]
+
+
+def _program(path: Path, config: str) -> Program:
+    return compile(IntegerNetwork.load(path), preset(config))
+
+
+def _table(program: Program) -> Table:
+    config, memory = program.config, program.memory
+    table = Table(title=f"{config}\nspike memory: {memory.words} of {config.spike_words} words, "
+                        f"{len(memory.inputs)} input buffer{'s'[:len(memory.inputs) - 1]}"
+                        f"{', maps shared' if memory.shared else ''}")
+    table.add_column("layer")
+    for layer in program.report():
+        table.add_column(layer.name, justify="right")
+    for field in fields(LayerReport)[1:]:
+        table.add_row(field.name.replace("_", " "),
+                      *(str(getattr(layer, field.name)) for layer in program.report()))
+    return table
+
+
+@app.command()
+def report(network: NetworkPath, config: Config = "default"):
+    """Show what becomes of every layer: passes, memory, proved widths, what saturation can do.
+
+    Saturation: "none" never happens, "lossless" changes no spike, "model" can change spikes and is
+    part of the model.
+    """
+    console.print(_table(_program(network, config)))
+
+
+@app.command("compile")
+def compile_(network: NetworkPath, config: Config = "default",
+            output: Annotated[Path, typer.Option(
+                "--output", "-o", metavar="FILE",
+                help="Tape to write; FILE.json goes beside it.")] = Path("build/net.tape")):
+    """Write the setup tape: raw little-endian words, and a .json that describes them."""
+    program = _program(network, config)
+    tape = program.setup_tape()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(tape.to_array().astype("<u4").tobytes())
+    about = {"configuration": program.config.as_dict(), "configuration_hash": program.config.hash,
+             "network_id": program.network_id, "packets": len(tape.packets), "words": tape.words,
+             "answers": tape.answers, "layers": [asdict(layer) for layer in program.report()]}
+    path = output.with_name(output.name + ".json")
+    path.write_text(json.dumps(about, indent=2) + "\n")
+    console.print(f"{output}: {len(tape.packets)} packets, {tape.words} words; {path}")
+
+
+@app.command()
+def run(network: NetworkPath,
+        inputs: Annotated[Path, typer.Argument(
+            metavar="INPUT.npy", show_default=False,
+            help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs].")],
+        config: Config = "default",
+        output: Annotated[Path | None, typer.Option(
+            "--output", "-o", metavar="FILE.npy",
+            help="Write logits [N, outputs], or spikes [T, N, outputs].")] = None):
+    """Run inputs on the simulated Verilog of the array; print classes and counters."""
+    from sim.verilated import VerilatedTransport
+
+    program = _program(network, config)
+    data = np.load(inputs, allow_pickle=False)
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("building the simulation", total=None)
+        with Accelerator(VerilatedTransport(program.config), program.config) as device:
+            progress.update(task, description="loading the network")
+            device.load(program)
+            result = device.run(data, progress=lambda done, total: progress.update(
+                task, description="running", completed=done, total=total))
+    votes = result.outputs.sum(axis=0) if result.outputs.ndim == 3 else result.outputs
+    console.print("classes: " + " ".join(map(str, votes.argmax(axis=1))))
+    table = Table("counter", "total", "an image")
+    for name, value in result.counters.items():
+        table.add_row(name, str(value), f"{value / max(1, len(votes)):.1f}")
+    console.print(table)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        np.save(output, result.outputs)
+
+
+def main() -> None:
+    """Run the command line; errors of networks, arrays and devices are told in one line."""
+    try:
+        app()
+    except (CompileError, DeviceError, NetworkError, ValueError, OSError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

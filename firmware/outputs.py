@@ -1,0 +1,101 @@
+"""What a run gave, put together from the answers of its tapes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from firmware.layout import tiles_of, unpack_spikes
+from firmware.program import Program
+from firmware.writer import Expected
+from rtl.tape import COUNTERS
+
+__all__ = ["Outputs"]
+
+
+@dataclass
+class Outputs:
+    """Results of N images on a network of T time steps; layers are in order of the network.
+
+    outputs: int64 [N, outputs], the logits; of a spiking last layer, bool [T, N, outputs].
+    spikes: for every spiking layer bool [T, N, outputs], else None; [] unless asked for.
+    membranes: for every layer int32 [T, N, outputs], after reset, of a readout its running sum; []
+    unless probed.
+    counters: name to total; see `rtl.tape.COUNTERS`.
+    profile: int64 [N, layers, counters], where asked for.
+    """
+
+    outputs: np.ndarray
+    spikes: list[np.ndarray | None]
+    membranes: list[np.ndarray]
+    counters: dict[str, int]
+    profile: np.ndarray | None = None
+
+    @property
+    def layer_counters(self) -> list[dict[str, int]]:
+        """Counters of every layer, over all images; [] without a profile."""
+        if self.profile is None:
+            return []
+        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=0)]
+
+    @property
+    def image_counters(self) -> list[dict[str, int]]:
+        """Counters of every image, over all layers; [] without a profile."""
+        if self.profile is None:
+            return []
+        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=1)]
+
+
+class Collector:
+    """Puts the payloads of answers where their `Expected` says, image 0 first."""
+
+    def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
+        self.program, config = program, program.config
+        layers, steps = program.network.layers, program.network.steps
+        self.read = [layer.neuron is not None and (spikes or layer is layers[-1])
+                     for layer in layers]
+        self.ask = spikes
+        lanes = [tiles_of(layer.outputs, config) * config.lanes for layer in layers]
+        self.logits = np.zeros((images, lanes[-1]), np.int32)
+        self.membranes = [np.zeros((steps, images, n), np.int32) for n in lanes if probe]
+        self.words = [np.zeros((images, region.size * config.stream_words), np.uint32)
+                      if read else None
+                      for read, region in zip(self.read, program.memory.outputs, strict=True)]
+        self.totals = np.zeros(len(COUNTERS), np.int64)
+        self.profile = np.zeros((images, len(layers), len(COUNTERS)), np.int64) if profile else None
+
+    def put(self, first: int, answers: Iterable[tuple[Expected, np.ndarray]]) -> None:
+        """Take the answers of a tape whose image 0 is image `first` of the run."""
+        lanes = self.program.config.lanes
+        readout = self.program.network.layers[-1].neuron is None
+        for expected, payload in answers:
+            image, at = first + expected.image, expected.index
+            span = slice(at * lanes, (at + 1) * lanes)
+            if expected.what == "counters":
+                self.totals += payload
+                if self.profile is not None and expected.layer >= 0:
+                    self.profile[image, expected.layer] = payload
+            elif expected.what == "spikes":
+                words = self.words[expected.layer]
+                assert words is not None
+                words[image, at:at + len(payload)] = payload
+            elif expected.what == "membranes":
+                self.membranes[expected.layer][expected.step, image, span] = payload.view(np.int32)
+            if expected.what == "logits" or (
+                    expected.what == "membranes" and readout
+                    and expected.layer == len(self.words) - 1):
+                self.logits[image, span] = payload.view(np.int32)
+
+    def outputs(self) -> Outputs:
+        """Everything that came, without the lanes that fill tiles up."""
+        layers, config = self.program.network.layers, self.program.config
+        spikes = [None if words is None else
+                  np.moveaxis(unpack_spikes(words, layer.outputs, config), 0, 1)
+                  for words, layer in zip(self.words, layers, strict=True)]
+        last = spikes[-1]
+        return Outputs(
+            outputs=self.logits[:, :layers[-1].outputs].astype(np.int64) if last is None else last,
+            spikes=spikes if self.ask else [],
+            membranes=[array[:, :, :layer.outputs]
+                       for array, layer in zip(self.membranes, layers, strict=False)],
+            counters=dict(zip(COUNTERS, map(int, self.totals), strict=True)), profile=self.profile)

@@ -1,0 +1,31 @@
+"""What a network is given: pixels (direct encoding) or spikes.
+
+Direct encoding: the byte p of a pixel is a constant input current p / 256 in each of T steps, and
+n-bit pixels are p / 2^n. That is exact in binary, so hardware, integer reference and float network
+start from the same number.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["present"]
+
+
+def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
+    """Check x and give it a time axis: [steps, N, inputs], or [1, N, inputs] for pixels.
+
+    input_bits = 1..8: x is uint8 [N, inputs], pixels below 2^input_bits, the same in every step.
+    input_bits = 0: x is uint8 or bool [steps, N, inputs], spikes 0 and 1.
+    Raises TypeError for another type, ValueError for another shape or a value out of range.
+    """
+    if x.dtype not in ((torch.uint8,) if input_bits else (torch.uint8, torch.bool)):
+        raise TypeError(f"inputs must be uint8{'' if input_bits else ' or bool'}, not {x.dtype}")
+    shape = ("N", inputs) if input_bits else (steps, "N", inputs)
+    batch = x.shape[-2] if x.ndim > 1 else None
+    if tuple(x.shape) != tuple(batch if size == "N" else size for size in shape):
+        raise ValueError(f"inputs must have shape [{', '.join(map(str, shape))}], "
+                         f"not {list(x.shape)}")
+    limit = 1 << max(input_bits, 1)
+    if x.dtype == torch.uint8 and x.numel() and (highest := int(x.max())) >= limit:
+        raise ValueError(f"inputs must be below {limit}, not {highest}")
+    return x[None] if input_bits else x

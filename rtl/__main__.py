@@ -1,0 +1,81 @@
+"""`python -m rtl`: generate Verilog."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import verilog as generator
+from .config import PRESETS, ArrayConfig, preset
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="""
+Generate the hardware.
+
+[bold]python -m rtl configs[/]  what arrays have a name
+
+[bold]python -m rtl verilog --config default -o build/[/]  Verilog and a description in JSON
+
+[bold]python -m rtl verilog --config default --set lanes=16 --set weight_bits=4[/]  your own array
+""")
+console = Console(highlight=False)
+
+
+@app.callback()
+def _main() -> None:
+    """One command or several, `python -m rtl COMMAND` either way."""
+
+
+def configured(config: str, changes: list[str]) -> ArrayConfig:
+    """The preset with `name=value` changes; raises ValueError that says what is wrong."""
+    values = preset(config).as_dict()
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not value.strip().isdigit():
+            raise ValueError(f"--set takes name=number, not {change!r}")
+        values[name.strip()] = int(value)
+    return ArrayConfig.from_dict(values)
+
+
+Config = Annotated[str, typer.Option(help="Preset to start from: " + ", ".join(PRESETS) + ".")]
+Changes = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="NAME=NUMBER", help="Change a field of the configuration; may be repeated.")]
+
+
+@app.command()
+def configs() -> None:
+    """List the presets, field by field."""
+    table = Table("field", *PRESETS, title="Array configurations")
+    for name in ArrayConfig().as_dict():
+        table.add_row(name, *(str(getattr(config, name)) for config in PRESETS.values()))
+    table.add_section()
+    table.add_row("lanes in all", *(str(config.outputs) for config in PRESETS.values()))
+    table.add_row("neuron pipelines", *(str(config.groups) for config in PRESETS.values()))
+    table.add_row("hash", *(f"0x{config.hash:08x}" for config in PRESETS.values()))
+    console.print(table)
+
+
+@app.command()
+def verilog(config: Config = "default", changes: Changes = None,
+            output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                                 help="Folder to write to.")] = Path("build"),
+            ) -> None:
+    """Write `quadfire.v` and `quadfire.json`: ports, widths, latencies, hashes.
+
+    The same configuration gives the same bytes. `clk` and a synchronous `rst`; the tape goes in at
+    `s_axis_*`, the answers come out at `m_axis_*` (AXI4-Stream, 32 bits).
+    """
+    try:
+        shape = configured(config, changes or [])
+    except ValueError as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    with console.status(f"generating Verilog: {shape}"):
+        source, about = generator.write(shape, output)
+    console.print(f"{shape}\n{source}: module {generator.TOP}\n{about}: configuration "
+                  f"0x{shape.hash:08x}")
+
+
+if __name__ == "__main__":
+    app()

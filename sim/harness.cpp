@@ -1,0 +1,243 @@
+// Plays words into the core's AXI4-Stream input and collects packets from its output.
+//
+// One instance is a core with a queue of words to send and a queue of packets received. qf_run()
+// clocks it until something asked for has come about; nothing of Python runs in between.
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+namespace {
+
+enum Status { BUDGET_USED = 0, DONE = 1, NO_PROGRESS = 2, VIOLATION = 3 };
+enum Violation { NONE = 0, VALID_DROPPED = 1, DATA_CHANGED = 2, LAST_CHANGED = 3 };
+
+constexpr uint32_t kErrorOpcode = 0x84;
+
+bool is_error(const std::vector<uint32_t> &packet) {
+    return packet.front() >> 24 == kErrorOpcode;
+}
+
+struct Word {
+    uint32_t data;
+    bool last;
+};
+
+struct Core {
+    VerilatedContext context;
+    std::unique_ptr<Vtop> top;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> vcd;
+#endif
+    uint64_t trace_begin = 0, trace_end = 0;
+
+    std::deque<Word> to_send;
+    std::deque<std::vector<uint32_t>> received;
+    std::vector<uint32_t> partial;     // packet under way
+    uint64_t errors = 0;               // error answers among `received`
+
+    uint64_t cycles = 0, sent = 0, taken = 0, last_progress = 0;
+    uint64_t violations = 0, violation_cycle = 0;
+    Violation violation = NONE;
+    uint64_t state;                    // of the generator of stalls
+    uint32_t idle = 0, backpressure = 0;  // probabilities, 2^32 = 1
+
+    bool offering = false;             // tvalid is up: it must stay up until tready
+    bool sending_packet = false;       // its first word has gone
+    bool pending = false;              // the output was not taken last cycle: it must not change
+    Word pending_word{};
+
+    explicit Core(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {
+        if (state == 0) state = 1;
+        for (int i = 0; i < 8; ++i) chance(0x80000000u);
+    }
+
+    bool chance(uint32_t probability) {  // xorshift64*
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        return static_cast<uint32_t>((state * 0x2545F4914F6CDD1Dull) >> 32) < probability;
+    }
+
+    void settle(bool clock) {
+        top->clk = clock;
+        top->eval();
+#if VM_TRACE
+        if (vcd && cycles >= trace_begin && cycles < trace_end) vcd->dump(2 * cycles + clock);
+#endif
+    }
+
+    void broken(Violation kind) {
+        if (violations++ == 0) {
+            violation = kind;
+            violation_cycle = cycles;
+        }
+    }
+
+    // One clock cycle: drive, let the logic settle, see what is transferred, clock.
+    void step() {
+        if (!offering) offering = !to_send.empty() && !(idle && chance(idle));
+        const bool ready = !(backpressure && chance(backpressure));
+        top->s_axis_tvalid = offering;
+        if (offering) {
+            top->s_axis_tdata = to_send.front().data;
+            top->s_axis_tlast = to_send.front().last;
+        }
+        top->m_axis_tready = ready;
+        settle(false);
+
+        const bool accepted = offering && top->s_axis_tready;
+        const Word out{top->m_axis_tdata, static_cast<bool>(top->m_axis_tlast)};
+        const bool valid = top->m_axis_tvalid;
+        if (pending) {
+            if (!valid) broken(VALID_DROPPED);
+            else if (out.data != pending_word.data) broken(DATA_CHANGED);
+            else if (out.last != pending_word.last) broken(LAST_CHANGED);
+        }
+        pending = valid && !ready;
+        pending_word = out;
+        settle(true);
+        ++cycles;
+
+        if (accepted) {
+            sending_packet = !to_send.front().last;
+            to_send.pop_front();
+            offering = false;
+            ++sent;
+            last_progress = cycles;
+        }
+        if (valid && ready) {
+            partial.push_back(out.data);
+            ++taken;
+            last_progress = cycles;
+            if (out.last) {
+                errors += is_error(partial);
+                received.emplace_back();
+                received.back().swap(partial);
+            }
+        }
+    }
+
+    void reset(uint64_t count) {
+        to_send.clear();
+        received.clear();
+        partial.clear();
+        offering = sending_packet = pending = false;
+        errors = 0;
+        top->rst = 1;
+        top->s_axis_tvalid = 0;
+        top->m_axis_tready = 0;
+        for (; count; --count, ++cycles) {
+            settle(false);
+            settle(true);
+        }
+        top->rst = 0;
+        last_progress = cycles;
+    }
+
+    // Clock until `answers` packets are there and all is sent, or an error answer has come and the
+    // packet being sent is complete; or `budget` cycles are over; or nothing moved for `limit`.
+    Status run(uint64_t budget, uint64_t answers, uint64_t limit) {
+        for (;;) {
+            if (errors && (to_send.empty() || !(offering || sending_packet))) return DONE;
+            if (to_send.empty() && received.size() >= answers) return DONE;
+            if (cycles - last_progress >= limit) return NO_PROGRESS;
+            if (budget-- == 0) return BUDGET_USED;
+            step();
+            if (violations) return VIOLATION;
+        }
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+Core *qf_open(uint64_t seed, double idle, double backpressure, const char *trace,
+              uint64_t trace_begin, uint64_t trace_end) {
+    auto core = std::make_unique<Core>(seed);
+    core->idle = static_cast<uint32_t>(idle * 4294967295.0);
+    core->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
+    core->top = std::make_unique<Vtop>(&core->context, "");
+#if VM_TRACE
+    if (trace) {
+        core->context.traceEverOn(true);
+        core->vcd = std::make_unique<VerilatedVcdC>();
+        core->top->trace(core->vcd.get(), 99);
+        core->vcd->open(trace);
+        core->trace_begin = trace_begin;
+        core->trace_end = trace_end;
+    }
+#endif
+    core->top->rst = 0;
+    core->top->s_axis_tvalid = 0;
+    core->top->s_axis_tdata = 0;
+    core->top->s_axis_tlast = 0;
+    core->top->m_axis_tready = 0;
+    core->top->clk = 1;
+    core->top->eval();
+    return core.release();
+}
+
+void qf_close(Core *core) {
+#if VM_TRACE
+    if (core->vcd) core->vcd->close();
+#endif
+    core->top->final();
+    delete core;
+}
+
+void qf_reset(Core *core, uint64_t cycles) { core->reset(cycles); }
+
+void qf_send(Core *core, const uint32_t *words, uint64_t count, int last) {
+    if (core->to_send.empty()) core->last_progress = core->cycles;
+    for (uint64_t i = 0; i < count; ++i)
+        core->to_send.push_back({words[i], last && i + 1 == count});
+}
+
+// Forget the words not sent yet, except one that is being offered.
+void qf_drop(Core *core) { core->to_send.resize(core->offering ? 1 : 0); }
+
+int qf_run(Core *core, uint64_t budget, uint64_t answers, uint64_t limit) {
+    return core->run(budget, answers, limit);
+}
+
+// Clock for `count` cycles, whatever comes.
+void qf_step(Core *core, uint64_t count) {
+    while (count--) core->step();
+}
+
+// Forget how long nothing has moved.
+void qf_patience(Core *core) { core->last_progress = core->cycles; }
+
+// Length of the first packet received, or -1; with `words`, also copies and removes it.
+int64_t qf_take(Core *core, uint32_t *words) {
+    if (core->received.empty()) return -1;
+    const auto &packet = core->received.front();
+    const auto size = static_cast<int64_t>(packet.size());
+    if (words) {
+        std::memcpy(words, packet.data(), packet.size() * sizeof *words);
+        core->errors -= is_error(packet);
+        core->received.pop_front();
+    }
+    return size;
+}
+
+// cycles, words sent, words taken, words still to send, packets received, violations, their first
+// kind and cycle
+void qf_status(Core *core, uint64_t *values) {
+    const uint64_t all[] = {core->cycles, core->sent, core->taken, core->to_send.size(),
+                            core->received.size(), core->violations,
+                            static_cast<uint64_t>(core->violation), core->violation_cycle};
+    std::memcpy(values, all, sizeof all);
+}
+
+}  // extern "C"

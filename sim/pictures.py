@@ -1,0 +1,96 @@
+"""Pictures of a run: what the RTL did over what the reference says."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from firmware.outputs import Outputs
+from models.integer import IntegerNetwork
+from models.reference import Result
+
+__all__ = ["membrane", "raster"]
+
+_REFERENCE, _RTL = "#b9c7d9", "#c2410c"
+
+
+def _frame(axes, steps: int, images: int) -> None:
+    """Time axis of several images in a row, a line between them."""
+    for image in range(1, images):
+        axes.axvline(image * steps - 0.5, color="0.85", linewidth=0.8, zorder=0)
+    axes.set_xlim(-0.5, images * steps - 0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, expected: Result,
+           images: int = 10) -> None:
+    """Spikes of the hidden layer over the first `images` digits, RTL dots in reference rings."""
+    images = min(images, len(labels))
+    side = round(pixels.shape[1] ** 0.5)
+    got, want = rtl.spikes[0], expected.spikes[0].numpy()
+    steps, _, neurons = want.shape
+    figure = plt.figure(figsize=(11, 6.5), layout="constrained")
+    grid = figure.add_gridspec(2, images, height_ratios=[1, 6])
+    chosen = rtl.outputs.argmax(axis=1)
+    for image in range(images):
+        axes = figure.add_subplot(grid[0, image])
+        axes.imshow(pixels[image].reshape(side, side), cmap="gray_r")
+        axes.set_title(f"{labels[image]} → {chosen[image]}", fontsize=9)
+        axes.set_axis_off()
+    axes = figure.add_subplot(grid[1, :])
+    for spikes, style in ((want, {"s": 26, "facecolors": "none", "edgecolors": _REFERENCE,
+                                  "linewidths": 1.4, "label": "reference"}),
+                          (got, {"s": 4, "color": _RTL, "label": "RTL"})):
+        time, neuron = np.nonzero(np.moveaxis(spikes[:, :images], 1, 0).reshape(-1, neurons))
+        axes.scatter(time, neuron, **style)
+    _frame(axes, steps, images)
+    axes.set_ylim(-1, neurons)
+    axes.set_xlabel(f"time step, {steps} for each digit")
+    axes.set_ylabel("hidden neuron")
+    axes.set_title(f"Spikes of the hidden layer, RTL and PyTorch: {int((got != want).sum())} of "
+                   f"{want.size:,} differ (digit → class given by the RTL)", fontsize=10)
+    axes.legend(loc="upper right", fontsize=8, framealpha=0.95)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outputs,
+             expected: Result, images: int = 10) -> None:
+    """Membrane potential of the most varied hidden neuron, and its spikes, over some digits."""
+    images = min(images, len(labels))
+    neuron = network.layers[0].neuron
+    assert neuron is not None, "the first layer of the demo has neurons"
+    one = 1 << network.fraction_bits
+    want, got = expected.membranes[0].numpy()[:, :images], rtl.membranes[0][:, :images]
+    spikes = rtl.spikes[0][:, :images]
+    steps, _, neurons = want.shape
+    rate = spikes.reshape(-1, neurons).mean(axis=0)
+    index = int(np.where(np.abs(rate - 0.3) < 0.2, want.reshape(-1, neurons).std(axis=0), 0).argmax())
+
+    def series(values: np.ndarray) -> np.ndarray:
+        return values[:, :, index].T.reshape(-1)
+
+    figure, axes = plt.subplots(figsize=(11, 3.6), layout="constrained")
+    time = np.arange(images * steps)
+    reset = np.insert(series(want / one), np.arange(0, images * steps, steps), neuron.initial / one)
+    around = np.insert(time.astype(float), np.arange(0, images * steps, steps),
+                       np.arange(0, images * steps, steps) - 0.5)
+    axes.plot(around, reset, color=_REFERENCE, linewidth=3, label="reference")
+    axes.plot(time, series(got / one), "o", color=_RTL, markersize=4, label="RTL")
+    axes.axhline(neuron.theta / one, color="0.4", linestyle="--", linewidth=0.9, label="threshold")
+    fired = np.flatnonzero(series(spikes))
+    axes.vlines(fired, neuron.theta / one, neuron.theta / one + 0.12, color=_RTL, linewidth=1.6,
+                label="spike")
+    _frame(axes, steps, images)
+    axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2, [f"digit {n}" for n in
+                                                                 labels[:images]])
+    axes.set_ylabel("membrane w")
+    axes.set_title(f"Membrane potential of hidden neuron {index} after each of {steps} time steps "
+                   "(after reset), w' = w² + J", fontsize=10)
+    axes.legend(loc="upper right", fontsize=8, ncols=4, framealpha=0.95)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,109 @@
+"""Networks in floating point: shapes, training, repeatability, checkpoints."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.network import SpikingMLP
+from models.neurons import LIF, QIF
+from models.train import (
+    CheckpointError,
+    Options,
+    accuracy,
+    fit,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+def test_digits_are_learnt_in_seconds(trained, data):
+    assert accuracy(trained, *data.held_out_set) >= 0.9
+    assert all(0.01 < rate < 0.9 for rate in trained.rates)
+
+
+def test_training_repeats_to_the_bit(train_digits):
+    (first, told), (again, told_again) = (train_digits(3, 1) for _ in range(2))
+    other, _ = train_digits(4, 1)
+    assert told == told_again
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+    assert not torch.equal(first.readout.weight, other.readout.weight)
+
+
+def test_fit_reports_every_epoch(data):
+    epochs = []
+    network = SpikingMLP([64, 8, 10], LIF(), 2)
+    last = fit(network, data, Options(epochs=3, augment=None), epochs.append)
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    assert epochs[-1] == last and last.loss < epochs[0].loss
+    assert not network.training
+
+
+def test_constant_input_equals_itself_in_every_step():
+    """Computing the first current once is the same as giving every step its input."""
+    torch.manual_seed(1)
+    once = SpikingMLP([20, 16, 12, 5], QIF(), 6, input_bits=1).eval()
+    every = SpikingMLP.from_config({**once.config(), "input_bits": 0}).eval()
+    every.load_state_dict(once.state_dict())
+    with torch.no_grad():
+        every.layers[0].linear.weight /= 2
+    x = torch.randint(2, (7, 20), dtype=torch.uint8)
+    torch.testing.assert_close(once(x), every(x.expand(6, -1, -1)))
+
+
+@pytest.mark.parametrize("sizes", [[6, 3], [6, 4, 3], [6, 4, 5, 3]])
+def test_shapes_and_gradients(sizes):
+    network = SpikingMLP(sizes, QIF(window=2.0), 5, input_bits=4)
+    logits = network(torch.randint(16, (9, 6), dtype=torch.uint8))
+    assert logits.shape == (9, 3) and len(network.rates) == len(sizes) - 2
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("options", [{"sizes": [5]}, {"sizes": [5, 0, 3]}, {"steps": 0},
+                                     {"input_bits": 9}])
+def test_network_refuses(options):
+    with pytest.raises(ValueError, match="must be"):
+        SpikingMLP(**{"sizes": [5, 3], "neuron": QIF(), "steps": 4, **options})
+
+
+def test_checkpoint_comes_back(trained, data, tmp_path):
+    path = tmp_path / "new" / "network.safetensors"
+    save_checkpoint(path, trained, {"seed": 3})
+    network, about = load_checkpoint(path)
+    assert about == {"seed": 3} and network.config() == trained.config()
+    images = data.images[:50]
+    with torch.no_grad():
+        assert torch.equal(network(images), trained.eval()(images))
+
+
+def _header(**changes) -> dict[str, str]:
+    head = {"format": "quadfire-checkpoint", "version": 1, "about": {},
+            "config": SpikingMLP([4, 3, 2], QIF()).config(), **changes}
+    return {"quadfire": json.dumps(head)}
+
+
+@pytest.mark.parametrize(("metadata", "message"), [
+    (None, "not a checkpoint: 'quadfire'"),
+    ({"quadfire": "{"}, "not a checkpoint: Expecting"),
+    (_header(version=2), "version 2, not quadfire-checkpoint version 1"),
+    (_header(format="other"), "holds other version 1"),
+    (_header(config={"sizes": [4, 3, 2], "neuron": {"kind": "hh"}}), "no neuron is called 'hh'"),
+    (_header(), "Missing key"),
+])
+def test_checkpoint_errors(tmp_path, metadata, message):
+    path = tmp_path / "bad.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_checkpoint_file_errors(tmp_path):
+    path = tmp_path / "bad.safetensors"
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: not a checkpoint: No such file"):
+        load_checkpoint(path)
+    path.write_bytes(b"not a safetensors file at all")
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        load_checkpoint(path)

@@ -1,0 +1,101 @@
+"""The configuration: every refusal with its reason, presets, identity."""
+
+from dataclasses import fields
+
+import pytest
+
+from rtl.config import PRESETS, ArrayConfig, preset
+
+pytestmark = pytest.mark.fast
+
+#: A change of every field that leaves `tiny` a valid array.
+CHANGES = {"banks": 3, "lanes": 8, "group_lanes": 1, "weight_bits": 4, "weight_rows": 65,
+           "accumulator_bits": 17, "slots": 7, "state_bits": 13, "fraction_bits": 9,
+           "current_bits": 23, "spike_words": 65, "parameter_words": 65, "packet_words": 128}
+
+LIMITS = {"banks": (1, 16), "lanes": (1, 128), "group_lanes": (1, 8), "weight_bits": (4, 8),
+          "weight_rows": (8, 65536), "accumulator_bits": (8, 32), "slots": (1, 16),
+          "state_bits": (8, 18), "fraction_bits": (4, 16), "current_bits": (12, 24),
+          "spike_words": (16, 65536), "parameter_words": (16, 65536), "packet_words": (32, 4096)}
+
+
+def changed(**changes) -> ArrayConfig:
+    return ArrayConfig(**{**PRESETS["tiny"].as_dict(), **changes})
+
+
+def test_every_field_has_limits_and_a_change_here():
+    names = {field.name for field in fields(ArrayConfig)}
+    assert names == set(CHANGES) == set(LIMITS)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits(name):
+    low, high = LIMITS[name]
+    for value in (low - 1, high + 1, -1, float(high), str(low), True, None):
+        if value is True and low == 1:
+            message = "not True"
+        else:
+            message = rf"{name} \(.+\) must be an integer in {low}..{high}, not "
+        with pytest.raises(ValueError, match=message):
+            changed(**{name: value})
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"lanes": 12}, "lanes must be a power of two, not 12"),
+    ({"group_lanes": 3}, "group_lanes must be a power of two, not 3"),
+    ({"packet_words": 100}, "packet_words must be a power of two, not 100"),
+    ({"weight_bits": 6}, "weight_bits must be 4 or 8, not 6"),
+    ({"lanes": 2, "group_lanes": 4}, "group_lanes must be at most lanes = 2, not 4"),
+    ({"lanes": 8, "group_lanes": 8}, "one memory word, not 64"),
+    ({"state_bits": 11}, "fraction_bits must be at most state_bits - 2, .* not 10"),
+    ({"current_bits": 12, "state_bits": 13}, "current_bits must be at least state_bits = 13, not 12"),
+])
+def test_combinations_that_cannot_be_built(changes, message):
+    with pytest.raises(ValueError, match=message):
+        changed(**changes)
+
+
+def test_extremes_that_can_be_built():
+    smallest = ArrayConfig(**{name: low for name, (low, _) in LIMITS.items()})
+    assert (smallest.groups, smallest.outputs, smallest.word_bits) == (1, 1, 32)
+    assert (smallest.tiles_per_word, smallest.word_columns, smallest.scan_period) == (32, 32, 4)
+    largest = ArrayConfig(**{name: high for name, (_, high) in LIMITS.items()} | {"group_lanes": 4})
+    assert (largest.groups, largest.outputs, largest.word_bits) == (32, 2048, 128)
+    assert (largest.stream_words, largest.word_columns, largest.tiles_per_word) == (4, 4, 1)
+    assert changed(lanes=8, weight_bits=4, group_lanes=8).scan_period == 8
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name):
+    config = preset(name)
+    assert config is PRESETS[name]
+    assert config.lanes == config.groups * config.group_lanes
+    assert config.word_columns * config.column_bits == config.word_bits
+    assert config.word_bits == config.stream_words * 32 == config.tiles_per_word * config.lanes
+    assert config.state_min == -config.state_max - 1 == -(2 ** (config.state_bits - 1))
+    assert ArrayConfig.from_dict(config.as_dict()) == config
+    assert f"{config.banks} x {config.lanes} lanes" in str(config)
+
+
+def test_an_unknown_preset_names_those_there_are():
+    with pytest.raises(ValueError, match="'huge'; there are tiny, small, default, large"):
+        preset("huge")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_hash_changes_with_every_field(name):
+    assert changed(**{name: CHANGES[name]}).hash != PRESETS["tiny"].hash
+
+
+def test_hashes_fit_32_bits_and_do_not_change_between_runs():
+    hashes = [changed().hash, *(changed(**{name: value}).hash for name, value in CHANGES.items())]
+    assert len(set(hashes)) == len(hashes)
+    assert all(0 <= number < 1 << 32 for number in hashes)
+    assert changed().hash == ArrayConfig.from_dict(changed().as_dict()).hash
+
+
+def test_from_dict_names_an_unknown_field():
+    with pytest.raises(ValueError, match="unknown configuration field 'colour'; known are accumu"):
+        ArrayConfig.from_dict({**changed().as_dict(), "colour": 1})
+    with pytest.raises(ValueError, match="banks"):
+        ArrayConfig.from_dict({"banks": 0})
