@@ -97,6 +97,8 @@ def _train(dataset: Dataset, hidden: list[int], neuron: SpikingNeuron, steps: in
 
 def _load(path: Path) -> tuple[SpikingMLP | IntegerNetwork, dict[str, Any]]:
     """A file of either kind, and what it says of itself."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
     try:
         return load_checkpoint(path)
     except CheckpointError as checkpoint_error:
@@ -200,7 +202,7 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     table = Table("file", "arithmetic", "held out", "right", "accuracy")
     for path in files:
         network, about = _load(path)
-        data = load_dataset(dataset or about["dataset"])
+        data = load_dataset(dataset or about.get("dataset", ""))
         integer = isinstance(network, IntegerNetwork)
         share = _integer_accuracy(network, data) if integer else \
             accuracy(network, *data.held_out_set)

@@ -117,11 +117,11 @@ class GridNetwork(nn.Module):
         return [layer.rate for layer in self if layer.neuron is not None]
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *_, last = self
+        first, *_ = self
         x = present(x, inputs=first.weight.shape[1], steps=self.steps,
                     input_bits=first.input_bits).double()
         for layer in self:
             x = layer.current(x).expand(self.steps, -1, -1)
             if layer.neuron is not None:
                 x = layer.spikes(x, layer.neuron)
-        return x.mean(0) / (1 << last.fraction_bits)
+        return x.mean(0) / (1 << first.fraction_bits)

@@ -16,7 +16,7 @@ So with words that hold a spike at least every 8 cycles, events cost one cycle e
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from rtl.events import DEPTH
 from rtl.sequencer import emitting_cycles, settle_cycles
 from rtl.tape import Emit
 
-__all__ = ["PassCycles", "pass_cycles", "predict", "read_cycles",
+__all__ = ["CLASSES", "PassCycles", "pass_cycles", "predict", "read_cycles",
            "synaptic_operations", "word_counts"]
 
 #: Cycles from the fetch of a word to its first event, and from its last event to the array.
@@ -43,6 +43,10 @@ class PassCycles:
     nulls: int
     drains: int
     starved: int
+
+
+#: Names of the columns of `predict`.
+CLASSES = tuple(field.name for field in fields(PassCycles))
 
 
 def word_counts(spikes: np.ndarray, word_bits: int) -> np.ndarray:
@@ -102,14 +106,14 @@ def _map_of(program: Program, layer: int, image: int, inputs: np.ndarray,
 
 def predict(program: Program, inputs: np.ndarray, spikes: list[np.ndarray], *, probe: bool = False
             ) -> np.ndarray:
-    """Cycles [images, passes, 5] in the order of PassCycles, from inputs and spikes of the network.
+    """Cycles [images, passes, class of CLASSES] from inputs and spikes of the network.
 
     inputs: as `Accelerator.run` takes them. spikes: per layer [steps, images, outputs], as
     `models.reference.run` gives them.
     """
     network, config = program.network, program.config
     images = inputs.shape[0 if network.input_bits else 1]
-    result = np.zeros((images, len(program.passes), 5), np.int64)
+    result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for image in range(images):
         for index, item in enumerate(program.passes):
             source = _map_of(program, item.layer, image, inputs, spikes)
@@ -121,8 +125,7 @@ def predict(program: Program, inputs: np.ndarray, spikes: list[np.ndarray], *, p
                 config, word_counts(part, config.word_bits),
                 scans=len(source) + (network.steps - 1 if planes else 0), tiles=item.tiles,
                 drain=item.drain, emit=emit, steps=network.steps)
-            result[image, index] = (cycles.busy, cycles.events, cycles.nulls, cycles.drains,
-                                    cycles.starved)
+            result[image, index] = astuple(cycles)
     return result
 
 

@@ -104,6 +104,11 @@ def test_grid_equals_reference_in_any_format(state_bits, fraction_bits):
     assert_same(grid, random_inputs(network))
 
 
+def test_a_readout_alone():
+    network = SpikingMLP([30, 5], QIF(), 3)
+    assert_same(to_grid(network), random_inputs(network))
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_training_on_the_grid_stays_on_it(trained, data, bits):
     grid = to_grid(trained, weight_bits=bits)

@@ -1,7 +1,7 @@
 """Golden vectors (see `sim.vectors`) played into a block by Amaranth's own simulator.
 
-The same vectors go through the generated Verilog with `sim.cocotb_run.run_bench`: every block has one
-set of stimuli and one model, and three simulators that must agree.
+The same vectors go through the generated Verilog with `sim.cocotb_run.run_bench`: every block has
+one set of stimuli and one model, and three simulators that must agree.
 """
 
 import random

@@ -32,11 +32,8 @@ def test_every_field_has_limits_and_a_change_here():
 def test_limits(name):
     low, high = LIMITS[name]
     for value in (low - 1, high + 1, -1, float(high), str(low), True, None):
-        if value is True and low == 1:
-            message = "not True"
-        else:
-            message = rf"{name} \(.+\) must be an integer in {low}..{high}, not "
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=rf"{name} \(.+\) must be an integer in {low}..{high}, "
+                                             f"not {value!r}"):
             changed(**{name: value})
 
 
@@ -48,7 +45,7 @@ def test_limits(name):
     ({"lanes": 2, "group_lanes": 4}, "group_lanes must be at most lanes = 2, not 4"),
     ({"lanes": 8, "group_lanes": 8}, "one memory word, not 64"),
     ({"state_bits": 11}, "fraction_bits must be at most state_bits - 2, .* not 10"),
-    ({"current_bits": 12, "state_bits": 13}, "current_bits must be at least state_bits = 13, not 12"),
+    ({"current_bits": 12, "state_bits": 13}, "current_bits must be at least state_bits = 13"),
 ])
 def test_combinations_that_cannot_be_built(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -87,7 +84,7 @@ def test_the_hash_changes_with_every_field(name):
     assert changed(**{name: CHANGES[name]}).hash != PRESETS["tiny"].hash
 
 
-def test_hashes_fit_32_bits_and_do_not_change_between_runs():
+def test_hashes_fit_32_bits_and_differ():
     hashes = [changed().hash, *(changed(**{name: value}).hash for name, value in CHANGES.items())]
     assert len(set(hashes)) == len(hashes)
     assert all(0 <= number < 1 << 32 for number in hashes)

@@ -1,0 +1,195 @@
+"""A cell against its model: sources, null events, slots, limits, and what it passes on."""
+
+import random
+
+import pytest
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.cell import Cell
+from rtl.config import ArrayConfig, preset
+from rtl.signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
+from rtl.verilog import component_verilog
+from rtl.weights import WeightMemory
+from sim import vectors as golden
+from sim.cocotb_run import run_bench
+
+from .bench_tools import Play, packed, simulate
+
+BANK = 1
+CONFIGS = {
+    "tiny": preset("tiny"),
+    "one_lane": ArrayConfig(banks=2, lanes=1, group_lanes=1, weight_rows=8, slots=1,
+                            accumulator_bits=8, weight_bits=8),
+    "eight_lanes": ArrayConfig(banks=3, lanes=8, group_lanes=8, weight_bits=4, weight_rows=32,
+                               accumulator_bits=9, slots=16),
+}
+
+
+def command_layout(config: ArrayConfig) -> data.StructLayout:
+    return data.StructLayout({"address": address_layout(config), "control": control_layout(config),
+                              "neighbour": sums_layout(config)})
+
+
+class CellBench(wiring.Component):
+    """A cell that gets both parts of a command, and the neighbour's sums, in one transaction."""
+
+    def __init__(self, config: ArrayConfig):
+        self.config, self.cell = config, Cell(config)
+        super().__init__({
+            "write__valid": In(1), "write__payload": In(write_layout(config)),
+            "command__valid": In(1), "command__payload": In(command_layout(config)),
+            "sums__valid": Out(1), "sums__payload": Out(sums_layout(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.cell = cell = self.cell
+        m.d.comb += cell.bank.eq(BANK)
+        with m.If(self.write__valid):
+            m.d.comb += cell.write_in.eq(self.write__payload)
+        late = Signal.like(self.command__payload, name="late_0")
+        with m.If(self.command__valid):
+            m.d.comb += [cell.address_in.eq(self.command__payload.address),
+                         late.eq(self.command__payload)]
+        for delay in range(1, WeightMemory.latency + 1):
+            later = Signal.like(self.command__payload, name=f"late_{delay}")
+            m.d.sync += later.eq(late)
+            late = later
+        m.d.comb += [
+            cell.control_in.eq(late.control),
+            cell.sums_in.eq(late.neighbour),
+            self.sums__valid.eq(cell.control_out.shift),
+            self.sums__payload.eq(cell.sums_out),
+        ]
+        return m
+
+
+def weights_of(rng: random.Random, config: ArrayConfig) -> list[list[int]]:
+    """Rows of weights; the first two are all lowest, all highest."""
+    low, high = -(1 << config.weight_bits - 1), (1 << config.weight_bits - 1) - 1
+    rows = [[rng.randint(low, high) for _ in range(config.group_lanes)]
+            for _ in range(config.weight_rows)]
+    rows[0], rows[1] = [low] * config.group_lanes, [high] * config.group_lanes
+    return rows
+
+
+def row_word(row: list[int], config: ArrayConfig) -> int:
+    return sum((weight & (1 << config.weight_bits) - 1) << lane * config.weight_bits
+               for lane, weight in enumerate(row))
+
+
+def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
+    """Rows are written, also to other banks; then random commands that stay within the limits."""
+    rng = random.Random(seed)
+    config, cell, lanes = bench.config, bench.cell, bench.config.group_lanes
+    rows = weights_of(rng, config)
+    low, high = -(1 << config.accumulator_bits - 1), (1 << config.accumulator_bits - 1) - 1
+    writes = [packed(write_layout(config), weight=1, bank=BANK, address=address,
+                     data=row_word(row, config)) for address, row in enumerate(rows)]
+    for address in range(config.weight_rows):
+        writes += [packed(write_layout(config), weight=1, bank=0, address=address, data=0x5A5A5A5A),
+                   packed(write_layout(config), parameter=1, bank=BANK, address=address,
+                          data=0xA5A5A5A5)]
+
+    commands, expected, plain = [], [], []
+
+    def give(slot: int, source, row: int | None, *, write: int = 1) -> None:
+        values = source if isinstance(source, list) else [rng.randint(low, high)
+                                                          for _ in range(lanes)]
+        neighbour = isinstance(source, list)
+        if neighbour:
+            expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
+        if write:
+            plain.append({"slot": slot, "source": source,
+                          "weights": None if row is None else rows[row]})
+        commands.append(packed(
+            command_layout(config),
+            address={"kind": AddressKind.NONE if row is None else AddressKind.ROW,
+                     "address": rng.randrange(config.weight_rows) if row is None else row},
+            control={"write": write, "slot": slot, "own": source == "own", "shift": neighbour},
+            neighbour=values))
+
+    def fits(slot: int, source, row: int | None) -> bool:
+        after = cell.model([*plain, {"slot": slot, "source": source,
+                                     "weights": None if row is None else rows[row]}])[slot]
+        return low <= min(after) <= max(after) <= high
+
+    for slot in range(config.slots):            # the accumulators start with anything
+        give(slot, "zero", slot % config.weight_rows)
+    for limit, step in ((high, 0), (low, 1)):   # to the last unit of the accumulator
+        give(0, [limit] * lanes, None)
+        give(0, "own", step)                    # back from the limit
+        give(0, [0] * lanes, None)
+    while len(commands) < count:
+        slot, row = rng.randrange(config.slots), rng.choice(
+            [0, 1, None, rng.randrange(config.weight_rows), rng.randrange(config.weight_rows)])
+        source = rng.choice(["own", "own", "own", "zero", "shift"])
+        if source == "shift":
+            edge = rng.choice([low, high, 0, rng.randint(low, high)])
+            source = [edge if rng.random() < 0.5 else rng.randint(low, high) for _ in range(lanes)]
+        if fits(slot, source, row):
+            give(slot, source, row, write=rng.random() < 0.9)
+    for slot in range(config.slots):
+        give(slot, [slot] * lanes, None)
+    return golden.vectors(
+        [golden.channel("command", commands, after="write"), golden.channel("write", writes)],
+        [golden.channel("sums", expected)])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("idle", [0.0, 0.5])
+def test_against_the_model(name, idle):
+    dut = CellBench(CONFIGS[name])
+    Play(dut, cell_vectors(dut, count=400, seed=len(name)), idle=idle)
+
+
+@pytest.mark.fast
+def test_latency_is_that_of_the_weights_and_one():
+    dut = CellBench(CONFIGS["tiny"])
+    vectors = cell_vectors(dut, count=60)
+    play = Play(dut, vectors)
+    commands = [data.Const(command_layout(dut.config), item["command__payload"])
+                for item in vectors["inputs"][0]["transactions"]]
+    shifts = [moment for moment, command in zip(play.moments["command"], commands, strict=True)
+              if command.control.shift]
+    assert [moment + WeightMemory.latency + 1 for moment in shifts] == play.moments["sums"]
+
+
+@pytest.mark.fast
+def test_commands_pass_on_one_cycle_later_and_sums_hold():
+    config = preset("tiny")
+    dut = Cell(config)
+
+    async def bench(ctx):
+        rng = random.Random(3)
+        ports = [(dut.address_in, dut.address_out), (dut.control_in, dut.control_out),
+                 (dut.write_in, dut.write_out)]
+        held = None
+        for _ in range(100):
+            sent = []
+            for port, _ in ports:
+                value = rng.getrandbits(len(Value.cast(port)))
+                if port is dut.address_in:
+                    value &= ~3 | rng.randrange(3)      # there is no kind 3
+                ctx.set(Value.cast(port), value)
+                sent.append(value)
+            shift = bool(ctx.get(dut.control_in.shift))
+            if not shift:
+                held = ctx.get(Value.cast(dut.sums_out))
+            await ctx.tick()
+            for (_, port), value in zip(ports, sent, strict=True):
+                assert ctx.get(Value.cast(port)) == value
+            if not shift:
+                assert ctx.get(Value.cast(dut.sums_out)) == held
+
+    simulate(dut, bench, "cell")
+
+
+@pytest.mark.cocotb
+def test_verilog(simulator, tmp_path):
+    dut = CellBench(CONFIGS["tiny"])
+    assert run_bench(simulator, component_verilog(dut, "cell"), "cell", cell_vectors(dut),
+                     tmp_path) == 9

@@ -1,0 +1,173 @@
+"""Currents, with the parameter memory they come from, against the model."""
+
+import random
+
+import pytest
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import ArrayConfig, preset
+from rtl.current import Current, lane_layout
+from rtl.parameters import Parameters
+from rtl.signals import SCAN, AddressKind, sums_layout
+from rtl.verilog import component_verilog
+from sim import vectors as golden
+from sim.cocotb_run import run_bench
+
+from .bench_tools import Play, packed
+
+CONFIGS = {
+    "tiny": preset("tiny"),
+    "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=8, accumulator_bits=32,
+                            slots=16, state_bits=18, fraction_bits=16, parameter_words=100),
+    "eight_lanes": ArrayConfig(banks=1, lanes=8, group_lanes=8, weight_bits=4, weight_rows=8,
+                               accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
+                               parameter_words=100),
+}
+
+
+class CurrentBench(wiring.Component):
+    """A Current with its Parameters; as in a group, sums stand from the cycle after the scan on."""
+
+    def __init__(self, config: ArrayConfig):
+        self.config, self.current = config, Current(config)
+        words = range(config.parameter_words)
+        super().__init__({
+            "write__valid": In(1),
+            "write__payload": In(data.StructLayout({"address": words, "data": 32})),
+            "tile__valid": In(1), "tile__payload": In(words),
+            "scan__valid": In(1),
+            "scan__payload": In(data.StructLayout({"how": SCAN, "sums": sums_layout(config)})),
+            "current__valid": Out(1),
+            "current__lane": Out(lane_layout(config)["lane"].shape),
+            "current__begin": Out(1),
+            "current__value": Out(signed(config.current_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.current = current = self.current
+        m.submodules.parameters = parameters = Parameters(self.config)
+        sums = Signal(sums_layout(self.config))
+        with m.If(self.scan__valid):
+            m.d.sync += sums.eq(self.scan__payload.sums)
+        with m.If(self.tile__valid):
+            m.d.comb += [parameters.load.kind.eq(AddressKind.TILE),
+                         parameters.load.address.eq(self.tile__payload)]
+        m.d.comb += [
+            parameters.write.eq(self.write__valid),
+            parameters.write_address.eq(self.write__payload.address),
+            parameters.write_data.eq(self.write__payload.data),
+            parameters.lane.eq(current.lane),
+            parameters.advance.eq(current.advance),
+            current.scan.eq(self.scan__valid),
+            current.how.eq(self.scan__payload.how),
+            current.sums.eq(sums),
+            current.channel.eq(parameters.channel),
+            self.current__valid.eq(current.which.valid),
+            self.current__lane.eq(current.which.lane),
+            self.current__begin.eq(current.which.how.begin),
+            self.current__value.eq(current.current),
+        ]
+        return m
+
+
+def corner_sums(rng: random.Random, config: ArrayConfig, shift: int) -> int:
+    """A sum at a limit, around a half after the shift, or any."""
+    low, high = -(1 << config.accumulator_bits - 1), (1 << config.accumulator_bits - 1) - 1
+    half = 1 << max(shift - config.fraction_bits - 1, 0)
+    value = rng.choice([low, high, 0, 1, -1, half, half - 1, half + 1, -half, -half - 1, -half + 1,
+                        3 * half, -3 * half, rng.randint(low, high), rng.randint(low, high)])
+    return min(max(value, low), high)
+
+
+def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
+    """Tiles of neurons one after the other: all shifts, limits of the bias, steps and planes."""
+    config, lanes, rng = bench.config, bench.config.group_lanes, random.Random(seed)
+    tiles = min(tiles, config.parameter_words // lanes - 1)
+    first = config.parameter_words - tiles * lanes      # to the last word of the memory
+    writes, scans, expected = [], [], []
+    for tile in range(tiles):
+        channels = []
+        for lane in range(lanes):
+            shift = (tile * lanes + lane) % 32 if tile * lanes + lane < 32 else rng.randrange(32)
+            bias = rng.choice([-(1 << 23), (1 << 23) - 1, 0, -1, 1,
+                               rng.randrange(-(1 << 23), 1 << 23)])
+            channels.append((shift, bias))
+            writes.append({"write__payload": first + tile * lanes + lane | (
+                rng.getrandbits(3) << 29 | shift << 24 | bias & 0xFFFFFF
+            ) << (config.parameter_words - 1).bit_length()})
+        slots = rng.randint(1, min(8, config.slots))
+        steps = rng.randint(1, min(8, config.slots))
+        planes = rng.random() < 0.5
+        sums = [[corner_sums(rng, config, channels[lane][0]) for lane in range(lanes)]
+                for _ in range(slots)]
+        count = slots + steps - 1 if planes else slots
+        for index in range(count):
+            step = not planes or index >= slots - 1
+            scans.append(packed(bench.scan__payload.shape(), how={
+                "keep": planes and index > 0, "replay": index >= slots, "step": step,
+                "begin": index == (slots - 1 if planes else 0), "advance": index == count - 1,
+                "emit": rng.getrandbits(1)},
+                sums=sums[index] if index < slots else [rng.getrandbits(8) for _ in range(lanes)]))
+            for lane, (shift, bias) in enumerate(channels) if step else ():
+                folded = [sums[s][lane] for s in range(slots)] if planes else [sums[index][lane]]
+                expected.append({"current__lane": lane,
+                                 "current__begin": int(index == (slots - 1 if planes else 0)),
+                                 "current__value": bench.current.model(folded, shift, bias)})
+    rng.shuffle(writes)
+    return golden.vectors(
+        [golden.channel("scan", scans, period=lanes, after="tile"),
+         golden.channel("write", writes), golden.channel("tile", [first], after="write")],
+        [golden.channel("current", expected,
+                        payload=["current__lane", "current__begin", "current__value"])])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("idle", [0.0, 0.5])
+def test_against_the_model(name, idle):
+    dut = CurrentBench(CONFIGS[name])
+    Play(dut, current_vectors(dut, 80, seed=len(name)), idle=idle)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", CONFIGS)
+def test_latency(name):
+    dut = CurrentBench(CONFIGS[name])
+    vectors = current_vectors(dut, 20)
+    play = Play(dut, vectors, idle=0.3)
+    steps = [moment for moment, item in zip(play.moments["scan"], vectors["inputs"][0][
+        "transactions"], strict=True)
+        if data.Const(dut.scan__payload.shape(), item["scan__payload"]).how.step]
+    assert play.moments["current"] == [moment + Current.latency + lane for moment in steps
+                                       for lane in range(dut.config.group_lanes)]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("shift", range(32))
+def test_rounding_is_half_up_at_every_shift(shift):
+    dut = CurrentBench(CONFIGS["one_lane"])
+    right = shift - dut.config.fraction_bits
+    unit = 1 << max(right, 0)
+    half = unit // 2
+    sums = [0, 1, -1, half, half - 1, -half, -half - 1, -half + 1, unit, -unit, unit + half,
+            unit + half - 1, -unit - half, -unit - half - 1]
+    low, high = -(1 << 31), (1 << 31) - 1
+    sums = [s for s in [*sums, low, high] if low <= s <= high]
+    exact = [(2 * s + unit) // (2 * unit) if right > 0 else s << -right for s in sums]
+    how = {"step": 1}
+    Play(dut, golden.vectors(
+        [golden.channel("scan", [packed(dut.scan__payload.shape(), how=how, sums=[s])
+                                 for s in sums], after="tile"),
+         golden.channel("write", [(shift << 24) << 7 | 3]),
+         golden.channel("tile", [3], after="write")],
+        [golden.channel("current", exact, payload=["current__value"], latency=Current.latency)]))
+
+
+@pytest.mark.cocotb
+def test_verilog(simulator, tmp_path):
+    dut = CurrentBench(CONFIGS["tiny"])
+    assert run_bench(simulator, component_verilog(dut, "current"), "current",
+                     current_vectors(dut, 24), tmp_path) == 9
