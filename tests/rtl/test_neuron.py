@@ -224,5 +224,5 @@ def test_verilog(simulator, tmp_path):
         rng = random.Random(index)
         neuron = kinds(dut.config)[index]
         steps, gaps = runs(rng, neuron, dut.config, 40, NeuronPipeline.loop)
-        assert run_bench(simulator, component_verilog(dut, "neuron"), "neuron",
+        assert run_bench(simulator, component_verilog(dut, "pipeline"), "pipeline",
                          neuron_vectors(dut, neuron, steps, gaps=gaps), tmp_path) == 9
