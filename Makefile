@@ -57,7 +57,7 @@ sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
 lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
-	$(RUN) -m rtl lint
+	$(RUN) -m sim lint
 
 bench: $(BENCH)  ## place and route, and compare area and clock with the baselines
 	$(RUN) -m rtl bench

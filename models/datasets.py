@@ -45,7 +45,7 @@ def _split(labels: np.ndarray, share: float) -> tuple[Tensor, Tensor]:
 
     RandomState: numpy promises never to change its stream.
     """
-    random = np.random.RandomState(SPLIT_SEED)
+    random = np.random.RandomState(SPLIT_SEED)  # noqa: NPY002
     train, held_out = [], []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))

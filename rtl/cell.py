@@ -62,7 +62,7 @@ class Cell(wiring.Component):
             self.write_out.eq(self.write_in),
         ]
 
-        m.submodules.weights = weights = WeightMemory(config)
+        m.submodules.weight_memory = weights = WeightMemory(config)
         m.d.comb += [
             weights.read.eq(self.address_in.kind == AddressKind.ROW),
             weights.address.eq(self.address_in.address),

@@ -37,7 +37,7 @@ class Core(wiring.Component):
         config = self.config
         m.submodules.receiver = receiver = Receiver(config)
         m.submodules.executor = executor = Executor(config)
-        m.submodules.spikes = spikes = SpikeMemory(config)
+        m.submodules.spike_memory = spikes = SpikeMemory(config)
         m.submodules.events = events = EventReader(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)

@@ -48,7 +48,7 @@ class EventReader(wiring.Component):
     II: 1 event. Backpressure: stalls as one.
     """
 
-    latency = SpikeMemory.latency + 6
+    latency = SpikeMemory.latency + 8
 
     def __init__(self, config: ArrayConfig):
         self.config = config

@@ -78,10 +78,10 @@ class Group(wiring.Component):
             last, address, control = control, cell.address_out, cell.control_out
             write, sums = cell.write_out, cell.sums_out
 
-        m.submodules.parameters = parameters = Parameters(config)
-        m.submodules.current = current = Current(config)
-        m.submodules.neuron = neuron = NeuronPipeline(config)
-        m.submodules.taps = taps = Taps(config)
+        m.submodules.parameter_stage = parameters = Parameters(config)
+        m.submodules.current_stage = current = Current(config)
+        m.submodules.neuron_stage = neuron = NeuronPipeline(config)
+        m.submodules.tap_stage = taps = Taps(config)
         m.d.comb += [
             parameters.load.eq(address),
             parameters.lane.eq(current.lane),

@@ -29,7 +29,7 @@ class Receiver(wiring.Component):
     Latency: `latency` cycles from the CRC word to the header. II: 1 word.
     """
 
-    latency = 3
+    latency = 2
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -71,7 +71,7 @@ class Receiver(wiring.Component):
         # Places in the store: written up to, valid up to, read up to. One bit more tells full from empty.
         written, valid, taken = (Signal(range(2 * depth), name=name)
                                  for name in ("written", "valid", "taken"))
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=32).create()
         word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
         room = Signal()
         m.d.comb += room.eq((written - taken)[:len(written)] < depth - 1)

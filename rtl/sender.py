@@ -34,7 +34,7 @@ class Sender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=32).create()
+        m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=32).create()
         left = Signal(16)
         move = Signal()
         word = Signal(32)

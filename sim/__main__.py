@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rtl.config import preset
+from rtl.config import PRESETS, preset
 from sim import build as builder
 from sim import toolchain
 from sim import vectors as golden
@@ -82,9 +82,39 @@ def cocotb(
 
 
 @app.command()
-def demo() -> None:
-    """Run a trained network on the generated Verilog and compare every spike and membrane."""
-    importlib.import_module("sim.demo").main()  # only here: it takes PyTorch to load
+def demo(config: Config = "default",
+         images: Annotated[int | None, typer.Option(
+             min=1, max=1000, help="How many held-out digits; by default all 1,000.")] = None,
+         bits: Annotated[int, typer.Option(help="Width of the weights, 8 or 4.")] = 8,
+         output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                              help="Folder to write to.")] = builder.BUILD / "demo",
+         ) -> None:
+    """Run a trained network on the generated Verilog and compare every spike and membrane.
+
+    Prints accuracy, mismatches and cycles; writes two pictures and `summary.json`. Fails if anything
+    differs from the integer model.
+    """
+    run = importlib.import_module("sim.demo").run     # only here: it takes PyTorch to load
+    try:
+        summary = run(config, images, bits, output)
+    except (ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
+    if wrong := sum(summary[f"mismatched_{what}"] for what in ("spikes", "membranes", "logits")):
+        raise _fail(ValueError(f"{wrong} values of the RTL differ from the reference"))
+
+
+@app.command()
+def lint(config: Annotated[list[str] | None, typer.Option(
+        help="Array; may be repeated. By default all that have a name.")] = None) -> None:
+    """Check the generated Verilog with `verilator -Wall`, and with Icarus where it is installed."""
+    from sim import lint as checker
+
+    try:
+        for name in config or list(PRESETS):
+            for tool in checker.check(preset(name)):
+                console.print(f"{name}: nothing to say, {tool}")
+    except (ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
 
 
 if __name__ == "__main__":

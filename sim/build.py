@@ -43,7 +43,8 @@ WAIVERS = {
 }
 
 #: Uninitialised values are arbitrary in a library (fast) and random in a bench.
-_LIBRARY_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert")
+_LIBRARY_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
+                  "--output-split", "8000")
 _BENCH_FLAGS = ("-O3", "--x-assign", "unique", "--x-initial", "unique", "--vpi", "--public-flat-rw",
                 "--timescale", "1ns/1ps")
 
@@ -171,7 +172,9 @@ def _native(folder: Path, target: Path, verilog: str, top: str, flags: Sequence[
         f"-I{tool.include}", f"-I{tool.include / 'vltstd'}"]
     options = [*common, f"-DVM_TRACE={int(trace)}", f"-DVM_TRACE_VCD={int(trace)}", f"-I{cpp}"]
 
-    tasks = [(source, cpp / f"{source.stem}.o", optimize) for source in _bundled(cpp)]
+    # What Verilator calls slow runs once, at the start.
+    tasks = [(source, cpp / f"{source.stem}.o", "-O0" if "__Slow" in source.name else optimize)
+             for source in _bundled(cpp)]
     tasks.append((main[0], cpp / f"{main[0].stem}.o", main[1]))
     _compile(tasks, options, folder)
     objects = [task[1] for task in tasks] + _runtime(common, trace=trace, vpi=vpi)

@@ -86,6 +86,8 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
     """
     console = Console(highlight=False)
     shape = preset(config)
+    if bits not in (4, 8):
+        raise ValueError(f"bits must be 8 or 4, not {bits}")
     dataset: Dataset = mnist5k()
     x, labels = (part[:images] for part in dataset.held_out_set)
     floating, _ = load_checkpoint(PRETRAINED / f"{NAME}.safetensors")

@@ -26,50 +26,63 @@ def _frame(axes, steps: int, images: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, expected: Result,
-           images: int = 10) -> None:
-    """Spikes of the hidden layer over the first `images` digits, RTL dots in reference rings."""
-    images = min(images, len(labels))
-    side = round(pixels.shape[1] ** 0.5)
+def _one_of_each(labels: np.ndarray) -> np.ndarray:
+    """Index of the first digit of every class that there is."""
+    return np.unique(labels, return_index=True)[1]
+
+
+def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, expected: Result
+           ) -> None:
+    """Spikes of the hidden layer over one digit of each class, RTL dots in reference rings."""
+    some = _one_of_each(labels)
+    images, side = len(some), round(pixels.shape[1] ** 0.5)
     got, want = rtl.spikes[0], expected.spikes[0].numpy()
+    differ, total = int((got != want).sum()), want.size
+    got, want = got[:, some], want[:, some]
     steps, _, neurons = want.shape
     figure = plt.figure(figsize=(11, 6.5), layout="constrained")
     grid = figure.add_gridspec(2, images, height_ratios=[1, 6])
     chosen = rtl.outputs.argmax(axis=1)
     for image in range(images):
         axes = figure.add_subplot(grid[0, image])
-        axes.imshow(pixels[image].reshape(side, side), cmap="gray_r")
-        axes.set_title(f"{labels[image]} → {chosen[image]}", fontsize=9)
+        axes.imshow(pixels[some[image]].reshape(side, side), cmap="gray_r")
+        axes.set_title(f"{labels[some[image]]} → {chosen[some[image]]}", fontsize=9)
         axes.set_axis_off()
     axes = figure.add_subplot(grid[1, :])
     for spikes, style in ((want, {"s": 26, "facecolors": "none", "edgecolors": _REFERENCE,
                                   "linewidths": 1.4, "label": "reference"}),
                           (got, {"s": 4, "color": _RTL, "label": "RTL"})):
-        time, neuron = np.nonzero(np.moveaxis(spikes[:, :images], 1, 0).reshape(-1, neurons))
+        time, neuron = np.nonzero(np.moveaxis(spikes, 1, 0).reshape(-1, neurons))
         axes.scatter(time, neuron, **style)
     _frame(axes, steps, images)
     axes.set_ylim(-1, neurons)
     axes.set_xlabel(f"time step, {steps} for each digit")
     axes.set_ylabel("hidden neuron")
-    axes.set_title(f"Spikes of the hidden layer, RTL and PyTorch: {int((got != want).sum())} of "
-                   f"{want.size:,} differ (digit → class given by the RTL)", fontsize=10)
+    axes.set_title(f"Spikes of the hidden layer, RTL and PyTorch: {differ} of "
+                   f"{total:,} differ (digit → class given by the RTL)", fontsize=10)
     axes.legend(loc="upper right", fontsize=8, framealpha=0.95)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
 def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outputs,
-             expected: Result, images: int = 10) -> None:
-    """Membrane potential of the most varied hidden neuron, and its spikes, over some digits."""
-    images = min(images, len(labels))
+             expected: Result) -> None:
+    """Membrane potential of one hidden neuron, and its spikes, over one digit of each class.
+
+    The neuron that takes the most different values, among those that never saturate meanwhile.
+    """
+    some = _one_of_each(labels)
+    images = len(some)
     neuron = network.layers[0].neuron
     assert neuron is not None, "the first layer of the demo has neurons"
     one = 1 << network.fraction_bits
-    want, got = expected.membranes[0].numpy()[:, :images], rtl.membranes[0][:, :images]
-    spikes = rtl.spikes[0][:, :images]
+    want, got = expected.membranes[0].numpy()[:, some], rtl.membranes[0][:, some]
+    spikes = rtl.spikes[0][:, some]
     steps, _, neurons = want.shape
-    rate = spikes.reshape(-1, neurons).mean(axis=0)
-    index = int(np.where(np.abs(rate - 0.3) < 0.2, want.reshape(-1, neurons).std(axis=0), 0).argmax())
+    flat = np.sort(want.reshape(-1, neurons), axis=0)
+    variety = (np.diff(flat, axis=0) != 0).sum(axis=0) * spikes.any(axis=(0, 1))
+    saturates = (flat[0] == neuron.lo) | (flat[-1] == neuron.hi)
+    index = int(np.where(saturates, 0, variety).argmax())
 
     def series(values: np.ndarray) -> np.ndarray:
         return values[:, :, index].T.reshape(-1)
@@ -86,8 +99,7 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     axes.vlines(fired, neuron.theta / one, neuron.theta / one + 0.12, color=_RTL, linewidth=1.6,
                 label="spike")
     _frame(axes, steps, images)
-    axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2, [f"digit {n}" for n in
-                                                                 labels[:images]])
+    axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2, [f"digit {n}" for n in labels[some]])
     axes.set_ylabel("membrane w")
     axes.set_title(f"Membrane potential of hidden neuron {index} after each of {steps} time steps "
                    "(after reset), w' = w² + J", fontsize=10)

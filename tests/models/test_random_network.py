@@ -57,6 +57,13 @@ def test_weights_go_to_their_ends():
         assert (weight == value).all(1).any()
 
 
+def test_weights_are_reduced_to_fit_the_accumulator():
+    config = PRESETS["tiny"]
+    network = random_network(np.random.default_rng(1), config, sizes=[700, 60], weight_bits=8)
+    total = np.abs(network.layers[0].weight.astype(int)).sum(1)
+    assert 0.9 * 2 ** 15 < total.max() < 2 ** (config.accumulator_bits - 1)
+
+
 @pytest.mark.parametrize("input_bits", [0, 3, 8])
 def test_inputs_begin_with_nothing_and_everything(input_bits):
     rng = np.random.default_rng(1)

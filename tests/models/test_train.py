@@ -23,6 +23,15 @@ def test_digits_are_learnt_in_seconds(trained, data):
     assert all(0.01 < rate < 0.9 for rate in trained.rates)
 
 
+def test_accuracy_is_that_of_eval_mode(trained, data):
+    """Batch statistics must not leak in: one image at a time says the same as all at once."""
+    images, labels = (part[:30] for part in data.held_out_set)
+    together = accuracy(trained.train(), images, labels)
+    apart = [accuracy(trained.train(), images[i:i + 1], labels[i:i + 1]) for i in range(30)]
+    assert not trained.training
+    assert sum(apart) / 30 == pytest.approx(together)
+
+
 def test_training_repeats_to_the_bit(train_digits):
     (first, told), (again, told_again) = (train_digits(3, 1) for _ in range(2))
     other, _ = train_digits(4, 1)

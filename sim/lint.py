@@ -1,0 +1,40 @@
+"""What Verilator's and Icarus's checks say of the generated Verilog."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from rtl.config import ArrayConfig
+from rtl.verilog import TOP, write
+from sim import toolchain
+from sim.build import WAIVERS
+
+__all__ = ["LINT_WAIVERS", "check"]
+
+#: Waived beside those of a build, which raise no UNUSEDSIGNAL.
+LINT_WAIVERS = {
+    **WAIVERS,
+    "DECLFILENAME": "all modules of the core stand in one file",
+    "UNUSEDSIGNAL": "Amaranth gives every field of a record a signal of its own, for waveforms",
+}
+
+
+def _say(command: list, folder: str, tool: str) -> None:
+    result = subprocess.run(command, cwd=folder, env=toolchain.verilator().environment, text=True,
+                            capture_output=True, check=False)
+    if result.returncode or result.stderr.strip():
+        raise toolchain.ToolchainError(f"{tool} objects:\n{(result.stderr or result.stdout)[:4000]}")
+
+
+def check(config: ArrayConfig) -> list[str]:
+    """The tools that found nothing to object to; raises ToolchainError with what one found."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, _ = write(config, Path(folder))
+        _say([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", TOP,
+              *(f"-Wno-{name}" for name in LINT_WAIVERS), source.name], folder, "Verilator")
+        passed = ["Verilator -Wall"]
+        if icarus := toolchain.icarus():
+            _say([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", TOP, source.name],
+                 folder, "Icarus")
+            passed.append("Icarus -Wall")
+    return passed
