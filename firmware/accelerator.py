@@ -156,7 +156,7 @@ class Accelerator:
         self._checked = True
 
     def _play(self, tape: Tape) -> list[np.ndarray]:
-        """Send a tape; the payloads of its answers. After a DeviceError nothing of it is left over."""
+        """Send a tape; the payloads of its answers. A DeviceError leaves nothing of it behind."""
         try:
             return self._answers(tape)
         except DeviceError:

@@ -1,8 +1,8 @@
 """The integer network: what the hardware computes, as plain arrays, and its file.
 
 A file is safetensors: the arrays of every layer, and one JSON text under the metadata key
-"quadfire" with format, version, state format, time steps, input and the layers' scalars. It holds no code
-and no pickle, and everything in it is checked when it is loaded.
+"quadfire" with format, version, state format, time steps, input and the layers' scalars. It holds
+no code and no pickle, and everything in it is checked when it is loaded.
 """
 
 import json
@@ -72,7 +72,8 @@ class DenseLayer:
         bad = np.argwhere((self.weight < -limit) | (self.weight >= limit))
         if len(bad):
             o, i = bad[0]
-            fail(f"weight [{o}, {i}] = {self.weight[o, i]} is outside of {self.weight_bits} signed bits")
+            fail(f"weight [{o}, {i}] = {self.weight[o, i]} is outside of {self.weight_bits} signed "
+                 "bits")
         low, high = SHIFT_RANGE
         bad = np.flatnonzero((self.shift < low) | (self.shift > high))
         if len(bad):
@@ -84,8 +85,8 @@ class IntegerNetwork:
     """Layers in order, and what they have in common.
 
     state_bits, fraction_bits: format of the membrane potential, Q(W-F).F.
-    steps: time steps T. input_bits: 0 for spikes [steps, inputs], 1..8 for pixels of that many bits,
-    the same in every step (direct encoding). Raises NetworkError when the parts do not fit.
+    steps: time steps T. input_bits: 0 for spikes [steps, inputs], 1..8 for pixels of that many
+    bits, the same in every step (direct encoding). Raises NetworkError when the parts do not fit.
     """
 
     layers: tuple[DenseLayer, ...]

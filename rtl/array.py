@@ -20,7 +20,7 @@ def spike_latency(config: ArrayConfig) -> int:
 
 
 def tap_latency(config: ArrayConfig) -> int:
-    """Cycles from a scan that emits to its last tap word: all words in a row, behind the first spike."""
+    """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
     return spike_latency(config) + 1 + config.lanes
 
 

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .memories import DISTRIBUTED
 from .signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
 from .weights import WeightMemory
 
@@ -73,7 +74,7 @@ class Cell(wiring.Component):
 
         m.submodules.slot_mem = memory = Memory(
             shape=sums_layout(config), depth=config.slots, init=[],
-            attrs={"ram_style": "distributed"})
+            attrs=DISTRIBUTED)
         own, new = memory.read_port(domain="comb"), memory.write_port()
         control = self.control_in
         m.d.comb += [

@@ -13,8 +13,8 @@ __all__ = ["Collector"]
 class Collector(wiring.Component):
     """Tile j, step t goes to word output_base + (column + j) // tiles_per_word + t * output_stride.
 
-    `start` loads the first place from `fields`; every `valid` moves on, time step by time step, then
-    tile by tile. II: 1. Latency: 0.
+    `start` loads the first place from `fields`; every `valid` moves on, time step by time step,
+    then tile by tile. II: 1. Latency: 0.
     """
 
     def __init__(self, config: ArrayConfig):

@@ -59,7 +59,8 @@ class ArrayConfig:
         for name, (low, high, what) in _LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{name} ({what}) must be an integer in {low}..{high}, not {value!r}")
+                raise ValueError(f"{name} ({what}) must be an integer in {low}..{high}, "
+                                 f"not {value!r}")
         for name in ("lanes", "group_lanes", "packet_words"):
             if not _is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")

@@ -127,7 +127,7 @@ class Core(wiring.Component):
         }
         counters = Signal(data.ArrayLayout(32, len(COUNTERS)))
         m.d.comb += executor.counters.eq(counters)
-        for counter, name in zip(counters, COUNTERS, strict=True):
+        for counter, name in zip(iter(counters), COUNTERS, strict=True):
             with m.If(executor.counters_clear):
                 m.d.sync += counter.eq(0)
             with m.Elif(~executor.counters_hold):

@@ -20,10 +20,12 @@ def lane_layout(config: ArrayConfig) -> data.StructLayout:
 class Current(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A strobe on `scan` takes the lanes' `sums` (held until the next scan) one lane a cycle. Scans must
-    be at least `group_lanes` cycles apart. `lane` goes to `Parameters`, whose answer is `channel`.
+    A strobe on `scan` takes the lanes' `sums` (held until the next scan) one lane a cycle. Scans
+    must be at least `group_lanes` cycles apart. `lane` goes to `Parameters`, whose answer is
+    `channel`.
 
-    Latency: `latency` cycles from `scan` to the current of lane 0 on `current`, then one lane a cycle.
+    Latency: `latency` cycles from `scan` to the current of lane 0 on `current`, then one lane a
+    cycle.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
@@ -86,7 +88,8 @@ class Current(wiring.Component):
         with m.If(s1.valid):
             m.d.sync += [new.eq(old) for new, old in zip(folds, [folded, *folds], strict=False)]
 
-        # s3: shifted right by multiples of 8, with F + 1 fractional bits, the last of them for rounding
+        # s3: shifted right by multiples of 8, with F + 1 fractional bits, the last of them for
+        # rounding
         assert Parameters.latency == 2, "the channel word belongs to stage 2"
         fine_bits = config.current_bits + 1
         s3 = stage("s3")

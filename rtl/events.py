@@ -41,8 +41,8 @@ class EventReader(wiring.Component):
     """Reads a map and gives one event per set bit, row = map.row + channel, slot by slot.
 
     A slot without a spike gives one `null` event. `busy` from `start` to the last event taken.
-    A word costs one cycle to fetch, and its set bits one cycle each to give; both overlap, with up to
-    `DEPTH` words in between.
+    A word costs one cycle to fetch, and its set bits one cycle each to give; both overlap, with up
+    to `DEPTH` words in between.
 
     Latency: `latency` cycles from `start` to the first event of a first word that is not silent.
     II: 1 event. Backpressure: stalls as one.
@@ -69,7 +69,8 @@ class EventReader(wiring.Component):
                     for index, word in enumerate(slot_words)
                     for bit in range(self.config.word_bits) if word >> bit & 1]
             events += [{"row": r, "slot": slot, "first": int(i == 0), "null": 0}
-                       for i, r in enumerate(rows)] or [{"row": 0, "slot": slot, "first": 1, "null": 1}]
+                       for i, r in enumerate(rows)] or [
+                           {"row": 0, "slot": slot, "first": 1, "null": 1}]
         return events
 
     def elaborate(self, platform):

@@ -19,12 +19,13 @@ __all__ = ["Executor"]
 class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
 
-    A PASS is read while the one before runs, starts when that has ended, and the executor goes on at
-    once with the next packet. SPIKES are written beside a running pass; everything else waits until
-    the pass has ended and its taps have left.
+    A PASS is read while the one before runs, starts when that has ended, and the executor goes on
+    at once with the next packet. SPIKES are written beside a running pass; everything else waits
+    until the pass has ended and its taps have left.
 
-    A packet that cannot be carried out is answered with one ERROR, and no other packet is carried out
-    before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset: no tape is open, no network is loaded.
+    A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
+    out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
+    no tape is open, no network is loaded.
     """
 
     def __init__(self, config: ArrayConfig):

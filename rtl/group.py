@@ -20,8 +20,8 @@ __all__ = ["Group"]
 class Group(wiring.Component):
     """Banks in a row, the last one's sums scanned into the neurons.
 
-    What enters at `*_in` leaves for the next group one cycle later at `*_out`; so does `spikes`, the
-    tile's spikes of the groups so far, `lanes` wide, this group's at [group * group_lanes].
+    What enters at `*_in` leaves for the next group one cycle later at `*_out`; so does `spikes`,
+    the tile's spikes of the groups so far, `lanes` wide, this group's at [group * group_lanes].
 
     Latency: a scanning control at `control_in` gives `spikes_out` `latency` cycles later.
     """

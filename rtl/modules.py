@@ -1,9 +1,11 @@
 """Modules that stand many times in the array and once in the Verilog.
 
-Amaranth elaborates every submodule anew. A `ModuleLibrary`, given as the platform, elaborates each kind
-of component once and puts an instance of it wherever `placed` is asked for one; without it `placed`
-changes nothing, and the design is one tree for Amaranth's own simulator.
+Amaranth elaborates every submodule anew. A `ModuleLibrary`, given as the platform, elaborates each
+kind of component once and puts an instance of it wherever `placed` is asked for one; without it
+`placed` changes nothing, and the design is one tree for Amaranth's own simulator.
 """
+
+from typing import Any
 
 from amaranth import *
 from amaranth.back import rtlil
@@ -38,7 +40,7 @@ class ModuleLibrary:
         return Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
 
 
-def placed(platform, name: str, component: wiring.Component) -> Elaboratable:
+def placed(platform, name: str, component: wiring.Component) -> Any:
     """`component`, or an instance of its one module where `platform` is a ModuleLibrary."""
     return platform.instance(name, component) if isinstance(platform, ModuleLibrary) else component
 

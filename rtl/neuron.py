@@ -1,6 +1,7 @@
 """The neuron: w' = sat(round(w x / 2^F) + J), spike where w' >= theta, then reset."""
 
 from amaranth import *
+from amaranth.hdl import ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from . import numerics
 from .config import ArrayConfig
 from .current import lane_layout
+from .memories import DISTRIBUTED
 from .parameters import neuron_layout
 
 __all__ = ["NeuronPipeline"]
@@ -61,7 +63,7 @@ class NeuronPipeline(wiring.Component):
         def state(name: str) -> Signal:
             return Signal(signed(width), name=name, reset_less=True)
 
-        def flow(stage: int, which: Value, j: Value):
+        def flow(stage: int, which: ValueLike, j: ValueLike):
             """Pipeline registers of the neuron's name and current."""
             here = Signal(lane_layout(config), name=f"s{stage}")
             current = Signal(signed(config.current_bits), name=f"s{stage}_current", reset_less=True)
@@ -71,7 +73,7 @@ class NeuronPipeline(wiring.Component):
         # States wait here for their next time step.
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
-            attrs={"ram_style": "distributed"})
+            attrs=DISTRIBUTED)
         load, store = memory.read_port(domain="comb"), memory.write_port()
         after = Signal(signed(width))
 

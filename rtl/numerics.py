@@ -7,7 +7,7 @@ A neuron is the *canonical map*, with one multiplier for every kind of neuron:
     w  = reset (hard) or w' - delta (soft) where s, else w'
 
 w, x, theta, reset, delta are signed W-bit integers with F fractional bits (Q(W-F).F), J is signed.
-`round` is half up (towards plus infinity), `sat` limits to lo..hi of the layer. The input current is
+`round` is half up (towards plus infinity), `sat` limits to lo..hi of the layer. The current is
 
     J = round(acc * 2^-shift) + bias,   acc = sum of the weights of the inputs that spike
 
@@ -57,8 +57,8 @@ class Neuron:
 
     square: the second operand of the multiplier is w itself (QIF), else `factor` (LIF, IF).
     soft: on a spike subtract `delta`, else load `reset`.
-    Raises ValueError unless lo < theta <= hi and every value, and every value after a reset, lies in
-    lo..hi; then `w' >= theta` may be decided before or after saturation.
+    Raises ValueError unless lo < theta <= hi and every value, and every value after a reset, lies
+    in lo..hi; then `w' >= theta` may be decided before or after saturation.
     """
 
     square: bool
@@ -144,9 +144,9 @@ class Canonical:
         def fixed(name: str, value: float) -> int:
             result = math.floor(value * one + 0.5)
             if not low <= result <= high:
-                raise ValueError(f"{name} = {value:.4g} (canonical) is outside of the state's range "
-                                 f"{low / one:.4g}..{high / one:.4g}: use more state bits, fewer "
-                                 "fraction bits, or a smaller scale")
+                raise ValueError(f"{name} = {value:.4g} (canonical) is outside of the state's "
+                                 f"range {low / one:.4g}..{high / one:.4g}: use more state bits, "
+                                 "fewer fraction bits, or a smaller scale")
             return result
 
         def limit(value: float) -> int:
@@ -164,7 +164,7 @@ class Canonical:
 
 def _quadratic(c2: float, c1: float, c0: float, gain: float, v_threshold: float,
                v_reset: float | None, v_initial: float) -> Canonical:
-    """u' = c2 u^2 + c1 u + c0 + gain I  ->  w = c2 u + c1/2, J = c2 gain I + c2 c0 + c1/2 - c1^2/4."""
+    """u' = c2 u^2 + c1 u + c0 + g I  ->  w = c2 u + c1/2, J = c2 g I + c2 c0 + c1/2 - c1^2/4."""
     if not c2 > 0:
         raise ValueError(f"the quadratic coefficient must be above 0, not {c2!r}")
     center = -c1 / (2 * c2)

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .memories import BLOCK
 from .signals import AddressKind, address_layout
 from .tape import NEURON_WORDS, PARAMETER
 
@@ -16,7 +17,7 @@ def neuron_layout(config: ArrayConfig) -> data.StructLayout:
     """A layer's neuron words, as registers. Values in state LSBs."""
     state = signed(config.state_bits)
     return data.StructLayout({"square": 1, "soft": 1, "readout": 1,
-                              **{name: state for name in NEURON_WORDS[1:]}})
+                              **dict.fromkeys(NEURON_WORDS[1:], state)})
 
 
 def channel_layout() -> data.StructLayout:
@@ -53,7 +54,7 @@ class Parameters(wiring.Component):
         config = self.config
         m.submodules.parameter_mem = memory = Memory(
             shape=32, depth=config.parameter_words, init=[],
-            attrs={"ram_style": "block", "no_rw_check": 1})
+            attrs=BLOCK)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             write.en.eq(self.write),
@@ -85,7 +86,8 @@ class Parameters(wiring.Component):
         m.d.comb += read.addr.eq(Mux(index != count, address, tile + self.lane))
         with m.Switch(s2_index):
             with m.Case(0):
-                m.d.sync += Cat(self.neuron.square, self.neuron.soft, self.neuron.readout).eq(word[:3])
+                flags = Cat(self.neuron.square, self.neuron.soft, self.neuron.readout)
+                m.d.sync += flags.eq(word[:3])
             for place, name in enumerate(NEURON_WORDS[1:], start=1):
                 with m.Case(place):
                     m.d.sync += self.neuron[name].eq(word[:config.state_bits])

@@ -1,5 +1,7 @@
 """Receiver: takes packets from the stream and lets only whole, undamaged ones pass."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
@@ -8,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT
+from .memories import BLOCK
 from .tape import Fault
 
 __all__ = ["PACKET_WORD", "STREAM_WORD", "Receiver"]
@@ -23,8 +26,8 @@ PACKET_WORD = data.StructLayout({"data": 32, "fault": 1})
 class Receiver(wiring.Component):
     """Stores a packet, and passes it on once its length and its CRC-32 have proved right.
 
-    A bad packet is taken back from the store and leaves two words marked `fault`: its header and the
-    Fault. Then the receiver waits for the end of the packet.
+    A bad packet is taken back from the store and leaves two words marked `fault`: its header and
+    the Fault. Then the receiver waits for the end of the packet.
 
     Latency: `latency` cycles from the CRC word to the header. II: 1 word.
     """
@@ -65,13 +68,15 @@ class Receiver(wiring.Component):
         depth = self.config.packet_words
         m.submodules.packet_mem = memory = Memory(
             shape=PACKET_WORD, depth=depth, init=[],
-            attrs={"ram_style": "block", "no_rw_check": 1})
+            attrs=BLOCK)
         store, load = memory.write_port(), memory.read_port()
 
-        # Places in the store: written up to, valid up to, read up to. One bit more tells full from empty.
+        # Places in the store: written up to, valid up to, read up to. One bit more tells full from
+        # empty.
         written, valid, taken = (Signal(range(2 * depth), name=name)
                                  for name in ("written", "valid", "taken"))
-        m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=32).create()
+        crc: Any = CRC32_ISO_HDLC(data_width=32).create()
+        m.submodules.checksum = crc
         word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
         room = Signal()
         m.d.comb += room.eq((written - taken)[:len(written)] < depth - 1)
@@ -137,7 +142,8 @@ class Receiver(wiring.Component):
 
             with m.State("REFUSE"):
                 with m.If(room):
-                    m.d.comb += [store.en.eq(1), store.data.data.eq(refused), store.data.fault.eq(1)]
+                    m.d.comb += [store.en.eq(1), store.data.data.eq(refused),
+                                 store.data.fault.eq(1)]
                     m.next = "REASON"
 
             with m.State("REASON"):

@@ -1,6 +1,9 @@
 """Sender: makes packets of answers."""
 
+from typing import Any
+
 from amaranth import *
+from amaranth.hdl import ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
@@ -34,7 +37,8 @@ class Sender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=32).create()
+        crc: Any = CRC32_ISO_HDLC(data_width=32).create()
+        m.submodules.checksum = crc
         left = Signal(16)
         move = Signal()
         word = Signal(32)
@@ -42,7 +46,7 @@ class Sender(wiring.Component):
         with m.If(move):
             m.d.sync += self.o.valid.eq(0)
 
-        def put(value: Value, last: int):
+        def put(value: ValueLike, last: int):
             m.d.comb += word.eq(value)
             m.d.sync += [self.o.valid.eq(1), self.o.payload.data.eq(value),
                          self.o.payload.last.eq(last)]

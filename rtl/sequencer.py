@@ -33,9 +33,9 @@ class Sequencer(wiring.Component):
     every slot is shifted one bank on and the last bank's sums are scanned by the neurons; where the
     slots are bit planes, later time steps scan again without a shift.
 
-    start: begin a pass; `fields` must stay until `busy` falls. Scans come `config.scan_period` cycles
-    apart; one that emits taps waits for `tap_room` before and for `tap_done` after.
-    The `count_*` strobes divide the busy cycles into events, nulls, drain and starved ones;
+    start: begin a pass; `fields` must stay until `busy` falls. Scans come `config.scan_period`
+    cycles apart; one that emits taps waits for `tap_room` before and for `tap_done` after. The
+    `count_*` strobes divide the busy cycles into events, nulls, drain and starved ones;
     `count_output_wait` marks those drain cycles in which there was no room for taps.
     """
 
@@ -169,7 +169,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += wait.eq(0)
                 with m.If(self.tap_done):
                     m.next = "DRAIN"
-                    with m.If((round_ > fields.rounds)):
+                    with m.If(round_ > fields.rounds):
                         m.d.sync += self.busy.eq(0)
                         m.next = "IDLE"
 

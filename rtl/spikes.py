@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .memories import BLOCK
 
 __all__ = ["SpikeMemory"]
 
@@ -14,10 +15,10 @@ class SpikeMemory(wiring.Component):
     """`spike_words` words of `word_bits`, written in columns of `column_bits`.
 
     read: the word at `address` of the cycle before the last (latency 2).
-    tile: a column from the neurons, always taken; it clears the columns after it, so that a word whose
-    last columns hold no tile has no spikes there. host: a stream word, taken where `host_ready`:
-    not in a cycle in which `tile_write` is up.
-    Reading a word while it is written gives an undefined word: no pass reads what is being written.
+    tile: a column from the neurons, always taken; it clears the columns after it, so that a word
+    whose last columns hold no tile has no spikes there. host: a stream word, taken where
+    `host_ready`: not in a cycle in which `tile_write` is up. Reading a word while it is written
+    gives an undefined word: no pass reads what is being written.
     """
 
     latency = 2
@@ -48,7 +49,7 @@ class SpikeMemory(wiring.Component):
         m.d.comb += self.word.eq(word)
         for column in range(config.word_columns):
             memory = Memory(shape=config.column_bits, depth=config.spike_words, init=[],
-                            attrs={"ram_style": "block", "no_rw_check": 1})
+                            attrs=BLOCK)
             m.submodules[f"spike_mem_{column}"] = memory
             read, write = memory.read_port(), memory.write_port()
             first = column * config.column_bits
@@ -57,10 +58,11 @@ class SpikeMemory(wiring.Component):
             m.d.sync += word[bits].eq(read.data)
             with m.If(self.tile_write):
                 m.d.comb += write.addr.eq(self.tile_address)
+                final = column == config.word_columns - 1
                 if config.lanes < 32:       # a tile is one column; it also clears those after it
                     m.d.comb += [
                         write.data.eq(Mux(self.tile_column == column, self.tile, 0)),
-                        write.en.eq(self.tile_column <= column if column < config.word_columns - 1 else 1),
+                        write.en.eq(1 if final else self.tile_column <= column),
                     ]
                 else:                       # a tile is all columns
                     m.d.comb += [write.data.eq(self.tile[bits]), write.en.eq(1)]

@@ -3,12 +3,13 @@
     packet = header, payload word 0 .. length - 1, CRC-32 of all words before it
 
 A packet is one transfer of the stream, its last word marked (`tlast`). The CRC is that of Ethernet
-and zlib over the words as little-endian bytes. Numbers of packets in a tape run modulo 256, starting
-with that of its BEGIN; every answer carries that first number as its *tag*.
+and zlib over the words as little-endian bytes. Numbers of packets in a tape run modulo 256,
+starting with that of its BEGIN; every answer carries that first number as its *tag*.
 
-A packet that is damaged, cut short, too long, out of order or impossible is refused whole: the device
-answers with one ERROR, skips everything up to the next BEGIN, and works on from there. Among what
-it skips only damaged packets are answered, each with an ERROR: one of them may have been a BEGIN.
+A packet that is damaged, cut short, too long, out of order or impossible is refused whole: the
+device answers with one ERROR, skips everything up to the next BEGIN, and works on from there. Among
+what it skips only damaged packets are answered, each with an ERROR: one of them may have been a
+BEGIN.
 
 This module imports nothing of ours and no Amaranth: host software uses it as it is.
 """
@@ -25,7 +26,7 @@ VERSION = 0x00010000   # major.minor, 16 bits each
 class Opcode(enum.IntEnum):
     """What a packet to the device asks for; payload in brackets."""
 
-    BEGIN = 0x01        #: start a tape [configuration hash, network id; 0: any, and forget the network]
+    BEGIN = 0x01        #: start a tape [configuration hash, network id, or 0 to forget the network]
     WEIGHTS = 0x02      #: write weights [TARGET, one word per row ...]
     PARAMETERS = 0x03   #: write neuron parameters [TARGET, words ...]
     SPIKES = 0x04       #: write spike words [stream-word address, words ...]

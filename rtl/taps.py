@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .current import lane_layout
+from .memories import DISTRIBUTED
 from .numerics import READOUT_BITS
 from .signals import TAP
 
@@ -17,8 +18,8 @@ class Taps(wiring.Component):
     """Keeps one word per lane: the running sum of J (readout) or the membrane potential.
 
     When a scan with `emit` is complete, the words of all groups leave on the tap chain, group by
-    group, lane by lane: the first group starts, every other appends its own to what passes by. Until
-    the last word has left the chain no further scan may come.
+    group, lane by lane: the first group starts, every other appends its own to what passes by.
+    Until the last word has left the chain no further scan may come.
 
     Latency: `done` to memory 2 cycles. Overflow: the sum wraps at 32 bits; the compiler proves that
     it cannot.
@@ -41,7 +42,7 @@ class Taps(wiring.Component):
         lanes = self.config.group_lanes
         m.submodules.tap_mem = memory = Memory(
             shape=signed(READOUT_BITS), depth=max(lanes, 2), init=[],
-            attrs={"ram_style": "distributed"})
+            attrs=DISTRIBUTED)
         old, sending, new = (memory.read_port(domain="comb"), memory.read_port(domain="comb"),
                              memory.write_port())
 

@@ -28,13 +28,13 @@ TOP = "quadfire"
 _STREAMS = {"i": "s_axis", "o": "m_axis"}
 
 
-#: Memories lose their initial contents: the core reads no word that it has not written, and a memory
-#: that must start with zeros is no block or single-port RAM on every family.
+#: Memories lose their initial contents: the core reads no word that it has not written, and a
+#: memory that must start with zeros is no block or single-port RAM on every family.
 _SCRIPT = """
 proc -nomux -norom
 delete t:$meminit*
 memory_collect
-attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
+attrmap -remove src -remove amaranth.hierarchy -remove amaranth.decoding
 attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hierarchy
 write_verilog -norename
 """
@@ -46,14 +46,15 @@ def _to_verilog(rtlil_text: str) -> str:
     text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil{_SCRIPT}",
                      ignore_warnings=True)
     # the first line names the yosys build
-    return "\n".join(line for line in text.splitlines() if not line.startswith("/* Generated")) + "\n"
+    lines = [line for line in text.splitlines() if not line.startswith("/* Generated")]
+    return "\n".join(lines) + "\n"
 
 
 def generate(config: ArrayConfig) -> tuple[str, dict]:
     """(Verilog text, description) of the core for `config`, the same bytes every time.
 
-    The top module is `quadfire`: clk, rst (synchronous, high), the tape on `s_axis_*`, the answers on
-    `m_axis_*`, 32 bits, TLAST at the end of a packet.
+    The top module is `quadfire`: clk, rst (synchronous, high), the tape on `s_axis_*`, the answers
+    on `m_axis_*`, 32 bits, TLAST at the end of a packet.
     """
     core = Core(config)
     ports, listed = {}, {"clk": ("input", 1), "rst": ("input", 1)}
@@ -75,7 +76,8 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
         "configuration_hash": f"0x{config.hash:08x}",
         "interface_version": f"0x{VERSION:08x}",
         "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "ports": {name: {"direction": way, "width": width} for name, (way, width) in listed.items()},
+        "ports": {name: {"direction": way, "width": width}
+                  for name, (way, width) in listed.items()},
         "widths": {"accumulator": config.accumulator_bits, "folded_planes": config.plane_bits,
                    "current": config.current_bits, "state": config.state_bits,
                    "state_fraction": config.fraction_bits, "spike_word": config.word_bits},
@@ -114,7 +116,7 @@ class _Named(Elaboratable):
 
 
 def component_verilog(component, name: str) -> str:
-    """Verilog of one block, for its bench; ports are named by `__` between the parts of their path."""
+    """Verilog of one block, for its bench; port names join the parts of their path by `__`."""
     return _to_verilog(convert(component, name, named_ports(component)))
 
 

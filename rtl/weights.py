@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .memories import BLOCK
 
 __all__ = ["WeightMemory"]
 
@@ -36,7 +37,7 @@ class WeightMemory(wiring.Component):
         m = Module()
         m.submodules.weight_mem = memory = Memory(
             shape=self.width, depth=self.config.weight_rows, init=[],
-            attrs={"ram_style": "block", "no_rw_check": 1})
+            attrs=BLOCK)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.en.eq(self.read),

@@ -91,8 +91,8 @@ def demo(config: Config = "default",
          ) -> None:
     """Run a trained network on the generated Verilog and compare every spike and membrane.
 
-    Prints accuracy, mismatches and cycles; writes two pictures and `summary.json`. Fails if anything
-    differs from the integer model.
+    Prints accuracy, mismatches and cycles; writes two pictures and `summary.json`. Fails if
+    anything differs from the integer model.
     """
     run = importlib.import_module("sim.demo").run     # only here: it takes PyTorch to load
     try:

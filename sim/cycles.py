@@ -1,14 +1,14 @@
 """Cycle model: how long the array takes over a pass, to the cycle, from the spikes that it reads.
 
-Word k of a map is fetched in cycle f_k, its first event starts in cycle p_k, and with n_k the larger
-of 1 and its number of spikes
+Word k of a map is fetched in cycle f_k, its first event starts in cycle p_k, and with n_k the
+larger of 1 and its number of spikes
 
     f_k = f_(k-1) + 1, later where 8 words are on the way already
     p_k = max(f_k + 5, p_(k-1) + n_(k-1))         (words without a spike are dropped, and take no p)
     X   = max(p_last + n_last + 4, f_last + 5)    (the last event is done, the reader has stopped)
 
-A pass that ends there takes X cycles. One that drains makes `scans` scans of every tile, `scan_period`
-cycles apart, and waits for the last to come through:
+A pass that ends there takes X cycles. One that drains makes `scans` scans of every tile,
+`scan_period` cycles apart, and waits for the last to come through:
 
     X + 1 + (scans * tiles - 1) * scan_period + settle
 
@@ -91,7 +91,8 @@ def pass_cycles(config: ArrayConfig, counts: np.ndarray, *, scans: int, tiles: i
                           + emitting * emitting_cycles(config))
         if not emitting:
             drains += 1 - config.scan_period + settle_cycles(config)
-    return PassCycles(busy=read + drains, events=events, nulls=nulls, drains=drains, starved=starved)
+    return PassCycles(busy=read + drains, events=events, nulls=nulls, drains=drains,
+                      starved=starved)
 
 
 def _map_of(program: Program, layer: int, image: int, inputs: np.ndarray,

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from firmware.accelerator import Accelerator
 from firmware.outputs import Outputs
+from firmware.program import Program
 from models import reference
 from models.datasets import Dataset, mnist5k
 from models.integer import IntegerNetwork
@@ -64,10 +65,10 @@ def _progress(console: Console) -> Progress:
 
 
 def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, console: Console
-            ) -> tuple[Accelerator, Outputs, Outputs]:
-    """(device, plain run, probed run) of all images on the Verilated array."""
+            ) -> tuple[Program, Outputs, Outputs]:
+    """(program, plain run, probed run) of all images on the Verilated array."""
     device = Accelerator(VerilatedTransport(config), config)
-    device.load(network)
+    program = device.load(network)
     with _progress(console) as progress:
         runs = []
         for title, probe in (("RTL", False), ("RTL, probing every membrane", True)):
@@ -75,7 +76,7 @@ def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, co
             runs.append(device.run(
                 images, probe=probe, spikes=probe,
                 progress=lambda done, _, task=task: progress.update(task, completed=done)))
-    return device, *runs
+    return program, *runs
 
 
 def run(config: str = "default", images: int | None = None, bits: int = 8,
@@ -103,13 +104,13 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
     integer_accuracy = (expected.classes == labels).double().mean().item()
 
     pixels = x.numpy()
-    device, plain, probed = _on_rtl(network, shape, pixels, console)
+    program, plain, probed = _on_rtl(network, shape, pixels, console)
     comparison = compare(probed, expected)
     unequal = int((plain.outputs != expected.logits.numpy()).sum())
     rtl_accuracy = float((plain.outputs.argmax(axis=1) == labels.numpy()).mean())
 
     spikes = [layer.numpy() for layer in expected.spikes]
-    predicted = cycles.predict(device.program, pixels, spikes)[:, :, 0].sum() / len(x)
+    predicted = cycles.predict(program, pixels, spikes)[:, :, 0].sum() / len(x)
     counters = {name: value / len(x) for name, value in plain.counters.items()}
     operations = cycles.synaptic_operations(network, pixels, spikes) / len(x)
     summary = {

@@ -23,7 +23,8 @@ def _say(command: list, folder: str, tool: str) -> None:
     result = subprocess.run(command, cwd=folder, env=toolchain.verilator().environment, text=True,
                             capture_output=True, check=False)
     if result.returncode or result.stderr.strip():
-        raise toolchain.ToolchainError(f"{tool} objects:\n{(result.stderr or result.stdout)[:4000]}")
+        text = (result.stderr or result.stdout)[:4000]
+        raise toolchain.ToolchainError(f"{tool} objects:\n{text}")
 
 
 def check(config: ArrayConfig) -> list[str]:

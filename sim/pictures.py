@@ -26,6 +26,13 @@ def _frame(axes, steps: int, images: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _spikes(rtl: Outputs) -> np.ndarray:
+    """Spikes of the first layer."""
+    if not rtl.spikes or (spikes := rtl.spikes[0]) is None:
+        raise ValueError("the first layer must have neurons, and its spikes must have been read")
+    return spikes
+
+
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
     """Index of the first digit of every class that there is."""
     return np.unique(labels, return_index=True)[1]
@@ -36,7 +43,7 @@ def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, exp
     """Spikes of the hidden layer over one digit of each class, RTL dots in reference rings."""
     some = _one_of_each(labels)
     images, side = len(some), round(pixels.shape[1] ** 0.5)
-    got, want = rtl.spikes[0], expected.spikes[0].numpy()
+    got, want = _spikes(rtl), expected.spikes[0].numpy()
     differ, total = int((got != want).sum()), want.size
     got, want = got[:, some], want[:, some]
     steps, _, neurons = want.shape
@@ -55,12 +62,12 @@ def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, exp
         time, neuron = np.nonzero(np.moveaxis(spikes, 1, 0).reshape(-1, neurons))
         axes.scatter(time, neuron, **style)
     _frame(axes, steps, images)
-    axes.set_ylim(-1, neurons)
+    axes.set_ylim(-1, neurons * 1.09)     # room for the legend
     axes.set_xlabel(f"time step, {steps} for each digit")
     axes.set_ylabel("hidden neuron")
     axes.set_title(f"Spikes of the hidden layer, RTL and PyTorch: {differ} of "
                    f"{total:,} differ (digit → class given by the RTL)", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.95)
+    axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -77,7 +84,7 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     assert neuron is not None, "the first layer of the demo has neurons"
     one = 1 << network.fraction_bits
     want, got = expected.membranes[0].numpy()[:, some], rtl.membranes[0][:, some]
-    spikes = rtl.spikes[0][:, some]
+    spikes = _spikes(rtl)[:, some]
     steps, _, neurons = want.shape
     flat = np.sort(want.reshape(-1, neurons), axis=0)
     variety = (np.diff(flat, axis=0) != 0).sum(axis=0) * spikes.any(axis=(0, 1))
@@ -99,7 +106,8 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     axes.vlines(fired, neuron.theta / one, neuron.theta / one + 0.12, color=_RTL, linewidth=1.6,
                 label="spike")
     _frame(axes, steps, images)
-    axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2, [f"digit {n}" for n in labels[some]])
+    axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2,
+                    [f"digit {n}" for n in labels[some]])
     axes.set_ylabel("membrane w")
     axes.set_title(f"Membrane potential of hidden neuron {index} after each of {steps} time steps "
                    "(after reset), w' = w² + J", fontsize=10)

@@ -1,5 +1,5 @@
-"""Broken tapes and resets: the device tells what was wrong, never gives a wrong answer, and the next
-good tape works. On the Verilated `tiny` array."""
+"""Broken tapes and resets: the device tells what was wrong, never gives a wrong answer, and the
+next good tape works. On the Verilated `tiny` array."""
 
 import dataclasses
 
@@ -77,8 +77,8 @@ DAMAGE = {
     "only a header": (at(1, lambda p: [p[:1]]), {Fault.TRUNCATED}),
     "words too many": (at(2, lambda p: [np.append(p, p[-1])]), {Fault.OVERRUN}),
     "two packets in one": (lambda ps: [ps[0], np.concatenate(ps[1:3]), *ps[3:]], {Fault.OVERRUN}),
-    "oversized": (at(1, lambda p: [np.concatenate([changed(p[:1], 0, 0x4000), np.zeros(500, np.uint32)])
-                                   ]), {Fault.OVERSIZE}),
+    "oversized": (at(1, lambda p: [np.append(changed(p[:1], 0, 0x4000), np.zeros(500, np.uint32))]),
+                  {Fault.OVERSIZE}),
     "out of order": (swapped, {Fault.SEQUENCE}),
     "lost": (at(2, lambda p: []), {Fault.SEQUENCE}),
     "doubled": (at(2, lambda p: [p, p]), {Fault.SEQUENCE}),
@@ -154,7 +154,7 @@ def test_a_tape_for_another_array_or_network_is_refused(case):
 
 @pytest.mark.parametrize("first", range(0, 120, 30))
 def test_random_damage_never_gives_a_wrong_answer(case, first):
-    """Bits flipped, words lost, doubled and moved in setup and inference tapes: refused or right."""
+    """Bits flipped, words lost, doubled and moved, in any tape: refused or right."""
     device, transport, inputs, expected = case
     program, refused = device.program, 0
     for seed in range(first, first + 30):

@@ -62,8 +62,9 @@ def check(accelerator: Accelerator, network: IntegerNetwork, inputs: np.ndarray,
     layer_of = np.array([item.layer for item in program.passes])
     for layer in range(len(network.layers)):
         for column, name in enumerate(cycles.CLASSES):
-            got = profile[:, layer, COUNTERS.index(name)] - (
-                profile[:, layer, COUNTERS.index("output_wait")] if name in ("busy", "drains") else 0)
+            got = profile[:, layer, COUNTERS.index(name)]
+            if name in ("busy", "drains"):
+                got = got - profile[:, layer, COUNTERS.index("output_wait")]
             want = predicted[:, layer_of == layer, column].sum(axis=1)
             assert np.array_equal(got, want), f"{note}: {name} of layer {layer}"
 

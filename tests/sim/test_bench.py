@@ -158,9 +158,13 @@ def test_core_bench_passes(simulator, tmp_path):
 
 def test_core_bench_reports_the_first_wrong_word(simulator, tmp_path):
     vectors = core_vectors()
+    vectors["answers"][1][3] = None     # may be anything
     vectors["answers"][2][7] ^= 1
     text = failure(simulator, loopback(), vectors, tmp_path, module="sim.bench_core")
     assert text.count("answer 2, word 7: expected") == 10
+    vectors["answers"][2] = vectors["answers"][2][:7]
+    text = failure(simulator, loopback(), vectors, tmp_path, module="sim.bench_core")
+    assert text.count("answer 2, word 7: expected its end") == 10
 
 
 def test_core_bench_reports_surplus_missing_and_unreset_words(simulator, tmp_path):

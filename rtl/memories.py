@@ -1,0 +1,13 @@
+"""How memories ask to be built: attributes for synthesis.
+
+A read port of Amaranth gives the old word when the same word is written in that cycle; block RAM
+with registered outputs cannot. `no_rw_check` waives that promise, and every memory that uses it
+says why no word is written while it is read.
+"""
+
+from typing import Any
+
+__all__ = ["BLOCK", "DISTRIBUTED"]
+
+BLOCK: Any = {"ram_style": "block", "no_rw_check": 1}
+DISTRIBUTED: Any = {"ram_style": "distributed"}
