@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .array import NeuronArray
@@ -45,10 +45,26 @@ class Core(wiring.Component):
         m.submodules.sender = sender = Sender()
         m.submodules.tap_words = tap_words = SyncFIFOBuffered(width=32, depth=2 * config.lanes + 2)
 
-        wiring.connect(m, wiring.flipped(self.i), receiver.i)
+        # Both streams pass a short FIFO, so that no path goes through the core from port to port.
+        m.submodules.tape_in = tape_in = SyncFIFO(width=STREAM_WORD.size, depth=2)
+        m.submodules.answers_out = answers_out = SyncFIFO(width=STREAM_WORD.size, depth=2)
+        m.d.comb += [
+            tape_in.w_data.eq(self.i.payload),
+            tape_in.w_en.eq(self.i.valid),
+            self.i.ready.eq(tape_in.w_rdy),
+            receiver.i.payload.eq(tape_in.r_data),
+            receiver.i.valid.eq(tape_in.r_rdy),
+            tape_in.r_en.eq(receiver.i.ready),
+            answers_out.w_data.eq(sender.o.payload),
+            answers_out.w_en.eq(sender.o.valid),
+            sender.o.ready.eq(answers_out.w_rdy),
+            self.o.payload.eq(answers_out.r_data),
+            self.o.valid.eq(answers_out.r_rdy),
+            answers_out.r_en.eq(self.o.ready),
+        ]
+
         wiring.connect(m, receiver.o, executor.i)
         wiring.connect(m, events.events, sequencer.events)
-        wiring.connect(m, sender.o, wiring.flipped(self.o))
 
         # A pass
         m.d.comb += [

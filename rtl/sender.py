@@ -17,7 +17,7 @@ __all__ = ["Sender"]
 class Sender(wiring.Component):
     """header, `length` words of `words`, CRC-32; one packet for every `packets` transfer.
 
-    Latency: 1 cycle from a word to the output. II: 1 word. `idle` when nothing is left to be taken.
+    Latency: 1 cycle from a word to the output. II: 1 word.
     """
 
     def __init__(self):
@@ -25,7 +25,6 @@ class Sender(wiring.Component):
             "packets": In(stream.Signature(HEADER_LAYOUT)),
             "words": In(stream.Signature(32)),
             "o": Out(stream.Signature(STREAM_WORD)),
-            "idle": Out(1),
         })
 
     def model(self, header: int, words: list[int]) -> list[int]:
@@ -53,8 +52,7 @@ class Sender(wiring.Component):
 
         with m.FSM():
             with m.State("HEADER"):
-                m.d.comb += [self.packets.ready.eq(move), crc.start.eq(1),
-                             self.idle.eq(~self.packets.valid & ~self.o.valid)]
+                m.d.comb += [self.packets.ready.eq(move), crc.start.eq(1)]
                 with m.If(move & self.packets.valid):
                     put(self.packets.payload.as_value(), 0)
                     m.d.comb += crc.valid.eq(1)

@@ -15,6 +15,8 @@ from rtl.config import preset
 from rtl.tape import Answer, Fault, Opcode
 from sim.verilated import VerilatedTransport
 
+pytestmark = pytest.mark.fast
+
 TINY = preset("tiny")
 
 

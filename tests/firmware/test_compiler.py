@@ -18,6 +18,8 @@ from rtl.tape import PASS, Opcode
 
 from .networks import random_network
 
+pytestmark = pytest.mark.fast
+
 TINY = preset("tiny")
 QIF = Neuron(square=True, soft=False, factor=0, theta=1024, lo=-2048, hi=2047, initial=0,
              reset=-100, delta=0)

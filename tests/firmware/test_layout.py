@@ -14,6 +14,8 @@ from firmware.layout import (
 )
 from rtl.config import PRESETS, ArrayConfig, preset
 
+pytestmark = pytest.mark.fast
+
 CONFIGS = [*PRESETS.values(), ArrayConfig(lanes=128, group_lanes=8, weight_bits=4)]
 
 

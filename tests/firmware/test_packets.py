@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from firmware.packets import PacketError, crc32, decode, encode, pack, split, unpack
 from rtl.tape import HEADER, PASS, PASS_WORDS, TARGET, Answer, Opcode
 
+pytestmark = pytest.mark.fast
+
 OPCODES = st.sampled_from([*Opcode, *Answer])
 WORDS = st.lists(st.integers(0, 0xFFFFFFFF), max_size=40)
 

@@ -13,6 +13,8 @@ from models.integer import IntegerNetwork, NetworkError
 from models.random_network import random_network
 from rtl.config import PRESETS
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def network() -> IntegerNetwork:

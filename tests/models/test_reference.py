@@ -10,6 +10,8 @@ from models.random_network import random_inputs, random_network
 from rtl.config import PRESETS
 from rtl.numerics import current, neuron_step
 
+pytestmark = pytest.mark.fast
+
 
 def plain(network: IntegerNetwork, inputs: np.ndarray):
     """One sample, [inputs] or [T, inputs], by the book: bit planes fold most significant first."""

@@ -6,6 +6,8 @@ from torch import nn
 
 from models.tdbn import TDBatchNorm
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def x() -> torch.Tensor:

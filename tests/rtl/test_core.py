@@ -158,6 +158,22 @@ def test_damaged_packets(device, kind):
     device.refuses([first, bad, *rest(device)], 1, Fault[kind.upper()])
 
 
+def test_damaged_packets_are_told_each_as_one_may_have_been_a_begin(device):
+    good = device.begin()
+    bad = device.packet(Opcode.SPIKES, [0, *range(4)])
+    bad[-1] ^= 1
+    packets = [good, bad, device.packet(Opcode.REPORT), device.packet(0x77), bad,
+               device.packet(Opcode.REPORT)]
+    for packet in packets:
+        device.transport.send_partial(packet, last=True)
+    device.transport.run(500)
+    answers = []
+    while (words := device.transport.core.take()) is not None:
+        answers.append(decode(words))
+    assert [[*answer.payload] for answer in answers] == [[Fault.CRC, bad[0]]] * 2
+    device.works()
+
+
 def test_a_damaged_begin_is_told(device):
     begin = device.begin()
     device.tag = 0
@@ -253,7 +269,8 @@ def test_an_error_waits_for_the_pass_and_its_taps(device):
     answers = []
     while (words := device.transport.core.take()) is not None:
         answers.append(decode(words))
-    assert [answer.opcode for answer in answers] == [*[Answer.TAPS] * 2 * CONFIG.banks, Answer.ERROR]
+    opcodes = [answer.opcode for answer in answers]
+    assert opcodes == [*[Answer.TAPS] * 2 * CONFIG.banks, Answer.ERROR]
     assert {len(answer.payload) for answer in answers[:-1]} == {CONFIG.lanes}
     device.works()
 
@@ -270,7 +287,7 @@ def test_counters(device):
     assert [*second.payload[1:6]] == [0] * 5
 
 
-# A network, end to end ------------------------------------------------------------------------------
+# A network, end to end ------------------------------------------------------------------------
 
 def network_vectors(seed: int, *, input_bits: int, readout: bool) -> dict:
     """Packets that load and run a random network, and the answers by the integer reference.

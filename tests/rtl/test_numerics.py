@@ -23,6 +23,8 @@ from rtl.numerics import (
     round_shift,
 )
 
+pytestmark = pytest.mark.fast
+
 
 def half_up(value: Fraction) -> int:
     return math.floor(value + Fraction(1, 2))
