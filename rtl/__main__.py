@@ -1,5 +1,6 @@
-"""`python -m rtl`: generate Verilog."""
+"""`python -m rtl`: generate Verilog, and measure what it takes on an FPGA."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import verilog as generator
+from .bench import DEVICES, Row, measure
 from .config import PRESETS, ArrayConfig, preset
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="""
@@ -18,13 +20,10 @@ Generate the hardware.
 [bold]python -m rtl verilog --config default -o build/[/]  Verilog and a description in JSON
 
 [bold]python -m rtl verilog --config default --set lanes=16 --set weight_bits=4[/]  your own array
+
+[bold]python -m rtl bench --config tiny --device ecp5-25f --seeds 1[/]  place and route
 """)
 console = Console(highlight=False)
-
-
-@app.callback()
-def _main() -> None:
-    """One command or several, `python -m rtl COMMAND` either way."""
 
 
 def configured(config: str, changes: list[str]) -> ArrayConfig:
@@ -75,6 +74,36 @@ def verilog(config: Config = "default", changes: Changes = None,
         source, about = generator.write(shape, output)
     console.print(f"{shape}\n{source}: module {generator.TOP}\n{about}: configuration "
                   f"0x{shape.hash:08x}")
+
+
+@app.command()
+def bench(config: Annotated[list[str] | None, typer.Option(
+              help="Preset; may be repeated. By default tiny and default.")] = None,
+          device: Annotated[str, typer.Option(help=", ".join(DEVICES) + ".")] = "ecp5-85f",
+          seeds: Annotated[int, typer.Option(min=1, help="Placements to try.")] = 5,
+          output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                               help="Folder to write to.")] = Path("build/bench"),
+          ) -> None:
+    """Place and route arrays; prints a table and writes `summary.json`.
+
+    What was placed before is kept in the output folder, so a run that was stopped goes on. One seed
+    of the default array takes about ten minutes.
+    """
+    rows = []
+    try:
+        if device not in DEVICES:
+            raise ValueError(f"no device is called {device!r}; there are {', '.join(DEVICES)}")
+        with console.status("") as status:
+            for name in config or ["tiny", "default"]:
+                rows.append(measure(name, preset(name), device, seeds, output, status.update))
+    except (OSError, ValueError, RuntimeError) as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    table = Table(*Row.__dataclass_fields__, title=f"Place and route, {seeds} seeds")
+    for row in rows:
+        table.add_row(*map(str, row.as_dict().values()))
+    console.print(table)
+    (output / "summary.json").write_text(json.dumps([row.as_dict() for row in rows], indent=2))
 
 
 if __name__ == "__main__":
