@@ -1,7 +1,7 @@
 """Place and route: area and clock of an array on a device, with tools from pip.
 
-yosys (pyosys) synthesises, nextpnr places and routes once a seed. All clocks are nextpnr's static timing
-estimates without pin constraints; nothing is measured on silicon.
+yosys (pyosys) synthesises, nextpnr places and routes once a seed. All clocks are nextpnr's static
+timing estimates without pin constraints; nothing is measured on silicon.
 """
 
 import json
