@@ -289,15 +289,16 @@ def test_counters(device):
 
 # A network, end to end ------------------------------------------------------------------------
 
-def network_vectors(seed: int, *, input_bits: int, readout: bool) -> dict:
+def network_vectors(seed: int, *, input_bits: int, readout: bool, sizes=(21, 12, 8),
+                    images: int = 3) -> dict:
     """Packets that load and run a random network, and the answers by the integer reference.
 
     A REPORT counts cycles, which depend on stalls: an INFO, which waits as well, stands for it.
     """
     rng = np.random.default_rng(seed)
-    network = random_network(rng, CONFIG, sizes=[21, 12, 8], steps=3, input_bits=input_bits,
+    network = random_network(rng, CONFIG, sizes=sizes, steps=3, input_bits=input_bits,
                              readout=readout)
-    inputs = random_inputs(rng, network, 3)
+    inputs = random_inputs(rng, network, images)
     program = compile(network, CONFIG)
     result = reference.run(network, inputs, record=True)
 
@@ -343,6 +344,6 @@ def test_networks_equal_the_integer_reference(device, seed, input_bits, readout)
 @pytest.mark.cocotb
 @pytest.mark.parametrize("input_bits", [0, 3])
 def test_verilog_between_axi_stream_models(simulator, input_bits, tmp_path):
-    vectors = network_vectors(7, input_bits=input_bits, readout=bool(input_bits))
+    vectors = network_vectors(7, input_bits=input_bits, readout=bool(input_bits), sizes=(9, 8, 4))
     assert run_bench(simulator, core_verilog(CONFIG), "quadfire", vectors, tmp_path,
                      module="sim.bench_core") == 10

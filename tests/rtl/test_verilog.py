@@ -29,10 +29,13 @@ CONFIGS = {
         accumulator_bits=32, weight_rows=9, spike_words=17, parameter_words=19, packet_words=32),
 }
 
-PORTS = {"clk": ("input", 1), "rst": ("input", 1), "s_axis_tdata": ("input", 32),
-         "s_axis_tlast": ("input", 1), "s_axis_tvalid": ("input", 1),
-         "s_axis_tready": ("output", 1), "m_axis_tdata": ("output", 32), "m_axis_tlast": ("output", 1), "m_axis_tvalid": ("output", 1),
-         "m_axis_tready": ("input", 1)}
+PORTS = {
+    "clk": ("input", 1), "rst": ("input", 1),
+    "s_axis_tdata": ("input", 32), "s_axis_tlast": ("input", 1), "s_axis_tvalid": ("input", 1),
+    "s_axis_tready": ("output", 1),
+    "m_axis_tdata": ("output", 32), "m_axis_tlast": ("output", 1), "m_axis_tvalid": ("output", 1),
+    "m_axis_tready": ("input", 1),
+}
 
 #: Writes the Verilog of two arrays in either order: what was made before must not show.
 _GENERATE = """
