@@ -73,7 +73,7 @@ class Cell(wiring.Component):
         ]
 
         m.submodules.slot_mem = memory = Memory(
-            shape=sums_layout(config), depth=config.slots, init=[],
+            shape=sums_layout(config), depth=max(config.slots, 2), init=[],
             attrs=DISTRIBUTED)
         own, new = memory.read_port(domain="comb"), memory.write_port()
         control = self.control_in

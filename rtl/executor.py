@@ -15,6 +15,14 @@ from .tape import COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, VERSION, Answer, Emit
 
 __all__ = ["Executor"]
 
+#: (opcode, its number of payload words or None for two and more, its first state)
+_PACKETS = (
+    (Opcode.BEGIN, 2, "IDLE"), (Opcode.SEAL, 1, "IDLE"), (Opcode.REPORT, 0, "IDLE"),
+    (Opcode.INFO, 0, "IDLE"), (Opcode.READ, 2, "IDLE"), (Opcode.WEIGHTS, None, "IDLE"),
+    (Opcode.PARAMETERS, None, "IDLE"), (Opcode.SPIKES, None, "PLACE"),
+    (Opcode.PASS, PASS_WORDS, "PASS"),
+)
+
 
 class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
@@ -51,270 +59,266 @@ class Executor(wiring.Component):
             "counters_clear": Out(1),
             "input_wait": Out(1),
         })
+        self._header = Signal(HEADER_LAYOUT, reset_less=True)
+        self._left = Signal(range(config.payload_words + 1))    # payload words still to come
+        self._fault = Signal(Fault, init=Fault.CRC)
+        self._open, self._told = Signal(), Signal()     # a tape is open; its fault has been told
+        self._network = Signal(32)
+        self._busy = Signal()
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        word = self.i.payload.data
-        target = data.View(TARGET_LAYOUT, word)
-
-        header = Signal(HEADER_LAYOUT, reset_less=True)
-        left = Signal(range(config.payload_words + 1))  # payload words still to come
-        fault = Signal(Fault, init=Fault.CRC)
-        opened, told = Signal(), Signal()               # a tape is open; its fault has been told
-        expected = Signal(8)
-        network = Signal(32)
-        spike_parts = config.spike_words * config.stream_words
-        address = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
-        bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        limit = Signal(17)
-        index = Signal(range(max(len(COUNTERS), len(INFO_WORDS))))
-        upcoming = Signal(PASS_LAYOUT, reset_less=True)     # fields of the next pass
-        busy = Signal()
-        take = self.i.valid & self.i.ready
-        m.d.comb += busy.eq(self.pass_busy | self.taps_busy)
+        m.d.comb += self._busy.eq(self.pass_busy | self.taps_busy)
         m.d.sync += [self.write.weight.eq(0), self.write.parameter.eq(0), self.start.eq(0)]
-        with m.If(take):
-            m.d.sync += left.eq(left - 1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += self._left.eq(self._left - 1)
+        with m.FSM() as states:
+            self._admit(m)
+            self._tape(m)
+            self._memories(m)
+            self._pass(m)
+            self._answers(m)
+        reports = states.ongoing("REPORT") | states.ongoing("REPORT-WORDS")
+        m.d.comb += self.counters_hold.eq(reports)
+        return m
 
-        def refuse(reason: Fault):
-            m.d.sync += fault.eq(reason)
-            m.next = "REFUSE"
+    def _take(self, m: Module) -> Value:
+        """Ask for the next word; true when it is there."""
+        m.d.comb += self.i.ready.eq(1)
+        return self.i.valid
 
-        def answer(opcode: Answer, length: ValueLike, following: str):
-            m.d.comb += [
-                self.packets.valid.eq(1),
-                self.packets.payload.opcode.eq(opcode),
-                self.packets.payload.sequence.eq(self.tag),
-                self.packets.payload.length.eq(length),
-            ]
-            with m.If(self.packets.ready):
-                m.d.sync += index.eq(0)
-                m.next = following
+    def _refuse(self, m: Module, reason: ValueLike):
+        m.d.sync += self._fault.eq(reason)
+        m.next = "REFUSE"
 
-        def say(words: list[ValueLike]):
-            """Answer with `words`, then go on."""
-            m.d.comb += [self.words.valid.eq(1), self.words.payload.eq(Array(words)[index])]
-            with m.If(self.words.ready):
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == len(words) - 1):
-                    m.next = "REST"
+    def _admit(self, m: Module):
+        """Headers: what it is, whether it may be, and what happens if not."""
+        header, word = self._header, self.i.payload.data
+        expected = Signal(8)
 
-        with m.FSM():
-            with m.State("HEADER"):
-                m.d.comb += [self.i.ready.eq(1), self.input_wait.eq(~self.i.valid & ~busy)]
-                with m.If(self.i.valid):
-                    m.d.sync += [header.eq(word), left.eq(word[:16]), index.eq(0)]
-                    m.next = "CHECK"
-                    with m.If(self.i.payload.fault):
-                        m.next = "REASON"
+        with m.State("HEADER"):
+            m.d.comb += self.input_wait.eq(~self.i.valid & ~self._busy)
+            with m.If(self._take(m)):
+                m.d.sync += [header.eq(word), self._left.eq(word[:16])]
+                m.next = "CHECK"
+                with m.If(self.i.payload.fault):
+                    m.next = "REASON"
 
-            with m.State("REASON"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += [fault.eq(word), left.eq(0), told.eq(0)]
-                    m.next = "REFUSE"
+        with m.State("REASON"):     # the receiver has refused it already
+            with m.If(self._take(m)):
+                m.d.sync += [self._told.eq(0), self._left.eq(0)]
+                self._refuse(m, word)
 
-            with m.State("CHECK"):
+        with m.State("CHECK"):
+            with m.If(header.opcode != Opcode.INFO):
                 m.d.sync += expected.eq(header.sequence + 1)
+            with m.Switch(header.opcode):
+                for opcode, length, first in _PACKETS:
+                    with m.Case(opcode):
+                        m.next = first
+                        with m.If(self._left < 2 if length is None else self._left != length):
+                            self._refuse(m, Fault.ARGUMENT)
+                with m.Default():
+                    self._refuse(m, Fault.OPCODE)
+            with m.If((header.opcode != Opcode.BEGIN) & (header.opcode != Opcode.INFO)
+                      & (~self._open | (header.sequence != expected))):
+                self._refuse(m, Fault.SEQUENCE)
+
+        with m.State("IDLE"):       # these wait for the array
+            with m.If(~self._busy):
+                m.next = "PLACE"
                 with m.Switch(header.opcode):
-                    for opcode, length, following in (
-                            (Opcode.BEGIN, 2, "IDLE"), (Opcode.INFO, 0, "IDLE"),
-                            (Opcode.PASS, PASS_WORDS, "PASS"), (Opcode.READ, 2, "IDLE"),
-                            (Opcode.REPORT, 0, "IDLE"), (Opcode.SEAL, 1, "IDLE"),
-                            (Opcode.WEIGHTS, None, "IDLE"), (Opcode.PARAMETERS, None, "IDLE"),
-                            (Opcode.SPIKES, None, "SPIKES")):
+                    for opcode in (Opcode.BEGIN, Opcode.SEAL, Opcode.REPORT, Opcode.INFO):
                         with m.Case(opcode):
-                            m.next = following
-                            with m.If(left < 2 if length is None else left != length):
-                                refuse(Fault.ARGUMENT)
-                    with m.Default():
-                        refuse(Fault.OPCODE)
-                with m.If((header.opcode != Opcode.BEGIN) & (header.opcode != Opcode.INFO)
-                          & (~opened | (header.sequence != expected))):
-                    refuse(Fault.SEQUENCE)
+                            m.next = opcode.name
 
-            with m.State("IDLE"):       # these wait for the array
-                with m.If(~busy):
-                    with m.Switch(header.opcode):
-                        with m.Case(Opcode.BEGIN):
-                            m.d.sync += [self.tag.eq(header.sequence), opened.eq(0), told.eq(0)]
-                            m.next = "BEGIN"
-                        with m.Case(Opcode.INFO):
-                            m.next = "INFO"
-                        with m.Case(Opcode.READ):
-                            m.next = "READ"
-                        with m.Case(Opcode.REPORT):
-                            m.next = "REPORT"
-                        with m.Case(Opcode.SEAL):
-                            m.next = "SEAL"
-                        with m.Default():
-                            m.next = "TARGET"
+        with m.State("REFUSE"):
+            m.d.sync += [self._open.eq(0), self._told.eq(1)]
+            m.next = "REST"
+            with m.If(~self._told):
+                m.next = "ERROR"
 
-            with m.State("BEGIN"):
-                m.d.comb += [self.i.ready.eq(1), self.counters_clear.eq(1)]
-                with m.If(self.i.valid):
-                    m.next = "NETWORK"
-                    with m.If(word != config.hash):
-                        refuse(Fault.CONFIGURATION)
-
-            with m.State("NETWORK"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += opened.eq(1)
-                    m.next = "HEADER"
-                    with m.If(word == 0):
-                        m.d.sync += network.eq(0)
-                    with m.Elif(word != network):
-                        m.d.sync += opened.eq(0)
-                        refuse(Fault.NETWORK)
-
-            with m.State("SEAL"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += network.eq(word)
-                    m.next = "HEADER"
-
-            with m.State("TARGET"):     # weights and parameters
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += limit.eq(Mux(header.opcode == Opcode.WEIGHTS, config.weight_rows,
-                                         config.parameter_words))
-                with m.If(self.i.valid):
-                    m.d.sync += [address.eq(target.address), bank.eq(target.bank),
-                                 group.eq(target.group)]
-                    m.next = "RANGE"
-
-            with m.State("RANGE"):
-                m.next = "WRITE"
-                with m.If((address + left > limit) | (group >= config.groups)
-                          | (bank >= config.banks)):
-                    refuse(Fault.ARGUMENT)
-
-            with m.State("WRITE"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [
-                    self.write.weight.eq(self.i.valid & (header.opcode == Opcode.WEIGHTS)),
-                    self.write.parameter.eq(self.i.valid & (header.opcode == Opcode.PARAMETERS)),
-                    self.write.group.eq(group),
-                    self.write.bank.eq(bank),
-                    self.write.address.eq(address),
-                    self.write.data.eq(word),
-                ]
-                with m.If(self.i.valid):
-                    m.d.sync += address.eq(address + 1)
-                    with m.If(left == 1):
-                        m.next = "HEADER"
-
-            with m.State("SPIKES"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += address.eq(word)
-                    m.next = "SPIKES-WRITE"
-                    with m.If(word + (left - 1) > spike_parts):
-                        refuse(Fault.ARGUMENT)
-
-            with m.State("SPIKES-WRITE"):
-                m.d.comb += [
-                    self.i.ready.eq(self.spike_ready),
-                    self.spike_write.eq(self.i.valid),
-                    self.spike_data.eq(word),
-                ]
-                with m.If(take):
-                    m.d.sync += address.eq(address + 1)
-                    with m.If(left == 1):
-                        m.next = "HEADER"
-
-            with m.State("PASS"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(take):
-                    m.d.sync += upcoming.eq(Cat(upcoming.as_value()[32:], word))
-                    with m.If(left == 1):
-                        m.next = "START"
-
-            with m.State("START"):
-                f = upcoming
-                with m.If((f.slots >= config.slots) | (f.steps >= config.slots)
-                          | (f.rounds >= config.banks) | (f.emit > Emit.MEMBRANES)
-                          | (f.column >= config.tiles_per_word) | (f.row >= config.weight_rows)
-                          | (f.input_base >= config.spike_words) | (f.words >= config.spike_words)
-                          | (f.output_base >= config.spike_words)
-                          | (f.parameters >= config.parameter_words)
-                          | (f.tile >= config.parameter_words)):
-                    refuse(Fault.ARGUMENT)
-                with m.Elif(~self.pass_busy):
-                    m.d.sync += [self.start.eq(1), self.fields.eq(upcoming)]
-                    m.next = "HEADER"
-
-            with m.State("READ"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += address.eq(word)
-                    m.next = "READ-COUNT"
-                    with m.If(word >= spike_parts):
-                        refuse(Fault.ARGUMENT)
-
-            count = Signal(16, reset_less=True)
-            with m.State("READ-COUNT"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    m.d.sync += count.eq(word)
-                    m.next = "READ-HEADER"
-                    with m.If((word > config.payload_words) | (word == 0)
-                              | (address + word[:16] > spike_parts)):
-                        refuse(Fault.ARGUMENT)
-
-            with m.State("READ-HEADER"):
-                answer(Answer.SPIKES, count, "READ-WAIT")
-
-            with m.State("READ-WAIT"):  # the address has been up for one cycle
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == SpikeMemory.latency - 1):
-                    m.next = "READ-WORD"
-
-            with m.State("READ-WORD"):
-                m.d.comb += [
-                    self.words.valid.eq(1),
-                    self.words.payload.eq(self.spike_word.word_select(self.spike_part, 32)),
-                ]
-                with m.If(self.words.ready):
-                    m.d.sync += [address.eq(address + 1), count.eq(count - 1), index.eq(0)]
-                    m.next = "READ-WAIT"
-                    with m.If(count == 1):
-                        m.next = "HEADER"
-
-            with m.State("REPORT"):
-                m.d.comb += self.counters_hold.eq(1)
-                answer(Answer.REPORT, len(COUNTERS), "COUNTERS")
-            with m.State("COUNTERS"):
-                m.d.comb += [
-                    self.counters_hold.eq(1),
-                    self.counters_clear.eq(self.words.ready & (index == len(COUNTERS) - 1)),
-                ]
-                say(list(self.counters))
-
-            with m.State("INFO"):
-                answer(Answer.INFO, len(INFO_WORDS), "INFO-WORDS")
-            with m.State("INFO-WORDS"):
-                say([C(MAGIC, 32), C(VERSION, 32), C(config.hash, 32), network])
-
-            with m.State("REFUSE"):
-                m.d.sync += [opened.eq(0), told.eq(1)]
+        with m.State("REST"):       # what a refused packet still holds
+            m.next = "HEADER"
+            with m.If(self._left != 0):
                 m.next = "REST"
-                with m.If(~told):
-                    m.next = "ERROR"
-            with m.State("ERROR"):
-                with m.If(~busy):
-                    answer(Answer.ERROR, 2, "ERROR-WORDS")
-            with m.State("ERROR-WORDS"):
-                say([fault, header.as_value()])
+                self._take(m)
 
-            with m.State("REST"):       # what a refused packet still holds
-                with m.If(left == 0):
-                    m.next = "HEADER"
-                with m.Else():
-                    m.d.comb += self.i.ready.eq(1)
+    def _tape(self, m: Module):
+        """BEGIN, whose words name configuration and network, and SEAL."""
+        word = self.i.payload.data
+
+        with m.State("BEGIN"):
+            m.d.sync += [self.tag.eq(self._header.sequence), self._open.eq(0), self._told.eq(0)]
+            m.d.comb += self.counters_clear.eq(1)
+            with m.If(self._take(m)):
+                m.next = "NETWORK"
+                with m.If(word != self.config.hash):
+                    self._refuse(m, Fault.CONFIGURATION)
+
+        with m.State("NETWORK"):
+            with m.If(self._take(m)):
+                m.next = "HEADER"
+                m.d.sync += self._open.eq(1)
+                with m.If(word == 0):
+                    m.d.sync += self._network.eq(0)
+                with m.Elif(word != self._network):
+                    self._refuse(m, Fault.NETWORK)
+
+        with m.State("SEAL"):
+            with m.If(self._take(m)):
+                m.d.sync += self._network.eq(word)
+                m.next = "HEADER"
+
+    def _memories(self, m: Module):
+        """WEIGHTS, PARAMETERS, SPIKES and READ: an address, a range that must exist, the words."""
+        config, word, opcode = self.config, self.i.payload.data, self._header.opcode
+        target = data.View(TARGET_LAYOUT, word)
+        spike_parts = config.spike_words * config.stream_words
+        place = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
+        count = Signal(16, reset_less=True)
+        beyond = Signal(reset_less=True)
+        end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
+        bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        weights, parameters = opcode == Opcode.WEIGHTS, opcode == Opcode.PARAMETERS
 
         # Stream-word addresses of the spike memory: word and part of it.
         parts = config.stream_words.bit_length() - 1
-        m.d.comb += [self.spike_address.eq(address >> parts), self.spike_part.eq(address[:parts])]
-        return m
+        m.d.comb += [
+            self.spike_address.eq(place >> parts),
+            self.spike_part.eq(place[:parts]),
+            self.spike_data.eq(word),
+        ]
+
+        with m.State("PLACE"):
+            m.d.sync += [place.eq(word[:len(place)]), beyond.eq(word[len(place):].any()),
+                         count.eq(self._left - 1), bank.eq(0), group.eq(0)]
+            with m.If(weights | parameters):
+                m.d.sync += [place.eq(target.address), beyond.eq(0), group.eq(target.group)]
+            with m.If(weights):
+                m.d.sync += bank.eq(target.bank)
+            with m.If(self._take(m)):
+                m.next = "END"
+                with m.If(opcode == Opcode.READ):
+                    m.next = "COUNT"
+
+        with m.State("COUNT"):
+            with m.If(self._take(m)):
+                m.d.sync += [count.eq(word[:16]),
+                             beyond.eq(beyond | (word == 0) | (word > config.payload_words))]
+                m.next = "END"
+
+        with m.State("END"):
+            m.d.sync += [end.eq(place + count), limit.eq(
+                Mux(weights, config.weight_rows, Mux(parameters, config.parameter_words,
+                                                     spike_parts)))]
+            m.next = "RANGE"
+
+        with m.State("RANGE"):
+            m.next = "WRITE"
+            with m.If(opcode == Opcode.READ):
+                m.next = "READ"
+            with m.If(beyond | (end > limit) | (group >= config.groups) | (bank >= config.banks)):
+                self._refuse(m, Fault.ARGUMENT)
+
+        with m.State("WRITE"):
+            to_spikes = opcode == Opcode.SPIKES
+            m.d.comb += [
+                self.i.ready.eq(self.spike_ready | ~to_spikes),
+                self.spike_write.eq(self.i.valid & to_spikes),
+            ]
+            m.d.sync += [
+                self.write.weight.eq(self.i.valid & weights),
+                self.write.parameter.eq(self.i.valid & parameters),
+                self.write.group.eq(group),
+                self.write.bank.eq(bank),
+                self.write.address.eq(place),
+                self.write.data.eq(word),
+            ]
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += place.eq(place + 1)
+                with m.If(self._left == 1):
+                    m.next = "HEADER"
+
+        wait = Signal(range(SpikeMemory.latency + 1))
+        with m.State("READ"):
+            m.d.sync += wait.eq(SpikeMemory.latency - 1)
+            self._answer(m, Answer.SPIKES, count, "READ-WAIT")
+
+        with m.State("READ-WAIT"):
+            m.d.sync += wait.eq(wait - 1)
+            with m.If(wait == 0):
+                m.next = "READ-WORD"
+
+        with m.State("READ-WORD"):
+            m.d.comb += [
+                self.words.valid.eq(1),
+                self.words.payload.eq(self.spike_word.word_select(self.spike_part, 32)),
+            ]
+            with m.If(self.words.ready):
+                m.d.sync += [place.eq(place + 1), count.eq(count - 1),
+                             wait.eq(SpikeMemory.latency - 1)]
+                m.next = "READ-WAIT"
+                with m.If(count == 1):
+                    m.next = "HEADER"
+
+    def _pass(self, m: Module):
+        """PASS: its fields are read and checked ahead, and used once the array is free."""
+        config = self.config
+        fields = Signal(PASS_LAYOUT, reset_less=True)
+        impossible = Signal(reset_less=True)
+        bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
+                  "emit": len(Emit), "column": config.tiles_per_word, "row": config.weight_rows,
+                  "input_base": config.spike_words, "words": config.spike_words,
+                  "output_base": config.spike_words, "parameters": config.parameter_words,
+                  "tile": config.parameter_words}
+
+        with m.State("PASS"):
+            with m.If(self._take(m)):
+                m.d.sync += fields.eq(Cat(fields.as_value()[32:], self.i.payload.data))
+                with m.If(self._left == 1):
+                    m.next = "FIELDS"
+
+        with m.State("FIELDS"):
+            m.d.sync += impossible.eq(Cat(fields[name] >= bound
+                                          for name, bound in bounds.items()).any())
+            m.next = "START"
+
+        with m.State("START"):
+            with m.If(impossible):
+                self._refuse(m, Fault.ARGUMENT)
+            with m.Elif(~self.pass_busy):
+                m.d.sync += [self.start.eq(1), self.fields.eq(fields)]
+                m.next = "HEADER"
+
+    def _answers(self, m: Module):
+        """REPORT, INFO and ERROR: a header, then words."""
+        index = Signal(range(max(len(COUNTERS), len(INFO_WORDS))))
+
+        def say(opcode: Answer, state: str, words: list):
+            with m.State(state):
+                m.d.sync += index.eq(0)
+                self._answer(m, opcode, len(words), f"{state}-WORDS")
+            with m.State(f"{state}-WORDS"):
+                m.d.comb += [self.words.valid.eq(1), self.words.payload.eq(Array(words)[index])]
+                with m.If(self.words.ready):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(index == len(words) - 1):
+                        m.d.comb += self.counters_clear.eq(opcode == Answer.REPORT)
+                        m.next = "REST"
+
+        say(Answer.REPORT, "REPORT", list(self.counters))
+        say(Answer.INFO, "INFO", [C(MAGIC, 32), C(VERSION, 32), C(self.config.hash, 32),
+                                  self._network])
+        say(Answer.ERROR, "ERROR", [self._fault, self._header.as_value()])
+
+    def _answer(self, m: Module, opcode: Answer, length: ValueLike, following: str):
+        """In this state: begin an answer, once the array and the sender are free."""
+        m.d.comb += [
+            self.packets.valid.eq(~self._busy),
+            self.packets.payload.opcode.eq(opcode),
+            self.packets.payload.sequence.eq(self.tag),
+            self.packets.payload.length.eq(length),
+        ]
+        with m.If(self.packets.valid & self.packets.ready):
+            m.next = following

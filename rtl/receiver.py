@@ -32,7 +32,7 @@ class Receiver(wiring.Component):
     Latency: `latency` cycles from the CRC word to the header. II: 1 word.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -152,16 +152,18 @@ class Receiver(wiring.Component):
                     m.d.sync += valid.eq(after)
                     m.next = "HEADER"
 
-        # Read side: the memory's own register is the output.
-        move = Signal()
+        # Read side: the memory's own register, then one of flip-flops, for the clock's sake.
+        loaded, load_moves, out_moves = Signal(), Signal(), Signal()
         m.d.comb += [
-            move.eq(~self.o.valid | self.o.ready),
+            out_moves.eq(~self.o.valid | self.o.ready),
+            load_moves.eq(~loaded | out_moves),
             load.addr.eq(taken[:-1]),
-            load.en.eq(move),
-            self.o.payload.eq(load.data),
+            load.en.eq(load_moves),
         ]
-        with m.If(move):
-            m.d.sync += self.o.valid.eq(taken != valid)
+        with m.If(out_moves):
+            m.d.sync += [self.o.valid.eq(loaded), self.o.payload.eq(load.data)]
+        with m.If(load_moves):
+            m.d.sync += loaded.eq(taken != valid)
             with m.If(taken != valid):
                 m.d.sync += taken.eq(taken + 1)
         return m

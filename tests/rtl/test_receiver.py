@@ -112,7 +112,7 @@ def test_latency_from_the_crc_to_the_header_and_full_rate():
     for length in lengths:
         assert got[out] >= sent[at + length + 1] + dut.latency
         if out == 0:
-            assert got[0] == sent[length + 1] + dut.latency == sent[length + 1] + 2
+            assert got[0] == sent[length + 1] + dut.latency == sent[length + 1] + 3
         at, out = at + length + 2, out + length + 1
 
 
