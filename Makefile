@@ -59,7 +59,7 @@ lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m pyright
 	$(RUN) -m sim lint
 
-bench: $(BENCH)  ## place and route, and compare area and clock with the baselines
+bench: $(BENCH)  ## place and route arrays on ECP5: area and clock
 	$(RUN) -m rtl bench
 
 clean:  ## remove what was built; .venv stays

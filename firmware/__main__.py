@@ -40,6 +40,17 @@ def _program(path: Path, config: str) -> Program:
     return compile(IntegerNetwork.load(path), preset(config))
 
 
+def _array(path: Path) -> np.ndarray:
+    """The array of an .npy file; raises ValueError for anything else."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except ValueError:
+        array = None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: not an .npy file of plain numbers")
+    return array
+
+
 def _table(program: Program) -> Table:
     config, memory = program.config, program.memory
     table = Table(title=f"{config}\nspike memory: {memory.words} of {config.spike_words} words, "
@@ -95,7 +106,7 @@ def run(network: NetworkPath,
     from sim.verilated import VerilatedTransport
 
     program = _program(network, config)
-    data = np.load(inputs, allow_pickle=False)
+    data = _array(inputs)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), console=console, transient=True) as progress:
         task = progress.add_task("building the simulation", total=None)
