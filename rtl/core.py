@@ -46,7 +46,8 @@ class Core(wiring.Component):
         m.submodules.tap_words = tap_words = SyncFIFOBuffered(width=32, depth=2 * config.lanes + 2)
 
         # Both streams pass a short FIFO, so that no path goes through the core from port to port.
-        m.submodules.tape_in = tape_in = SyncFIFO(width=STREAM_WORD.size, depth=2)
+        m.submodules.tape_in = tape_in = SyncFIFOBuffered(
+            width=STREAM_WORD.size, depth=3)
         m.submodules.answers_out = answers_out = SyncFIFO(width=STREAM_WORD.size, depth=2)
         m.d.comb += [
             tape_in.w_data.eq(self.i.payload),

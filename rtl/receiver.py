@@ -79,7 +79,8 @@ class Receiver(wiring.Component):
         m.submodules.checksum = crc
         word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
         room = Signal()
-        m.d.comb += room.eq((written - taken)[:len(written)] < depth - 1)
+        # one cycle late, in which a word may have been written: hence the margin
+        m.d.sync += room.eq((written - taken)[:len(written)] < depth - 3)
         accept = self.i.valid & self.i.ready
         left = Signal(range(self.config.payload_words + 1))
         fault = Signal(Fault, init=Fault.CRC)
