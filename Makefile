@@ -19,13 +19,14 @@ help:  ## list these targets
 
 setup: $(READY)  ## make .venv and install everything into it
 
-$(READY): requirements.txt
+$(READY): requirements.txt requirements-peers.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name it by PYTHON=..."; exit 1; }
 	@command -v $${CXX:-g++} > /dev/null || \
 		{ echo "A C++ compiler is needed: install g++, or name one by CXX=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-peers.txt
 	@touch $@
 
 $(BENCH): requirements-bench.txt $(READY)

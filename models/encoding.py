@@ -8,7 +8,7 @@ start from the same number.
 import torch
 from torch import Tensor
 
-__all__ = ["present"]
+__all__ = ["present", "present_images"]
 
 
 def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
@@ -29,3 +29,27 @@ def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
     if x.dtype == torch.uint8 and x.numel() and (highest := int(x.max())) >= limit:
         raise ValueError(f"inputs must be below {limit}, not {highest}")
     return x[None] if input_bits else x
+
+
+def present_images(x: Tensor, *, shape: tuple[int, int, int], steps: int,
+                   dtype: torch.dtype = torch.float32) -> Tensor:
+    """Check x and give it a time axis: [steps, N, C, H, W], or [1, N, C, H, W] for pixels.
+
+    shape: (C, H, W). x is uint8 [N, C, H, W] or flat [N, C * H * W]: pixels, p / 256 in every step.
+    Or it is [steps, N, C, H, W] of uint8, bool or floating point: spikes, or counts of events, that
+    stay as they are. Raises TypeError for another type, ValueError for another shape.
+    """
+    flat = (shape[0] * shape[1] * shape[2],)
+    if x.ndim == 5:
+        if x.dtype not in (torch.uint8, torch.bool) and not x.is_floating_point():
+            raise TypeError(f"frames must be uint8, bool or floating point, not {x.dtype}")
+        if x.shape[0] != steps or x.shape[2:] != shape:
+            raise ValueError(f"frames must have shape [{steps}, N, {', '.join(map(str, shape))}], "
+                             f"not {list(x.shape)}")
+        return x.to(dtype)
+    if x.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, not {x.dtype}")
+    if x.ndim == 0 or x.shape[1:] not in (shape, flat):
+        raise ValueError(f"images must have shape [N, {', '.join(map(str, shape))}], or frames "
+                         f"[{steps}, N, ...], not {list(x.shape)}")
+    return x.view(1, -1, *shape).to(dtype) / 256

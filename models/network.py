@@ -79,9 +79,11 @@ class SpikingMLP(nn.Module):
         """Share of neurons that spiked in a time step, per hidden layer, in the last call."""
         return [layer.neuron.rate for layer in self.layers]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, every_step: bool = False) -> Tensor:
+        """Logits [N, classes]; with every_step [T, N, classes], whose mean they are."""
         x = present(x, inputs=self.sizes[0], steps=self.steps, input_bits=self.input_bits)
         x = x.to(self.readout.weight.dtype) / (1 << self.input_bits)
         for layer in self.layers:
             x = layer(x)
-        return self.readout(x).mean(0)
+        logits = self.readout(x)
+        return logits if every_step else logits.mean(0)

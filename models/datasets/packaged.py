@@ -3,41 +3,18 @@
 They are read once in a process and shared: their tensors are not to be changed.
 """
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["DATASETS", "Dataset", "digits", "load_dataset", "mnist5k"]
+from .base import Dataset
+
+__all__ = ["DATASETS", "digits", "mnist5k"]
 
 #: Seed of the split; it is part of every accuracy this project states.
 SPLIT_SEED = 2510
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """Square grey images as bytes, [N, side * side] uint8, and labels [N] int64.
-
-    train and held_out are index tensors into both; they are disjoint and together everything.
-    """
-
-    name: str
-    side: int
-    classes: int
-    images: Tensor
-    labels: Tensor
-    train: Tensor
-    held_out: Tensor
-
-    @property
-    def train_set(self) -> tuple[Tensor, Tensor]:
-        return self.images[self.train], self.labels[self.train]
-
-    @property
-    def held_out_set(self) -> tuple[Tensor, Tensor]:
-        return self.images[self.held_out], self.labels[self.held_out]
 
 
 def _split(labels: np.ndarray, share: float) -> tuple[Tensor, Tensor]:
@@ -84,10 +61,3 @@ def digits() -> Dataset:
 
 
 DATASETS = {"mnist5k": mnist5k, "digits": digits}
-
-
-def load_dataset(name: str) -> Dataset:
-    """The data set called `name`; raises ValueError that lists the names there are."""
-    if name not in DATASETS:
-        raise ValueError(f"no data set is called {name!r}; there are {', '.join(DATASETS)}")
-    return DATASETS[name]()

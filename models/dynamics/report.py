@@ -1,0 +1,117 @@
+"""The theory of one neuron as rows of a table."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..surrogate import (
+    analytic_window_of,
+    exact_isometric_window,
+    gradient_gain,
+    isometric_window,
+    least_error_window,
+)
+from .maps import QuadraticMap
+from .moments import (
+    Reset,
+    input_deviation,
+    not_escaped,
+    one_step_moments,
+    simulate,
+    stationary_moments,
+)
+
+__all__ = ["rows"]
+
+Row = tuple[str, str, str]
+SAMPLES, STEPS = 400_000, 8
+
+
+def _map_rows(neuron: QuadraticMap) -> Iterator[Row]:
+    points, basin = neuron.fixed_points(), neuron.basin()
+    if points and basin:
+        yield ("rest", f"{points.rest:.4g}", f"fixed point at I = 0, slope {points.rest_slope:.4g}"
+               f" ({'stable' if points.stable else 'unstable'})")
+        yield "escape", f"{points.escape:.4g}", f"the other one, slope {points.escape_slope:.4g}"
+        yield ("basin", f"{basin.lower:.4g} .. {basin.upper:.4g}",
+               "u that stays bounded at I = 0, without reset")
+    else:
+        yield "rest", "none", "no fixed point at I = 0: it spikes by itself"
+    yield "saddle-node", f"{neuron.saddle_node:.6g}", "I where both fixed points merge (J = 1/4)"
+    yield "flip", f"{neuron.flip:.6g}", "I below which rest alternates (J = -3/4)"
+    yield ("escape current", f"{neuron.escape_below:.6g}",
+           "I below which orbits leave, without reset (J = -2)")
+    yield "rheobase", f"{neuron.rheobase():.6g}", "least constant I that makes it spike"
+    yield "rebound", f"{neuron.rebound:.4g}", "u below which it spikes at the next step, I = 0"
+
+
+def _hardware_rows(neuron: QuadraticMap, i_max: float) -> Iterator[Row]:
+    yield ("w", f"{neuron.c2:g} u {neuron.c1 / 2:+g}", "turns it into w' = w^2 + J")
+    yield ("J", f"{neuron.c2 * neuron.gain:g} I {neuron.canonical_current(0.0):+g}",
+           "scale goes into the weights, offset into the bias")
+    yield "theta", f"{neuron.to_canonical(neuron.v_threshold):g}", "threshold of w"
+    bounds = neuron.bounds(i_max)
+    yield ("u, bounds", f"{bounds.lower:.4g} .. {bounds.upper:.4g}",
+           f"for any currents within +-{i_max:g}")
+    if math.isinf(bounds.upper):
+        limit = neuron.v_threshold / neuron.gain + neuron.saddle_node
+        yield ("w, integer bits", "a clamp", f"soft reset is bounded only up to |I| of about "
+               f"{limit:.4g}: the clamp is part of the model")
+        return
+    low, high = (neuron.to_canonical(u) for u in bounds)
+    low = min(low, 0.0) if bounds.lower > neuron.vertex else low
+    yield "w, bounds", f"{low:.4g} .. {high:.4g}", "the same for the state of the array"
+    yield "w, integer bits", str(neuron.integer_bits(i_max)), "sign included, never to saturate"
+    if neuron.v_reset is not None:
+        clamp = neuron.lossless_range(i_max)
+        yield ("w, lossless clamp", f"{clamp.lower:.4g} .. {clamp.upper:.4g}",
+               "saturation there changes no spike")
+
+
+def _moment_rows(neuron: QuadraticMap, alpha: float) -> Iterator[Row]:
+    own: Reset = "soft" if neuron.v_reset is None else "hard"
+    one = one_step_moments(neuron, alpha)
+    yield (f"one step, {own}", f"{one.mean:.4f}, {one.deviation:.4f}, {one.rate:.4f}",
+           "explicit formula: mean, deviation, P(spike)")
+    for kind in (own, "none"):
+        try:
+            moments = stationary_moments(neuron, alpha, reset=kind)
+            text = f"{moments.mean:.4f}, {moments.deviation:.4f}, {moments.rate:.4f}"
+        except ValueError:
+            text = "none"
+        yield f"stationary, {kind}", text, "closed under a Gaussian u"
+        u = simulate(neuron, alpha, steps=STEPS, samples=SAMPLES, reset=kind)
+        inside = not_escaped(neuron, u, kind)
+        text = "none" if not inside.size else f"{inside.mean():.4f}, {inside.std():.4f}, " \
+            f"{np.mean(u >= neuron.v_threshold):.4f}"
+        yield (f"simulated, {kind}", text, f"{SAMPLES:,} samples, t = {STEPS}"
+               + ("" if kind == "hard" else
+                  f"; {1 - len(inside) / len(u):.2%} left the basin, not in the moments"))
+
+
+def _window_rows(neuron: QuadraticMap, alpha: float) -> Iterator[Row]:
+    moments, deviation = one_step_moments(neuron, alpha), input_deviation(neuron, alpha)
+    threshold = neuron.v_threshold
+    used = analytic_window_of(neuron, alpha)
+    yield "w_iso", f"{isometric_window(moments, deviation, threshold):.4f}", \
+        "surrogate window of unit gradient gain, closed form"
+    yield "w_iso, exact", f"{exact_isometric_window(moments, deviation, threshold):.4f}", \
+        "the same without linearisation"
+    yield "analytic", f"{used:.4f}", "what window='analytic' takes"
+    gains = ", ".join(f"{gradient_gain(w, moments, deviation, threshold):.2f}"
+                      for w in (0.25, 0.5, used, 1.0, 2.0))
+    yield "gain", gains, "of the gradient's variance at w = 0.25, 0.5, analytic, 1, 2"
+    least = ", ".join(f"{least_error_window(moments, n, threshold):.2f}" for n in (10, 100, 1000))
+    yield "w_mse", least, "window of least error over 10, 100, 1000 samples"
+
+
+def rows(neuron: QuadraticMap, alpha: float, i_max: float) -> Iterator[Row | None]:
+    """(quantity, value, meaning) of everything there is to say; None between the sections."""
+    yield from _map_rows(neuron)
+    yield None
+    yield from _hardware_rows(neuron, i_max)
+    yield None
+    yield from _moment_rows(neuron, alpha)
+    yield None
+    yield from _window_rows(neuron, alpha)

@@ -1,0 +1,110 @@
+"""Residual networks in the form of tdBN (arXiv:2011.05280): addition before the neuron.
+
+    block(s) = neuron(tdBN(conv(neuron(tdBN(conv(s))))) + tdBN(shortcut(s)))
+
+Both tdBN at the addition have alpha / sqrt(2): two independent currents of half the variance add up
+to one of standard deviation alpha V_th, as behind every other tdBN. The shortcut is s itself, or a
+1 x 1 convolution where the shape changes. Spikes go in, spikes come out, and tdBN folds away at the
+shortcut as well: into a 1 x 1 convolution, or one weight per channel.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..neurons import SpikingNeuron
+from ..network import SpikingLayer
+from ..tdbn import TDBatchNorm
+from .base import ConvLayer, ImageNetwork, over_time, scaled
+
+__all__ = ["Block", "ResNet", "resnet19", "resnet34"]
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut, see the module; spikes [T, N, C, H, W] to spikes."""
+
+    def __init__(self, inputs: int, outputs: int, neuron: SpikingNeuron, *, steps: int,
+                 stride: int = 1, alpha: float = 1.0):
+        super().__init__()
+        join = alpha / math.sqrt(2)
+        self.first = ConvLayer(inputs, outputs, neuron, steps=steps, stride=stride, alpha=alpha)
+        self.conv = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm = TDBatchNorm(outputs, join, neuron.v_threshold)
+        self.shortcut = nn.Identity() if (inputs, stride) == (outputs, 1) else \
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.shortcut_norm = TDBatchNorm(outputs, join, neuron.v_threshold)
+        self.neuron = copy.deepcopy(neuron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.neuron.reset()
+        return self.neuron(self.norm(over_time(self.conv, self.first(x)))
+                           + self.shortcut_norm(over_time(self.shortcut, x)))
+
+
+class ResNet(ImageNetwork):
+    """A stem, stages of blocks, the mean over the image, at most one hidden dense layer, readout.
+
+    widths, blocks: channels and number of blocks of every stage; all but the first halve the
+    image. stem: "3x3", or "7x7" with stride 2 and a 3 x 3 pooling of stride 2. hidden: neurons of
+    the dense layer, 0 for none.
+    """
+
+    kind = "resnet"
+
+    def __init__(self, neuron: SpikingNeuron, *, widths: Sequence[int], blocks: Sequence[int],
+                 classes: int, input_shape: tuple[int, int, int], stem: str = "3x3",
+                 hidden: int = 0, steps: int = 4, alpha: float = 1.0):
+        super().__init__(neuron, input_shape=input_shape, steps=steps, alpha=alpha)
+        if len(widths) != len(blocks) or not blocks or min(*widths, *blocks, classes) < 1:
+            raise ValueError(f"widths, blocks and classes must be above 0 and the first two of one "
+                             f"length, not {widths!r}, {blocks!r}, {classes!r}")
+        if stem not in ("3x3", "7x7"):
+            raise ValueError(f"stem must be 3x3 or 7x7, not {stem!r}")
+        self._config = {"widths": [*widths], "blocks": [*blocks], "classes": classes,
+                        "stem": stem, "hidden": hidden}
+        channels = widths[0]
+        kernel, stride = (3, 1) if stem == "3x3" else (7, 2)
+        self.stem = ConvLayer(self.input_shape[0], channels, neuron, steps=steps, kernel=kernel,
+                              stride=stride, alpha=alpha)
+        self.pool = nn.Identity() if stem == "3x3" else nn.MaxPool2d(3, 2, 1)
+        self.blocks = nn.ModuleList()
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            for number in range(count):
+                self.blocks.append(Block(channels, width, neuron, steps=steps, alpha=alpha,
+                                         stride=2 if stage and not number else 1))
+                channels = width
+        self.hidden = SpikingLayer(channels, hidden, copy.deepcopy(neuron), steps, alpha) \
+            if hidden else None
+        self.readout = nn.Linear(hidden or channels, classes)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), **self._config}
+
+    def features(self, x: Tensor) -> Tensor:
+        x = over_time(self.pool, self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        x = x.mean((-2, -1))
+        return x if self.hidden is None else self.hidden(x)
+
+
+def resnet19(neuron: SpikingNeuron, *, classes: int = 10, width: float = 1.0,
+             input_shape: tuple[int, int, int] = (3, 32, 32), **options: Any) -> ResNet:
+    """ResNet-19 of the tdBN paper: 128, 256, 512 channels, 3 + 3 + 2 blocks, dense 256.
+
+    12.7 M parameters with 10 classes, of which 12.57 M before the dense layers; papers state
+    12.6 M. width: factor of the channels.
+    """
+    return ResNet(neuron, widths=[scaled(n, width) for n in (128, 256, 512)], blocks=(3, 3, 2),
+                  classes=classes, hidden=scaled(256, width), input_shape=input_shape, **options)
+
+
+def resnet34(neuron: SpikingNeuron, *, classes: int = 1000, width: float = 1.0,
+             input_shape: tuple[int, int, int] = (3, 224, 224), **options: Any) -> ResNet:
+    """ResNet-34 (arXiv:1512.03385) for ImageNet, 21.8 M parameters. width: of the channels."""
+    return ResNet(neuron, widths=[scaled(n, width) for n in (64, 128, 256, 512)],
+                  blocks=(3, 4, 6, 3), classes=classes, stem="7x7", input_shape=input_shape,
+                  **options)

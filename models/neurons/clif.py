@@ -1,0 +1,56 @@
+"""Complementary LIF (Huang et al., ICML 2024, arXiv:2402.04663)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Limits, SpikingNeuron, fire
+
+__all__ = ["CLIF", "clif_step"]
+
+
+def clif_step(x: Tensor, v: Tensor, m: Tensor, *, tau: float = 2.0, v_threshold: float = 1.0,
+              v_reset: None = None, limits: Limits = None, window: Any = 0.5,
+              surrogate: str = "rectangular",
+              detach_reset: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """v' = (1 - 1/tau) v + x, m' = m sigmoid(v' / tau) + s, v = v' - s (V_th + sigmoid(m')).
+
+    s is the spike; m, the complementary potential, adapts the reset to how often the neuron has
+    spiked and gives the gradient a second path through time.
+    """
+    v = (1 - 1 / tau) * v + x
+    spike, _ = fire(v, v_threshold, None, None, window, surrogate)
+    m = m * torch.sigmoid(v / tau) + spike
+    gate = spike.detach() if detach_reset else spike
+    if limits is not None:
+        v = v.clamp(*limits)
+    return spike, v - gate * (v_threshold + torch.sigmoid(m)), m
+
+
+class CLIF(SpikingNeuron):
+    """Complementary leaky integrate-and-fire, see `clif_step`; soft reset only, nothing learnt.
+
+    tau: membrane time constant in time steps, above 1. State: v and m, both start at 0.
+    """
+
+    kind = "clif"
+    function = staticmethod(clif_step)
+
+    def __init__(self, tau: float = 2.0, *, v_reset: float | None = None, **options: Any):
+        if v_reset is not None:
+            raise ValueError(f"the reset of CLIF is a subtraction: v_reset must be None, "
+                             f"not {v_reset!r}")
+        super().__init__(v_reset=None, **options)
+        if not tau > 1:
+            raise ValueError(f"tau must be above 1, not {tau!r}")
+        self.tau = tau
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "tau": self.tau}
+
+    def options(self, x: Tensor) -> dict[str, Any]:
+        return {**super().options(x), "tau": self.tau}
+
+    def initial(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.zeros_like(x), torch.zeros_like(x)

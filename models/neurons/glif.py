@@ -1,0 +1,94 @@
+"""Gated LIF (Yao et al., NeurIPS 2022, arXiv:2210.13768)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Limits, SpikingNeuron, fire
+
+__all__ = ["GLIF", "glif_step"]
+
+
+def glif_step(x: Tensor, v: Tensor, s: Tensor, *, alpha: Any, beta: Any, gamma: Any, tau: Any,
+              leak: Any, subtract: Any, conduct: Any, v_threshold: Any = 1.0,
+              limits: Limits = None, window: Any = 0.5, surrogate: str = "rectangular",
+              detach_reset: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """One gated time step; s is the spike before, whose reset happens now.
+
+    v' = (1 - alpha (1 - tau)) v (1 - gamma s) - (1 - alpha) leak
+         + (1 - beta (1 - conduct)) x - (1 - gamma) subtract s
+
+    The gates in 0..1 mix two behaviours each: alpha exponential (tau) and linear (leak) decay, beta
+    an input weighted by time step (conduct) or not, gamma hard and soft reset (subtract).
+    """
+    gate = s.detach() if detach_reset else s
+    v = ((1 - alpha * (1 - tau)) * v * (1 - gamma * gate) - (1 - alpha) * leak
+         + (1 - beta * (1 - conduct)) * x - (1 - gamma) * subtract * gate)
+    spike, _ = fire(v, v_threshold, None, None, window, surrogate)
+    return spike, v if limits is None else v.clamp(*limits), spike
+
+
+class GLIF(SpikingNeuron):
+    """Gated leaky integrate-and-fire, see `glif_step`; everything is learnt.
+
+    steps: T, for which there are conductances; later steps use the last. tau, conduct: in 0..1,
+    v_threshold, leak, subtract: above 0, where they start; leak is v_threshold / (2 T) and subtract
+    v_threshold by default. channels: learn one of each per channel (the paper's best), else per
+    layer. Gates start near 1/2, spread at random as in the paper (torch's generator). Gates, tau
+    and conductances are logistic functions of the parameters, the others exponentials, so they stay
+    in range. State: v before the reset, and the spike.
+    """
+
+    kind = "glif"
+    function = staticmethod(glif_step)
+
+    def __init__(self, steps: int = 4, *, tau: float = 0.25, conduct: float = 0.5,
+                 leak: float | None = None, subtract: float | None = None,
+                 channels: int | None = None, v_threshold: float = 0.5,
+                 v_reset: float | None = None, **options: Any):
+        if v_reset is not None:
+            raise ValueError("the gate of GLIF mixes hard and soft reset: v_reset must be None, "
+                             f"not {v_reset!r}")
+        super().__init__(v_threshold=v_threshold, v_reset=None, **options)
+        if steps < 1:
+            raise ValueError(f"steps must be above 0, not {steps!r}")
+        for name, value in (("tau", tau), ("conduct", conduct)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} must be in 0..1, not {value!r}")
+        leak = v_threshold / (2 * steps) if leak is None else leak
+        subtract = v_threshold if subtract is None else subtract
+        for name, value in (("v_threshold", v_threshold), ("leak", leak), ("subtract", subtract)):
+            if not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value!r}")
+        self.steps, self.channels = steps, channels
+        self._start = {"tau": tau, "conduct": conduct, "leak": leak, "subtract": subtract}
+        shape = () if channels is None else (channels,)
+        self.gates = nn.Parameter(0.2 * (torch.rand(3, *shape) - 0.5))
+        self.logit_tau = self._parameter(math.log(tau / (1 - tau)), channels)
+        self.logit_conduct = nn.Parameter(torch.full((steps, *shape),
+                                                     math.log(conduct / (1 - conduct))))
+        self.log_threshold = self._parameter(math.log(v_threshold), channels)
+        self.log_leak = self._parameter(math.log(leak), channels)
+        self.log_subtract = self._parameter(math.log(subtract), channels)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "steps": self.steps, "channels": self.channels, **self._start}
+
+    def options(self, x: Tensor) -> dict[str, Any]:
+        options = super().options(x)
+        del options["v_reset"]
+        alpha, beta, gamma = (self._spread(gate, x) for gate in self.gates.sigmoid())
+        return {**options, "alpha": alpha, "beta": beta, "gamma": gamma,
+                "tau": self._spread(self.logit_tau.sigmoid(), x),
+                "leak": self._spread(self.log_leak.exp(), x),
+                "subtract": self._spread(self.log_subtract.exp(), x),
+                "v_threshold": self._spread(self.log_threshold.exp(), x),
+                "conduct": [self._spread(step, x) for step in self.logit_conduct.sigmoid()]}
+
+    def at_step(self, options: dict[str, Any], step: int) -> dict[str, Any]:
+        return {**options, "conduct": options["conduct"][min(step, self.steps - 1)]}
+
+    def initial(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.zeros_like(x), torch.zeros_like(x)

@@ -1,0 +1,53 @@
+"""Parametric LIF: the time constant is learnt (Fang et al., ICCV 2021, arXiv:2007.05785)."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from rtl.numerics import Canonical, canonical_lif
+
+from ..dynamics.maps import QuadraticMap
+from .base import SpikingNeuron
+from .lif import lif_step
+
+__all__ = ["PLIF"]
+
+
+class PLIF(SpikingNeuron):
+    """v' = v + (x - (v - v_rest)) k with k = 1/tau = logistic(w), w learnt (the paper's eq. 9).
+
+    v_rest is v_reset, or 0 with soft reset. tau: where it starts, above 1. decay_input: whether k
+    also multiplies x, as in the paper; without, v' = v - k (v - v_rest) + x. One w for the layer
+    (the paper), or one for each of `channels`. The step is `lif_step` with beta = 1 - k.
+    """
+
+    kind = "plif"
+    function = staticmethod(lif_step)
+
+    def __init__(self, tau: float = 2.0, *, decay_input: bool = True, channels: int | None = None,
+                 **options: Any):
+        super().__init__(**options)
+        if not tau > 1:
+            raise ValueError(f"tau must be above 1, not {tau!r}")
+        self.tau, self.decay_input, self.channels = tau, decay_input, channels
+        self.w = self._parameter(-math.log(tau - 1), channels)
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "tau": self.tau, "decay_input": self.decay_input,
+                "channels": self.channels}
+
+    def options(self, x: Tensor) -> dict[str, Any]:
+        k = self._spread(self.w.sigmoid(), x)
+        return {**super().options(x), "beta": 1 - k, "gain": k if self.decay_input else 1.0,
+                "v_rest": self.v_initial}
+
+    def map(self) -> QuadraticMap:
+        k = self.w.detach().double().sigmoid()
+        return QuadraticMap.linear(1 - k, self.v_threshold, self.v_reset,
+                                   gain=k if self.decay_input else 1.0, v_rest=self.v_initial)
+
+    def _canonical(self) -> Canonical:
+        k = 1 / (1 + math.exp(-self._scalar(self.w)))
+        return canonical_lif(1 - k, self.v_threshold, self.v_reset, self.v_initial,
+                             gain=k if self.decay_input else 1.0, v_rest=self.v_initial)

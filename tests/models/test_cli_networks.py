@@ -1,0 +1,113 @@
+"""`python -m models` on convolutional networks: defaults, errors, training and evaluating."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from models.__main__ import _options, app, main
+from models.augment import Augment, ImageAugment
+from models.datasets import ImageDataset, digits
+from models.train import Options, load_checkpoint
+
+from .test_fit import coloured
+from .test_readers import CIFAR10_DVS, aedat
+
+runner = CliRunner()
+
+
+def run(*words) -> str:
+    result = runner.invoke(app, [*map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_network_written_out(tmp_path):
+    path = tmp_path / "net.safetensors"
+    output = run("train", "--dataset", "digits", "--network", "8C3-P2-32-10", "--epochs", 3,
+                 "--rate", 0.01, "--no-augment", "--out", path)
+    assert "epoch 3:" in output and "spike rate by layer" in output
+    network, about = load_checkpoint(path)
+    share = about["accuracy"]["held_out"]
+    assert share > 0.6 and about["options"]["decay"] == "weights"
+    assert [epoch["number"] for epoch in about["history"]] == [1, 2, 3]
+    assert f"{share:.2%}" in run("evaluate", path)
+    assert "ConvLayer" in run("info", path)
+    assert [*path.parent.iterdir()] == [path]               # the state of the run is gone
+
+
+def test_events(tmp_path):
+    for label, name in enumerate(CIFAR10_DVS):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            events = [(t, t % 128, 8 * label + number, 1) for t in range(100)]
+            (tmp_path / name / f"cifar10_{name}_{number}.aedat").write_bytes(aedat(events))
+    path = tmp_path / "net.safetensors"
+    run("train", "--dataset", "cifar10dvs", "--data", tmp_path, "--network", "vggsnn", "--width",
+        0.05, "--steps", 3, "--epochs", 1, "--batch", 5, "--out", path)
+    network, about = load_checkpoint(path)
+    assert network.steps == 3 and network.input_shape == (2, 48, 48)
+    assert about["options"]["augment"] == {"kind": "image", "crop": 4, "flip": True, "policy": "",
+                                           "cutout": 0}
+    assert "10" in run("evaluate", path, "--data", tmp_path)
+
+
+def test_photographs(tmp_path):
+    for part in ("train", "val"):
+        for shade, name in ((30, "dark"), (220, "light")):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(3):
+                Image.fromarray(np.full((40, 50, 3), shade + number, np.uint8)).save(
+                    tmp_path / part / name / f"{number}.JPEG")
+    path = tmp_path / "net.safetensors"
+    run("train", "--dataset", "imagenet", "--data", tmp_path, "--size", 64, "--network", "resnet34",
+        "--width", 0.05, "--steps", 2, "--epochs", 1, "--batch", 3, "--workers", 1, "--out", path)
+    network, about = load_checkpoint(path)
+    assert network.classes == 2 and about["options"]["augment"] is None
+    assert "6" in run("evaluate", path, "--data", tmp_path)
+
+
+def test_defaults():
+    colour = ImageDataset(name="cifar10", shape=(3, 12, 12), classes=4,
+                          train_samples=coloured(), held_out_samples=coloured())
+    assert _options(digits(), "mlp", True, {"seed": 1}) == Options()
+    assert _options(digits(), "16C3-10", True, {}) == Options(decay="weights", augment=Augment())
+    named = _options(colour, "resnet19", True, {})
+    assert (named.optimizer, named.rate, named.loss, named.epochs, named.augment) == (
+        "sgd", 0.1, "tet", 200, ImageAugment())
+    adamw = _options(colour, "resnet19", False, {"optimizer": "adamw"})
+    assert (adamw.rate, adamw.weight_decay, adamw.augment) == (3e-3, 0.02, None)
+    sgd = _options(colour, "16C3-4", True, {"optimizer": "sgd", "weight_decay": 1e-3})
+    assert (sgd.rate, sgd.weight_decay) == (0.1, 1e-3)
+
+
+def test_help_teaches():
+    output = run("train", "--help")
+    for word in ("torchrun", "--resume", "16C3-P2-32C3-P2-128-10", "resnet34", "cifar10dvs", "TET"):
+        assert word in output
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--dataset", "cifar10"], "cifar10 is read from files: name their folder"),
+    (["--network", "resnet20"], "no network is called 'resnet20'; there are vgg11"),
+    (["--network", "16C3-11"], "ends in 11 outputs, the data has 10 classes"),
+    (["--device", "abacus"], "there is no device 'abacus'"),
+    (["--precision", "float16", "--device", "cpu", "--dataset", "digits"], "float16 is for GPUs"),
+])
+def test_errors_are_one_line(monkeypatch, capsys, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["models", "train", *words])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_integers_are_for_dense_networks(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "net.safetensors"
+    run("train", "--dataset", "digits", "--network", "4C3-P4-10", "--epochs", 1, "--out", path)
+    monkeypatch.setattr("sys.argv", ["models", "quantize", str(path)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "the integer grid is for fully connected networks" in " ".join(
+        capsys.readouterr().err.split())
