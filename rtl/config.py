@@ -4,10 +4,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 
+from .tape import PASS_WORDS, SOURCE_WORDS
+
 __all__ = ["PRESETS", "ArrayConfig", "preset"]
 
 #: Changes whenever a tape made for an older array would be misread.
-INTERFACE_VERSION = 1
+INTERFACE_VERSION = 2
 
 _LIMITS = {
     "banks": (1, 16, "weight banks, one per kernel tap or dense tile"),
@@ -17,6 +19,8 @@ _LIMITS = {
     "weight_rows": (8, 65536, "rows of the weight memory, one per input channel"),
     "accumulator_bits": (8, 32, "width A of a signed accumulator"),
     "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
+    "sources": (1, 16, "maps, or shifted copies of maps, that one pass reads"),
+    "line_words": (0, 4096, "words of a line buffer between kernel rows; 0: no 3 x 3 taps"),
     "state_bits": (8, 18, "width W of the membrane potential"),
     "fraction_bits": (4, 16, "fractional bits F of the membrane potential"),
     "current_bits": (12, 24, "width of the input current J"),
@@ -48,6 +52,8 @@ class ArrayConfig:
     weight_rows: int = 1024
     accumulator_bits: int = 20
     slots: int = 16
+    sources: int = 16
+    line_words: int = 512
     state_bits: int = 12
     fraction_bits: int = 10
     current_bits: int = 24
@@ -64,6 +70,11 @@ class ArrayConfig:
         for name in ("lanes", "group_lanes", "packet_words"):
             if not _is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
+        if self.line_words and (self.banks != 9 or self.line_words < 8
+                                or not _is_power_of_two(self.line_words)):
+            raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words must "
+                             "be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
+                             f"{self.line_words!r} with banks = {self.banks!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
         if self.group_lanes > self.lanes:
@@ -75,6 +86,10 @@ class ArrayConfig:
         if self.fraction_bits > self.state_bits - 2:
             raise ValueError("fraction_bits must be at most state_bits - 2, so that 1.0 can be "
                              f"represented, not {self.fraction_bits!r}")
+        if self.payload_words < (needed := PASS_WORDS + SOURCE_WORDS * self.sources):
+            raise ValueError(f"packet_words must be at least {1 << (2 * needed + 3).bit_length()}, "
+                             f"so that a pass with {self.sources} sources is one packet, not "
+                             f"{self.packet_words!r}")
         if self.current_bits < self.state_bits:
             raise ValueError(f"current_bits must be at least state_bits = {self.state_bits}, "
                              f"not {self.current_bits!r}")
@@ -93,6 +108,21 @@ class ArrayConfig:
     def outputs(self) -> int:
         """Accumulator lanes in all: outputs of a dense layer that one pass computes."""
         return self.banks * self.lanes
+
+    @property
+    def taps(self) -> bool:
+        """Whether the banks can be the taps of a 3 x 3 kernel."""
+        return self.line_words > 0
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a row of weights in one cell."""
+        return self.group_lanes * self.weight_bits
+
+    @property
+    def wide_bits(self) -> int:
+        """Width of a wide weight: one signed value in a row, beside the number of its lane."""
+        return self.row_bits - (self.group_lanes - 1).bit_length()
 
     @property
     def word_bits(self) -> int:
@@ -167,14 +197,19 @@ class ArrayConfig:
                 f"{self.state_bits}-bit membrane")
 
 
-#: Arrays with a name: `tiny` for tests, `small` for an iCE40 UP5K, `default` and `large` for ECP5.
+#: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `default` and
+#: `large` for ECP5.
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
-                        slots=8, spike_words=64, parameter_words=64, packet_words=64),
-    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, spike_words=512,
-                         parameter_words=256, packet_words=256),
+                        slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,
+                        packet_words=128),
+    "tiny-conv": ArrayConfig(lanes=4, group_lanes=2, weight_rows=256, accumulator_bits=16, slots=8,
+                             line_words=128, spike_words=512, parameter_words=64, packet_words=256),
+    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, sources=1, line_words=0,
+                         spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
-    "large": ArrayConfig(lanes=64, weight_bits=4, spike_words=16384, parameter_words=1024),
+    "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, spike_words=16384,
+                         parameter_words=1024),
 }
 
 

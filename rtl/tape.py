@@ -17,10 +17,11 @@ This module imports nothing of ours and no Amaranth: host software uses it as it
 import enum
 
 __all__ = ["COUNTERS", "HEADER", "INFO_WORDS", "MAGIC", "NEURON_WORDS", "PARAMETER", "PASS",
-           "PASS_WORDS", "TARGET", "VERSION", "Answer", "Emit", "Fault", "Opcode", "Source"]
+           "PASS_WORDS", "SOURCE", "SOURCE_WORDS", "TARGET", "VERSION", "Answer", "Emit", "Fault",
+           "Opcode"]
 
 MAGIC = 0x51464952     # "QFIR"
-VERSION = 0x00010000   # major.minor, 16 bits each
+VERSION = 0x00020000   # major.minor, 16 bits each
 
 
 class Opcode(enum.IntEnum):
@@ -30,11 +31,12 @@ class Opcode(enum.IntEnum):
     WEIGHTS = 0x02      #: write weights [TARGET, one word per row ...]
     PARAMETERS = 0x03   #: write neuron parameters [TARGET, words ...]
     SPIKES = 0x04       #: write spike words [stream-word address, words ...]
-    PASS = 0x05         #: run one pass [PASS, PASS_WORDS words]
+    PASS = 0x05         #: run one pass [PASS, then one SOURCE for each of its sources]
     READ = 0x06         #: answer with spike words [stream-word address, number of words]
     REPORT = 0x07       #: answer with the counters, and clear them []
     SEAL = 0x08         #: the network is loaded; its id from now on [network id]
     INFO = 0x09         #: answer with what the device is [] (needs no BEGIN)
+    WAIT = 0x0A         #: go on when no pass runs any more []
 
 
 class Answer(enum.IntEnum):
@@ -61,14 +63,6 @@ class Fault(enum.IntEnum):
     ARGUMENT = 9        #: an address, a number or a length is out of range
 
 
-class Source(enum.IntEnum):
-    """What the first addition of a pass finds in an accumulator."""
-
-    ZERO = 0            #: nothing
-    OWN = 1             #: its own sum of the pass before
-    NEIGHBOUR = 2       #: the sum of the bank before (the shift that drains the banks)
-
-
 class Emit(enum.IntEnum):
     """Which tap words a pass answers with."""
 
@@ -86,9 +80,6 @@ INFO_WORDS = ("magic", "version", "configuration", "network")
 #: Words at the head of a layer's parameters in each group: flags (bit 0 square, bit 1 soft, bit 2
 #: readout), factor, theta, lo, hi, initial, reset, delta (rtl.numerics.Neuron), sign-extended.
 NEURON_WORDS = ("flags", "factor", "theta", "lo", "hi", "initial", "reset", "delta")
-
-PASS_WORDS = 5
-
 
 #: Fields of a header, (name: bits), least significant first, as everywhere below.
 HEADER = {
@@ -111,30 +102,79 @@ PARAMETER = {
     "unused": 3,
 }
 
-#: Payload of a PASS. Counts marked -1 are one less than what they count.
+#: Head of a PASS, see `rtl.scan` for what it does. Counts marked -1 are one less than what they
+#: count. x, y: positions of the scan, of sites.
 PASS = {
     # word 0
     "slots": 4,            # -1: time steps, or bit planes, of the input
     "steps": 4,            # -1: time steps of the output
     "planes": 1,           # the slots are bit planes, most significant first
-    "own": 1,              # add to the sums of the pass before
+    "own": 1,              # the first site adds to the sums of the pass before
     "drain": 1,            # the sums are complete: send them to the neurons
     "emit": 2,             # Emit
+    "taps": 1,             # banks are the taps of a 3 x 3 kernel, else tiles of outputs
+    "join": 1,             # without taps: all sites add to one sum, that of a dense layer
+    "start": 1,            # with taps: the first row of the map, nothing comes from above
+    "flush": 1,            # with taps: scan one site more, so that the last output leaves
     "column": 5,           # part of the output word that the first tile writes
-    "rounds": 8,           # -1: tiles to drain, from the last bank backwards
-    "unused": 6,
+    "rounds": 4,           # -1: tiles to drain, from the last bank backwards; with taps 0
+    "sources": 4,          # -1: SOURCE tables that follow
+    "stride": 2,           # with taps: log2 of the stride of the outputs
     # word 1
-    "input_base": 16,      # spike word of slot 0
-    "words": 16,           # -1: spike words a slot
-    # word 2
-    "input_stride": 16,    # spike words from slot to slot
-    "row": 16,             # weight row of the first input
-    # word 3
-    "output_base": 16,     # spike word of step 0
-    "output_stride": 16,   # spike words from step to step
+    "width": 10,           # -1: sites in a row
+    "height": 10,          # -1: rows of sites
+    "row": 10,             # with taps: y of the first row
+    "unused_1": 2,
+    # word 2, with taps: outputs that leave are those with x_low <= x <= x_high, from x_low in
+    # steps of the stride
+    "x_low": 10,
+    "x_high": 10,
+    "unused_2": 12,
+    # word 3, likewise
+    "y_low": 10,
+    "y_high": 10,
+    "unused_3": 12,
     # word 4
+    "output_base": 16,     # spike word of the first output in step 0
+    "output_stride": 16,   # spike words from step to step, and from the last to the next output
+    # word 5
     "parameters": 16,      # parameter address of the layer's NEURON_WORDS
     "tile": 16,            # parameter address of the first tile's channels
+    # word 6
+    "site_rows": 16,       # with join: weight rows from site to site
+    "line": 16,            # with taps: (width - 3) * slots, shifts that a line buffer delays
 }
 
 PASS_WORDS = sum(PASS.values()) // 32
+
+#: A source of events: at site (x, y) the words of the map around pixel
+#: (x0 + x step_x, y0 + y step_y), slot by slot; pixels outside of the map hold nothing.
+SOURCE = {
+    # word 0
+    "base": 16,            # spike word of slot 0 at site (0, 0), modulo 2^16
+    "slot_stride": 16,     # spike words from slot to slot
+    # word 1
+    "weights": 16,         # weight row of the first input of the first word
+    "words": 12,           # -1: spike words of a pixel in a slot
+    "wide": 1,             # its rows hold one wide weight each, in the middle bank (taps only)
+    "any": 1,              # a window counts once where any of its pixels spikes (max pooling)
+    "unused": 2,
+    # word 2
+    "x_stride": 16,        # spike words from site to site
+    "y_stride": 16,        # spike words from the first site of a row to that of the next
+    # word 3
+    "window_x_stride": 16,  # spike words from pixel to pixel of a window
+    "window_y_stride": 16,
+    # word 4
+    "x0": 11,              # signed: pixel at site (0, 0)
+    "y0": 11,
+    "window_width": 5,     # -1: pixels of a window, which starts at that pixel
+    "window_height": 5,
+    # word 5
+    "map_width": 10,       # pixels of the map, for what is outside
+    "map_height": 10,
+    "step_x": 6,           # pixels from site to site
+    "step_y": 6,
+}
+
+SOURCE_WORDS = sum(SOURCE.values()) // 32
