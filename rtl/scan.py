@@ -42,7 +42,7 @@ def run_layout(config: ArrayConfig) -> data.StructLayout:
         "row": range(config.weight_rows),
         **{name: SOURCE_LAYOUT.members[name] for name in _CARRIED},
         "starts": 1,        # every slot starts its sums, be it with nothing
-        "blank": 1,         # the whole window lies outside of the map
+        "blank": 1,         # the window lies outside of the map and its padding
         "clear": 1,         # with taps: the chains start, nothing is taken over
         "top": 1,           # with taps: nothing comes from above
         "emit": 1,          # with taps: what leaves is an output
@@ -142,10 +142,9 @@ class Scanner(wiring.Component):
             last_source.eq(source == fields.sources),
             last_row.eq(y == fields.height),
             last_site.eq(Mux(fields.flush, extra, last_row & last_column)),
-            outside.eq((here.x + table.window_width < 0)
-                       | (here.x >= table.map_width.as_unsigned())
-                       | (here.y + table.window_height < 0)
-                       | (here.y >= table.map_height.as_unsigned())),
+            outside.eq((here.x + table.pad < 0) | (here.y + table.pad < 0)
+                       | (here.x + table.window_width >= table.map_width + table.pad)
+                       | (here.y + table.window_height >= table.map_height + table.pad)),
             advance.eq(busy & (~self.runs.valid | self.runs.ready)),
             store.en.eq(advance),
         ]

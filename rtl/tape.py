@@ -147,8 +147,9 @@ PASS = {
 
 PASS_WORDS = sum(PASS.values()) // 32
 
-#: A source of events: at site (x, y) the words of the map around pixel
-#: (x0 + x step_x, y0 + y step_y), slot by slot; pixels outside of the map hold nothing.
+#: A source of events: at site (x, y) the words of a window of the map from pixel
+#: (x0 + x step_x, y0 + y step_y) on, slot by slot. Pixels outside of the map hold nothing, and a
+#: window that leaves the map and `pad` pixels around it holds nothing at all.
 SOURCE = {
     # word 0
     "base": 16,            # spike word of slot 0 at site (0, 0), modulo 2^16
@@ -158,7 +159,7 @@ SOURCE = {
     "words": 12,           # -1: spike words of a pixel in a slot
     "wide": 1,             # its rows hold one wide weight each, in the middle bank (taps only)
     "any": 1,              # a window counts once where any of its pixels spikes (max pooling)
-    "unused": 2,
+    "pad": 2,              # padding of a pooling: how far a window may reach out of its map
     # word 2
     "x_stride": 16,        # spike words from site to site
     "y_stride": 16,        # spike words from the first site of a row to that of the next

@@ -132,7 +132,8 @@ class WordReader(wiring.Component):
         asked = Signal(on_way)
         m.d.comb += [
             asked.valid.eq(fetch),
-            asked.inside.eq(active & (pixel_x >= 0) & (pixel_x < run.map_width.as_unsigned())
+            asked.inside.eq(active & ~run.blank
+                            & (pixel_x >= 0) & (pixel_x < run.map_width.as_unsigned())
                             & (pixel_y >= 0) & (pixel_y < run.map_height.as_unsigned())),
             asked.begin.eq((column == 0) & (row == 0)),
             asked.whole.eq(~run.any | window_over),
