@@ -29,7 +29,7 @@ class Current(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle.
+    a cycle. `early` is `which` 2 cycles before.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
@@ -43,6 +43,7 @@ class Current(wiring.Component):
             "advance": Out(1),
             "rewind": Out(1),
             "channel": In(channel_layout()),
+            "early": Out(lane_layout(config)),
             "which": Out(lane_layout(config)),
             "current": Out(signed(config.current_bits)),
         })
@@ -129,6 +130,7 @@ class Current(wiring.Component):
                                (s4_shifted >> 1) + s4_bias + s4_shifted[0]))
         with m.If(s4.valid & s4.how.step):
             m.d.sync += [a.eq(b) for a, b in zip(currents, [new, *currents], strict=False)]
-        m.d.comb += self.current.eq(currents[0])
+        m.d.comb += [self.current.eq(currents[0]), self.early.eq(s3)]
+        m.d.comb += self.early.valid.eq(s3.valid & s3.how.step)
         m.d.sync += [self.which.eq(s4), self.which.valid.eq(s4.valid & s4.how.step)]
         return m

@@ -14,6 +14,7 @@ from .modules import placed
 from .neuron import NeuronPipeline
 from .parameters import Parameters
 from .signals import SCAN, TAP, address_layout, control_layout, sums_layout, write_layout
+from .states import StateMemory
 from .taps import Taps
 
 __all__ = ["QUEUE", "Group"]
@@ -113,6 +114,7 @@ class Group(wiring.Component):
         m.submodules.parameter_stage = parameters = Parameters(config)
         m.submodules.current_stage = current = Current(config)
         m.submodules.neuron_stage = neuron = NeuronPipeline(config)
+        m.submodules.state_stage = states = StateMemory(config)
         m.submodules.tap_stage = taps = Taps(config)
         m.d.comb += [
             parameters.load.eq(address),
@@ -129,6 +131,11 @@ class Group(wiring.Component):
             neuron.neuron.eq(parameters.neuron),
             neuron.which.eq(current.which),
             neuron.current.eq(current.current),
+            neuron.kept.eq(states.kept),
+            states.load.eq(address),
+            states.early.eq(current.early),
+            states.done.eq(neuron.done),
+            states.membrane.eq(neuron.membrane),
             taps.first.eq(self.group == 0),
             taps.readout.eq(parameters.neuron.readout),
             taps.done.eq(neuron.done),

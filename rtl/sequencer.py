@@ -16,12 +16,20 @@ from .tape import Emit
 from .weights import WeightMemory
 from .words import WordReader
 
-__all__ = ["Sequencer", "emitting_cycles", "read_latency", "scan_limit", "settle_cycles"]
+__all__ = ["Sequencer", "emitting_cycles", "read_latency", "scan_limit", "settle_cycles",
+           "start_addresses"]
 
 
 def read_latency() -> int:
     """Cycles from the start of a pass to its first event."""
     return Scanner.latency + 1 + WordReader.latency + EventReader.latency
+
+
+def start_addresses(config: ArrayConfig) -> list[AddressKind]:
+    """What a pass tells the groups before its first event, one a cycle."""
+    return [AddressKind.NEURON, AddressKind.TILE,
+            *([AddressKind.LINE] if config.taps else []),
+            *([AddressKind.STATE] if config.state_words else [])]
 
 
 def scan_limit(config: ArrayConfig) -> int:
@@ -113,8 +121,10 @@ class Sequencer(wiring.Component):
                 how.replay.eq(~shifting),
                 how.step.eq(steps),
                 how.begin.eq(number == Mux(fields.planes, fields.slots, 0)),
-                how.advance.eq(~fields.taps & last_scan),
+                how.load.eq(fields.load),
+                how.advance.eq(last_scan),
                 how.rewind.eq(round_ == fields.rounds),
+                how.store.eq(fields.store),
                 how.emit.eq(emits),
             ]
 
@@ -129,12 +139,14 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.busy.eq(1)
                     m.next = "NEURON"
 
-            for state, kind, value, following in (
-                    ("NEURON", AddressKind.NEURON, fields.parameters, "TILE"),
-                    ("TILE", AddressKind.TILE, fields.tile, "LINE"),
-                    ("LINE", AddressKind.LINE, Mux(fields.taps, fields.line, 0), "EVENTS")):
-                with m.State(state):
-                    m.d.sync += [self.address.kind.eq(kind), self.address.address.eq(value)]
+            values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
+                      AddressKind.LINE: Mux(fields.taps, fields.line, 0),
+                      AddressKind.STATE: fields.state}
+            kinds = start_addresses(config)
+            for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "EVENTS"],
+                                       strict=True):
+                with m.State(kind.name):
+                    m.d.sync += [self.address.kind.eq(kind), self.address.address.eq(values[kind])]
                     m.d.comb += self.count_starved.eq(1)
                     m.next = following
 

@@ -23,11 +23,13 @@ class AddressKind(enum.Enum, shape=3):
     NEURON = 3      #: load the layer's neuron words
     TILE = 4        #: the pass's first tile's channels stand here
     LINE = 5        #: so many shifts a line buffer delays
+    STATE = 6       #: the first output's membranes are kept here
 
 
 def address_layout(config: ArrayConfig) -> data.StructLayout:
     """Early part of a command."""
-    width = bits_for(max(config.weight_rows, config.parameter_words, config.line_words) - 1)
+    width = bits_for(max(config.weight_rows, config.parameter_words, config.line_words,
+                         config.state_words) - 1)
     return data.StructLayout({"kind": AddressKind, "address": width})
 
 
@@ -37,8 +39,10 @@ SCAN = data.StructLayout({
     "replay": 1,    # current: use the current of the scan before (direct encoding)
     "step": 1,      # neuron: make a time step; else only fold a bit plane
     "begin": 1,     # neuron: the first time step, start from the initial state
-    "advance": 1,   # parameters: the tile is complete, go on to the next
+    "load": 1,      # neuron: or from the state that is kept
+    "advance": 1,   # the tile is complete, go on to the next
     "rewind": 1,    # parameters: the next tile is the first again
+    "store": 1,     # neuron: keep the state when the tile is complete
     "emit": 1,      # taps: send the tap words of this tile
 })
 

@@ -124,16 +124,18 @@ PASS = {
     "width": 10,           # -1: sites in a row
     "height": 10,          # -1: rows of sites
     "row": 10,             # with taps: y of the first row
-    "unused_1": 2,
+    "load": 1,             # neurons go on from the membranes that are kept
+    "store": 1,            # keep the membranes of the last step
     # word 2, with taps: outputs that leave are those with x_low <= x <= x_high, from x_low in
     # steps of the stride
     "x_low": 10,
     "x_high": 10,
-    "unused_2": 12,
+    "state": 12,           # place of the first output's membranes, then one for every tile of
+                           # every output in the order in which they leave
     # word 3, likewise
     "y_low": 10,
     "y_high": 10,
-    "unused_3": 12,
+    "unused": 12,
     # word 4
     "output_base": 16,     # spike word of the first output in step 0
     "output_stride": 16,   # spike words from step to step, and from the last to the next output

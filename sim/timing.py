@@ -22,7 +22,7 @@ import numpy as np
 from rtl.config import ArrayConfig
 from rtl.events import EventReader
 from rtl.scan import Scanner
-from rtl.sequencer import emitting_cycles, scan_limit, settle_cycles
+from rtl.sequencer import emitting_cycles, scan_limit, settle_cycles, start_addresses
 from rtl.tape import Emit
 from rtl.words import DEPTH, WordReader
 
@@ -30,8 +30,8 @@ __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
 #: Cycles from the fetch of a word until it is there to be taken, or is dropped.
 _KEPT = WordReader.latency - 1
-#: Cycles from the start to the first fetch, and in which the sequencer sends the pass's addresses.
-_FIRST_FETCH, _ADDRESSES = Scanner.latency + 1, 3
+#: Cycles from the start to the first fetch.
+_FIRST_FETCH = Scanner.latency + 1
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
 
     room: list[int] = []        # cycles in which a word makes room again
     fetch, move = _FIRST_FETCH - 1, 0
-    free = 1 + _ADDRESSES       # the sequencer takes events from here on
+    free = 1 + len(start_addresses(config))     # the sequencer takes events from here on
     seen = False
     events = nulls = drains = 0
     end = 0

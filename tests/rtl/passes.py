@@ -118,11 +118,11 @@ class _Writer:
             self.add(opcode, np.concatenate([np.array(head, np.uint32), words[at:at + room]]))
 
 
-def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow: int = 0
-         ) -> tuple[list[np.ndarray], int]:
+def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow: int = 0,
+         **more: int) -> tuple[list[np.ndarray], int]:
     """(packets, stream words of the output), which the last two packets read, before a REPORT.
 
-    narrow: sites that every row is longer than it needs to be.
+    narrow: sites that every row is longer than it needs to be. more: fields of the PASS.
     """
     out = _Writer(config, tag)
     outputs = expected(layer, config)
@@ -224,7 +224,7 @@ def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow:
                    "y_low": low, "y_high": y_high, "line": (width - 3) * slots}
     else:
         fields |= {"width": columns - 1, "height": rows - 1}
-    out.add(Opcode.PASS, np.concatenate([pack(PASS, **fields), *sources]))
+    out.add(Opcode.PASS, np.concatenate([pack(PASS, **fields, **more), *sources]))
     total = rows * columns * steps * out_words * config.stream_words
     for at in range(0, total, config.payload_words):
         out.add(Opcode.READ, [at, min(config.payload_words, total - at)])
