@@ -157,11 +157,11 @@ def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow:
         row_count = words * config.word_bits
         kernel = part.weight.shape[-1] if part.wide is None else 1
 
-        def source(y: int, x: int, step: int, wide: bool = False, base=base, pixel=pixel,
-                   width=width, common=common) -> None:
+        def source(row: int, y: int, x: int, step: int, wide: bool = False, base=base,
+                   pixel=pixel, width=width, common=common) -> None:
             sources.append(pack(SOURCE, **common, base=base + pixel * (y * width + x) & 0xFFFF,
                                 x_stride=step * pixel, y_stride=step * pixel * width, wide=wide,
-                                weights=weights, x0=x & 0x7FF, y0=y & 0x7FF, step_x=step,
+                                weights=row, x0=x & 0x7FF, y0=y & 0x7FF, step_x=step,
                                 step_y=step))
 
         def lanes(taps_: np.ndarray, row_count=row_count) -> np.ndarray:
@@ -173,8 +173,8 @@ def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow:
             for ky in range(kernel):
                 for kx in range(kernel):
                     cell(config.banks - 1, lanes(part.weight[:, :, ky, kx]))
-                    source((ky - part.padding) * step, (kx - part.padding) * step,
-                           step * layer.stride)
+                    source(weights, (ky - part.padding) * step,
+                           (kx - part.padding) * step, step * layer.stride)
                     weights += row_count
         elif part.wide is not None:
             lane_bits = config.row_bits - config.wide_bits
@@ -185,7 +185,7 @@ def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow:
                     rows_[group, channel] = (int(value) << lane_bits | lane) & (
                         (1 << config.row_bits) - 1)
                 cell(bank, rows_)
-            source(-low * step, -low * step, step, wide=True)
+            source(weights, -low * step, -low * step, step, wide=True)
             weights += row_count
             inside = max(inside, width + low)
         else:
@@ -197,7 +197,8 @@ def tape(layer: Layer, config: ArrayConfig, *, taps: bool, tag: int = 1, narrow:
                             good = 0 <= y < kernel and 0 <= x < kernel
                             cell(3 * ky + kx, lanes(part.weight[:, :, y, x] if good else
                                                     np.zeros((1, 1), int)))
-                    source((offset(part, i) - low) * step, (offset(part, j) - low) * step, step)
+                    source(weights, (offset(part, i) - low) * step,
+                           (offset(part, j) - low) * step, step)
                     weights += row_count
                     pooled = (width - size) // step + 1
                     inside = max(inside, pooled - offset(part, j) + low)
