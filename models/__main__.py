@@ -22,7 +22,7 @@ from rich.text import Text
 from . import parallel, reference
 from .augment import Augment, ImageAugment, augment_from_config
 from .datasets import DATASETS, Dataset, ImageDataset, load_dataset
-from .integer import IntegerNetwork, NetworkError
+from .integer import INPUT, Branch, IdentityBranch, IntegerNetwork, NetworkError
 from .network import SpikingMLP
 from .networks import NETWORKS, ImageNetwork, make_network
 from .neurons import QIF, make_neuron
@@ -382,6 +382,18 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     console.print(table)
 
 
+def _describe(network: IntegerNetwork, branch: Branch) -> str:
+    """What a branch reads, and how."""
+    name = "input" if branch.source == INPUT else network.layers[branch.source].name
+    if isinstance(branch, IdentityBranch):
+        return f"{name} itself"
+    pool, (height, width) = branch.pool, branch.kernel
+    parts = [f"{name}", f"{pool.kind} {pool.size}/{pool.stride}" if pool else "",
+             f"{height}x{width}/{branch.stride}", f"padded {branch.padding}" if branch.padding else
+             "", f"times {branch.gain}" if branch.gain > 1 else ""]
+    return " ".join(filter(None, parts))
+
+
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
     """What is in a file: layers, formats, and how it was made."""
@@ -390,9 +402,10 @@ def info(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer n
         console.print(f"integer network, T = {network.steps}, input of {network.input_bits} bits, "
                       f"membrane Q{network.state_bits - network.fraction_bits}."
                       f"{network.fraction_bits}")
-        table = Table("layer", "inputs", "outputs", "weight bits", "shift", "neuron")
-        for layer in network.layers:
-            table.add_row(layer.name, str(layer.inputs), str(layer.outputs), str(layer.weight_bits),
+        table = Table("layer", "reads", "map", "weight bits", "shift", "neuron")
+        for layer, shape in zip(network.layers, network.shapes, strict=True):
+            reads = "\n".join(_describe(network, branch) for branch in layer.branches)
+            table.add_row(layer.name, reads, "x".join(map(str, shape)), str(layer.weight_bits),
                           f"{layer.shift.min()}..{layer.shift.max()}", str(layer.neuron or "-"))
         console.print(table)
     else:

@@ -20,7 +20,7 @@ from rtl.numerics import Neuron
 
 from .bounds import current_range
 from .grid import GridLayer, GridNetwork
-from .integer import DenseLayer, IntegerNetwork
+from .integer import IntegerNetwork, dense
 from .network import SpikingMLP
 
 __all__ = ["choose_exponent", "quantize", "to_grid", "to_integer"]
@@ -93,16 +93,17 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
     first, *_ = grid
     layers = []
     for index, layer in enumerate(grid):
-        dense = DenseLayer(name="readout" if layer.neuron is None else f"hidden{index}",
-                           weight=array(layer.integer_weight(), np.int8),
-                           weight_bits=layer.weight_bits, shift=array(layer.shift, np.int8),
-                           bias=array(layer.integer_bias(), np.int32), neuron=layer.neuron)
-        low, high = current_range(dense, layer.input_bits)
+        made = dense("readout" if layer.neuron is None else f"hidden{index}",
+                     array(layer.integer_weight(), np.int8), weight_bits=layer.weight_bits,
+                     shift=array(layer.shift, np.int8), bias=array(layer.integer_bias(), np.int32),
+                     neuron=layer.neuron, source=index - 1)
+        low, high = current_range(made, layer.input_bits)
         if max(-low.min(), high.max()) >= 1 << (current_bits - 1):
-            raise ValueError(f"layer {dense.name!r}: currents reach {low.min()}..{high.max()}, "
+            raise ValueError(f"layer {made.name!r}: currents reach {low.min()}..{high.max()}, "
                              f"more than {current_bits} bits: use fewer fraction bits")
-        layers.append(dense)
-    return IntegerNetwork(layers=tuple(layers), steps=grid.steps, input_bits=first.input_bits,
+        layers.append(made)
+    return IntegerNetwork(input_shape=(first.weight.shape[1], 1, 1), layers=tuple(layers),
+                          steps=grid.steps, input_bits=first.input_bits,
                           state_bits=grid.state_bits, fraction_bits=first.fraction_bits,
                           about=about or {})
 
