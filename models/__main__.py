@@ -43,6 +43,7 @@ from .train import (
     save_checkpoint,
 )
 from .train import Progress as Step
+from .untrained import random_pictures, untrained
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
@@ -61,6 +62,7 @@ Train spiking networks, turn them into integers for the array, and measure both.
   python -m models train --network resnet19 --dataset cifar10 --data ~/data
   python -m models quantize --bits 4   the shipped checkpoint, 4-bit weights
   python -m models report --bits 4     what rounding does to every layer
+  python -m models untrained resnet19  an integer network of random weights
   python -m models evaluate models/pretrained/*.safetensors
   python -m models compare             QIF against LIF, three seeds
   python -m models dynamics            the theory of a neuron, in numbers and pictures
@@ -437,6 +439,43 @@ def report(
         out.write_text(json.dumps({"command": _command(), "real": exact, "rounded": rounded,
                                    "layers": rows}, indent=2) + "\n")
         console.print(f"wrote {out}")
+
+
+@app.command(name="untrained")
+def untrained_(
+    network: Annotated[str, typer.Argument(help="vgg11, vggsnn, resnet19, resnet34, or layers: "
+                                                "16C3-P2-32C3-P2-128-10.")] = "resnet19",
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Channels, height and width of the "
+                                                             "input.")] = (3, 32, 32),
+    classes: int = 10, steps: Annotated[int, typer.Option(help="Time steps T.")] = 4,
+    width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
+                                              "name.")] = 1.0,
+    events: Annotated[bool, typer.Option("--events", help="It is fed spikes, not pixels.")] = False,
+    bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10, seed: Seed = 1,
+    out: Dest = None,
+) -> None:
+    """An integer network of random weights, as lively as one at the start of its training.
+
+    To try hardware with where there is no checkpoint. QIF neurons, a = 0.25, u1 = 0, u2 = 0.5;
+    the means of tdBN come from random pictures.
+
+    \b
+      python -m models untrained resnet19
+      python -m models untrained vggsnn --shape 2 48 48 --events
+    """
+    if bits not in (4, 8):
+        raise ValueError(f"bits must be 4 or 8, not {bits}")
+    made = untrained(network, QIF(a=0.25, window=0.75), input_shape=shape, classes=classes,
+                     steps=steps, width=width, events=events, seed=seed)
+    grid = to_grid(made, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,
+                   input_bits=0 if events else 8)
+    pictures = random_pictures(1, shape, steps=steps if events else 0, seed=seed + 1)
+    with torch.no_grad():
+        grid.eval()(pictures)
+    out = out or Path(f"build/{network}-untrained-int{bits}.safetensors")
+    to_integer(grid, {"command": _command()}).save(out)
+    console.print(f"spikes a neuron and step, by layer: "
+                  f"{' '.join(f'{rate:.2f}' for rate in grid.rates)}; wrote {out}")
 
 
 @app.command()

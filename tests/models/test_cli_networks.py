@@ -1,6 +1,7 @@
 """`python -m models` on convolutional networks: defaults, errors, training to integers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -145,6 +146,21 @@ def test_report(spelled_out):
     rows = json.loads(path.read_text())
     assert [row["name"] for row in rows["layers"]] == ["conv0", "hidden1", "readout"]
     assert f"{rows['rounded']:.2%}" in output and f"{rows['real']:.2%}" in output
+
+
+@pytest.mark.parametrize("words", [["resnet19", "--width", 0.05, "--bits", 4],
+                                   ["vggsnn", "--width", 0.05, "--shape", 2, 32, 32, "--events"]])
+def test_untrained(tmp_path, words):
+    path = tmp_path / "net.safetensors"
+    output = run("untrained", *words, "--steps", 2, "--out", path)
+    network = IntegerNetwork.load(path)
+    assert network.input_bits == (0 if "--events" in words else 8) and network.steps == 2
+    rates = [float(word) for word in re.findall(r"\d\.\d\d", output)]
+    assert len(rates) == len(network.layers) - 1 and all(0.05 < rate < 0.4 for rate in rates)
+    again = path.with_name("again.safetensors")
+    run("untrained", *words, "--steps", 2, "--out", again)
+    assert all(np.array_equal(a.branches[0].weight, b.branches[0].weight) for a, b in zip(
+        network.layers, IntegerNetwork.load(again).layers, strict=True))
 
 
 def test_integers_of_events(events, tmp_path):

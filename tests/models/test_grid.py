@@ -16,6 +16,7 @@ from models.neurons import GLIF, IF, LIF, PLIF, QIF, LinearLIF, QIFEuler
 from models.quantize import calibrate, choose_exponent, quantize, to_grid, to_integer
 from models.report import layer_reports, only_rounded
 from models.train import Options, accuracy, fit
+from models.untrained import random_pictures, untrained
 
 #: (name, shape of the input, bits of it, width)
 NETWORKS = [("6C3-P2-8C3-AP2-12-5", (2, 12, 12), 8, 1.0),
@@ -157,6 +158,17 @@ def test_sums_that_grow_in_training_are_refused():
         [*grid][1].branches[0].weight.fill_(9.0)
     with pytest.raises(ValueError, match=r"layer 'readout': sums reach .* more than 16 bits"):
         to_integer(grid, accumulator_bits=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "shape", "events"), [("resnet19", (3, 32, 32), False),
+                                                       ("vggsnn", (2, 48, 48), True)])
+def test_full_size(name, shape, events):
+    network = untrained(name, QIF(a=0.25, window=0.75), input_shape=shape, events=events)
+    grid = to_grid(network, input_bits=0 if events else 8).eval()
+    x = random_pictures(1, shape, steps=4 if events else 0, seed=9)
+    _, result = assert_same(grid, x)
+    assert all(0.1 < spikes.double().mean() < 0.3 for spikes in result.spikes)
 
 
 # On digits --------------------------------------------------------------------------------------
