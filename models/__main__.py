@@ -383,6 +383,8 @@ def quantize(
         held_out_samples = Selection(held_out_samples, images)
     rounded = _integer_accuracy(to_integer(grid), held_out_samples)
     if epochs:
+        if grid.input_shape[1:] != (1, 1) and grid.fits_float32:
+            grid.float()        # fully connected networks stay what they were, to the last bit
         _fit(grid, samples, Options(epochs=epochs, rate=rate, seed=seed,
                                     augment=augment_from_config(about["options"]["augment"])),
              f"{bits} bits", device=_place(device))

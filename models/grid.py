@@ -217,7 +217,7 @@ class GridNetwork(nn.Module):
     Takes what the integer reference takes: uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
     or flat; and frames in floating point, which are spikes where above 0. Made by
     `quantize.to_grid`, turned into integers by `quantize.to_integer`. `float()` makes it one of
-    float32, which a GPU is faster with: good to train in, but not exact.
+    float32, several times faster, and where `fits_float32` as exact.
     """
 
     def __init__(self, layers: list[GridLayer], *, input_shape: Shape, steps: int,
@@ -236,6 +236,19 @@ class GridNetwork(nn.Module):
     def rates(self) -> list[float]:
         """Share of neurons that spiked in a time step, per layer of neurons, in the last call."""
         return [layer.rate for layer in self if layer.neuron is not None]
+
+    @property
+    def fits_float32(self) -> bool:
+        """Whether no sum or state leaves the integers of float32, whatever the weights are.
+
+        The products of states as well; currents of up to 23 bits are taken for granted.
+        """
+        def largest(layer: GridLayer) -> int:
+            inputs = (1 << max(layer.input_bits, 1)) - 1
+            return inputs * sum((branch.weight[0].numel() << (branch.bits - 1)) * branch.count
+                                for branch in layer)
+
+        return self.state_bits <= 12 and all(largest(layer) < 1 << 23 for layer in self)
 
     def run(self, x: Tensor, adjust: Callable[[GridLayer, Tensor], Tensor] | None = None
             ) -> Iterator[Tensor]:

@@ -201,11 +201,11 @@ def test_calibration_brings_the_mean_currents_back(convnet):
     assert accuracy(grid, *data.held_out_set) > accuracy(convnet, *data.held_out_set) - 0.05
 
 
-@pytest.mark.parametrize("bits", [8, 4])
-def test_training_on_the_grid(convnet, bits):
+@pytest.mark.parametrize(("bits", "dtype"), [(8, torch.float64), (4, torch.float32)])
+def test_training_on_the_grid(convnet, bits, dtype):
     """With learnt scales; what comes out is on the grid, and not worse than rounding."""
     data = digits()
-    grid = to_grid(convnet, weight_bits=bits, learn_scales=True)
+    grid = to_grid(convnet, weight_bits=bits, learn_scales=True).to(dtype)
     rounded = accuracy(grid, *data.held_out_set)
     before = [layer.exponent.clone() for layer in grid]
     fit(grid, data, Options(epochs=2, rate=2e-3, augment=None))
@@ -214,6 +214,15 @@ def test_training_on_the_grid(convnet, bits):
     _, result = assert_same(grid, data.held_out_set[0])
     right = (result.classes == data.held_out_set[1]).double().mean().item()
     assert right == accuracy(grid, *data.held_out_set) >= rounded
+
+
+def test_float32_is_exact_where_it_says_so():
+    network, x = make("vgg11", (3, 32, 32), 8, 1 / 16)
+    grid = to_grid(network).float().eval()
+    assert grid.fits_float32
+    assert_same(grid, x)
+    assert not to_grid(network, state_bits=13, fraction_bits=10).fits_float32
+    assert not to_grid(make("5", (8, 20, 20), 8)[0]).fits_float32
 
 
 def test_gradient_of_a_scale_is_that_of_its_rounding():
