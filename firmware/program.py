@@ -164,7 +164,8 @@ class Program:
         pixel, words = self._region_words(source.map)
         row = pixel * self.inner.shape_of(source.map)[2]
         values = {
-            "base": base + source.y0 * row + source.x0 * pixel + source.first_word,
+            "base": base + (source.top + source.y0) * row + (source.left + source.x0) * pixel
+            + source.first_word,
             "slot_stride": words, "x_stride": source.step_x * pixel,
             "y_stride": source.step_y * row, "window_x_stride": pixel, "window_y_stride": row,
             "x0": source.x0, "y0": source.y0}

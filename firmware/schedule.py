@@ -1,7 +1,7 @@
 """Schedule: what happens for every image, step by step.
 
     Load    rows of a map that the host keeps go into the spike memory
-    Run     a pass, or with such maps the part of one that some rows of sites are
+    Run     a pass, for one output if it joins, or with such maps for some rows of sites
     Fetch   what a pass has made of such a map goes to the host
 
 A layer that reads or writes maps of the host works on segments of its sites, as large as its part
@@ -121,8 +121,8 @@ class Streams:
 
     def least(self, items: Sequence[Pass]) -> int:
         """Least number of spike words that these passes need for their segments; 0 if none."""
-        return max((sum(self.sizes(self.segments(item, 1))) for item in items if self.uses(item)),
-                   default=0)
+        return max((sum(self.sizes(self.segments(part, 1))) for item in items if self.uses(item)
+                    for part in map(item.at, range(item.pixels))), default=0)
 
     def divide(self, item: Pass, space: int) -> tuple[list[Pass], int, int]:
         """(segments, words of an input buffer, buffers) in `space` spike words."""
@@ -142,13 +142,28 @@ def schedule(network: IntegerNetwork, config: ArrayConfig, passes: Sequence[Pass
     """The steps of one image. A map on the chip is read and written where it lies."""
     streams = Streams(network, config, memory.on_host)
     steps: list[Step] = []
-    for number, item in enumerate(passes):
-        if streams.uses(item):
-            steps += _streamed(number, item, streams, memory, steps)
-        else:
-            bases = {source.map: _base(memory, source.map) for source in item.sources}
-            steps.append(_run(number, item, True, bases, (), streams, memory, None))
+    for chain in _chains(passes):
+        again = len(chain) > 1 and any(item.streamed for _, item in chain)
+        for output in range(chain[0][1].pixels):
+            for number, item in chain:
+                part, first = item.at(output) if item.pixels > 1 else item, again or output == 0
+                if streams.uses(item):
+                    steps += _streamed(number, part, first, streams, memory, steps)
+                else:
+                    bases = {source.map: _base(memory, source.map) for source in item.sources}
+                    steps.append(_run(number, part, first, bases, (), streams, memory, None))
     return tuple(steps)
+
+
+def _chains(passes: Sequence[Pass]) -> list[list[tuple[int, Pass]]]:
+    """Passes with their numbers, those together that add to the same sums."""
+    chains: list[list[tuple[int, Pass]]] = []
+    for number, item in enumerate(passes):
+        if item.own:
+            chains[-1].append((number, item))
+        else:
+            chains.append([(number, item)])
+    return chains
 
 
 def _base(memory: Memory, source: int) -> int:
@@ -180,8 +195,8 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
                writes if item.drain else range(0))
 
 
-def _streamed(number: int, item: Pass, streams: Streams, memory: Memory, before: list[Step]
-              ) -> Iterator[Step]:
+def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Memory,
+              before: list[Step]) -> Iterator[Step]:
     """The segments of a pass; what a buffer holds already is not loaded again."""
     base, space = memory.workspaces[item.layer]
     parts, room, buffers = streams.divide(item, space)
@@ -204,7 +219,7 @@ def _streamed(number: int, item: Pass, streams: Streams, memory: Memory, before:
         for source in part.sources:
             bases.setdefault(source.map, 0)         # not a pixel of it is read
         target = base + buffers * room if item.layer in streams.on_host and item.drain else None
-        yield _run(number, part, index == 0, bases, tuple(reads), streams, memory, target)
+        yield _run(number, part, first and index == 0, bases, tuple(reads), streams, memory, target)
         if target is not None:
             words = streams.words(part)
             yield Fetch(item.layer, part.first_output, part.outputs, part.tile, part.tiles,
