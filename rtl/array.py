@@ -15,7 +15,7 @@ __all__ = ["NeuronArray", "spike_latency", "tap_latency"]
 
 
 def spike_latency(config: ArrayConfig) -> int:
-    """Cycles from a scanning command to the spikes of its tile."""
+    """Cycles from a scanning command to the spikes of its tile, where no other scan waits."""
     return WeightMemory.latency + Group.latency_of(config) + config.groups - 1
 
 
@@ -28,10 +28,11 @@ class NeuronArray(wiring.Component):
     """`banks * lanes` accumulators and `groups` neuron pipelines.
 
     address, control: a command, both parts in the same cycle; the array delays the late one.
-    spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control.
+    spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control, or
+    more where scans come faster than one in `config.scan_period` cycles and have to wait.
     tap: the words of all groups in channel order.
 
-    II: 1 command a cycle; scans `config.scan_period` apart.
+    II: 1 command a cycle; never more than `QUEUE` scans may wait.
     """
 
     def __init__(self, config: ArrayConfig):

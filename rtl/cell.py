@@ -18,15 +18,16 @@ class Cell(wiring.Component):
 
     address, control, write: from the cell before and, one cycle later, to the next.
     control comes `WeightMemory.latency` cycles after its address.
-    sums_in: the previous bank's sums; sums_out: this bank's sums as they were before a shift, held
-    until the next shift.
+    sums_in: the previous bank's sums; sums_out: this bank's sums as they were before a shift.
+
+    takes_wide: rows may be wide weights, see `WeightMemory`.
 
     Latency: control to sums_out 1 cycle. II: 1. Overflow: wraps; the compiler proves it cannot.
     Reset: commands only, the accumulators are started by the first event of a slot.
     """
 
-    def __init__(self, config: ArrayConfig):
-        self.config = config
+    def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
+        self.config, self.takes_wide = config, takes_wide
         super().__init__({
             "bank": In(range(max(config.banks, 2))),
             "address_in": In(address_layout(config)),
@@ -63,9 +64,12 @@ class Cell(wiring.Component):
             self.write_out.eq(self.write_in),
         ]
 
-        m.submodules.weight_memory = weights = WeightMemory(config)
+        m.submodules.weight_memory = weights = WeightMemory(
+            config, takes_wide=self.takes_wide)
+        kind = self.address_in.kind
         m.d.comb += [
-            weights.read.eq(self.address_in.kind == AddressKind.ROW),
+            weights.read.eq((kind == AddressKind.ROW) | (kind == AddressKind.WIDE)),
+            weights.wide.eq(kind == AddressKind.WIDE),
             weights.address.eq(self.address_in.address),
             weights.write.eq(self.write_in.weight & (self.write_in.bank == self.bank)),
             weights.write_address.eq(self.write_in.address),
@@ -83,12 +87,11 @@ class Cell(wiring.Component):
             new.en.eq(control.write),
         ]
         for lane in range(config.group_lanes):
-            weight = weights.weights.word_select(lane, config.weight_bits).as_signed()
             base = Signal(signed(config.accumulator_bits), name=f"base_{lane}")
             m.d.comb += [
                 base.eq(Mux(control.own, own.data[lane], 0)
                         | Mux(control.shift, self.sums_in[lane], 0)),
-                new.data[lane].eq(base + weight),
+                new.data[lane].eq(base + weights.weights[lane]),
             ]
         with m.If(control.shift):
             m.d.sync += self.sums_out.eq(own.data)

@@ -25,6 +25,7 @@ _LIMITS = {
     "fraction_bits": (4, 16, "fractional bits F of the membrane potential"),
     "current_bits": (12, 24, "width of the input current J"),
     "spike_words": (16, 65536, "words of the spike memory"),
+    "state_words": (0, 4096, "outputs of a lane whose membranes are kept between passes; 0: none"),
     "parameter_words": (16, 65536, "words of the neuron parameter memory of a group"),
     "packet_words": (32, 4096, "words of the packet buffer; a packet carries half of it at most"),
 }
@@ -58,6 +59,7 @@ class ArrayConfig:
     fraction_bits: int = 10
     current_bits: int = 24
     spike_words: int = 2048
+    state_words: int = 0
     parameter_words: int = 256
     packet_words: int = 512
 
@@ -72,8 +74,8 @@ class ArrayConfig:
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
         if self.line_words and (self.banks != 9 or self.line_words < 8
                                 or not _is_power_of_two(self.line_words)):
-            raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words must "
-                             "be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
+            raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words "
+                             "must be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
                              f"{self.line_words!r} with banks = {self.banks!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
@@ -204,7 +206,8 @@ PRESETS = {
                         slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,
                         packet_words=128),
     "tiny-conv": ArrayConfig(lanes=4, group_lanes=2, weight_rows=256, accumulator_bits=16, slots=8,
-                             line_words=128, spike_words=512, parameter_words=64, packet_words=256),
+                             line_words=128, spike_words=512, state_words=64, parameter_words=64,
+                             packet_words=256),
     "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, sources=1, line_words=0,
                          spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),

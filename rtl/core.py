@@ -11,10 +11,12 @@ from .config import ArrayConfig
 from .events import EventReader
 from .executor import Executor
 from .receiver import STREAM_WORD, Receiver
+from .scan import Scanner
 from .sender import Sender
 from .sequencer import Sequencer
 from .spikes import SpikeMemory
 from .tape import COUNTERS, Answer
+from .words import WordReader
 
 __all__ = ["Core"]
 
@@ -38,6 +40,8 @@ class Core(wiring.Component):
         m.submodules.receiver = receiver = Receiver(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.spike_memory = spikes = SpikeMemory(config)
+        m.submodules.scanner = scanner = Scanner(config)
+        m.submodules.words = words = WordReader(config)
         m.submodules.events = events = EventReader(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)
@@ -65,16 +69,20 @@ class Core(wiring.Component):
         ]
 
         wiring.connect(m, receiver.o, executor.i)
+        wiring.connect(m, scanner.runs, words.runs)
+        wiring.connect(m, words.entries, events.entries)
         wiring.connect(m, events.events, sequencer.events)
 
         # A pass
         m.d.comb += [
             sequencer.start.eq(executor.start),
             sequencer.fields.eq(executor.fields),
-            events.start.eq(sequencer.read),
-            events.map.eq(sequencer.map),
-            sequencer.reading.eq(events.busy),
-            events.word.eq(spikes.word),
+            scanner.start.eq(executor.start),
+            scanner.half.eq(executor.half),
+            scanner.fields.eq(executor.fields),
+            scanner.write.eq(executor.source_write),
+            words.slots.eq(executor.fields.slots),
+            words.word.eq(spikes.word),
             array.address.eq(sequencer.address),
             array.control.eq(sequencer.control),
             array.write.eq(executor.write),
@@ -85,7 +93,7 @@ class Core(wiring.Component):
 
         # Spike memory: the reader of a running pass goes before the executor's reads.
         m.d.comb += [
-            spikes.address.eq(Mux(sequencer.busy, events.address, executor.spike_address)),
+            spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
             spikes.tile_write.eq(array.spikes_valid),
             spikes.tile_address.eq(collector.address),
             spikes.tile_column.eq(collector.column),

@@ -1,7 +1,7 @@
 """Input current of a neuron: fold bit planes, scale by the channel's power of two, add the bias."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from . import numerics
@@ -9,7 +9,12 @@ from .config import ArrayConfig
 from .parameters import Parameters, channel_layout
 from .signals import SCAN, sums_layout
 
-__all__ = ["Current", "lane_layout"]
+__all__ = ["Current", "lane_layout", "scan_layout"]
+
+
+def scan_layout(config: ArrayConfig) -> data.StructLayout:
+    """The sums of a group's lanes in one slot, and what to do with them."""
+    return data.StructLayout({"sums": sums_layout(config), "how": SCAN})
 
 
 def lane_layout(config: ArrayConfig) -> data.StructLayout:
@@ -20,12 +25,11 @@ def lane_layout(config: ArrayConfig) -> data.StructLayout:
 class Current(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A strobe on `scan` takes the lanes' `sums` (held until the next scan) one lane a cycle. Scans
-    must be at least `group_lanes` cycles apart. `lane` goes to `Parameters`, whose answer is
-    `channel`.
+    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle.
+    `lane` goes to `Parameters`, whose answer is `channel`.
 
-    Latency: `latency` cycles from `scan` to the current of lane 0 on `current`, then one lane a
-    cycle.
+    Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
+    a cycle. `early` is `which` 2 cycles before.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
@@ -34,12 +38,12 @@ class Current(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self.config = config
         super().__init__({
-            "scan": In(1),
-            "how": In(SCAN),
-            "sums": In(sums_layout(config)),
+            "scans": In(stream.Signature(scan_layout(config))),
             "lane": Out(range(max(config.group_lanes, 2))),
             "advance": Out(1),
+            "rewind": Out(1),
             "channel": In(channel_layout()),
+            "early": Out(lane_layout(config)),
             "which": Out(lane_layout(config)),
             "current": Out(signed(config.current_bits)),
         })
@@ -59,10 +63,16 @@ class Current(wiring.Component):
         def stage(name: str) -> data.View:
             return Signal(lane_layout(config), name=name)
 
-        # s0: the scan counter selects a lane
+        # s0: a scan is taken, a counter selects a lane of it
         s0 = stage("s0")
-        with m.If(self.scan):
-            m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.how)]
+        s0_sums = Signal(sums_layout(config), reset_less=True)
+        wait = Signal(range(config.scan_period))
+        m.d.comb += self.scans.ready.eq(wait == 0)
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        with m.If(self.scans.valid & self.scans.ready):
+            m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.scans.payload.how),
+                         s0_sums.eq(self.scans.payload.sums), wait.eq(config.scan_period - 1)]
         with m.Elif(s0.lane == lanes - 1):
             m.d.sync += s0.valid.eq(0)
         with m.Else():
@@ -70,12 +80,13 @@ class Current(wiring.Component):
         m.d.comb += [
             self.lane.eq(s0.lane),
             self.advance.eq(s0.valid & s0.how.advance & (s0.lane == lanes - 1)),
+            self.rewind.eq(s0.how.rewind),
         ]
 
         # s1: its sum
         s1 = stage("s1")
         s1_sum = Signal(signed(config.accumulator_bits), reset_less=True)
-        m.d.sync += [s1.eq(s0), s1_sum.eq(self.sums[s0.lane])]
+        m.d.sync += [s1.eq(s0), s1_sum.eq(s0_sums[s0.lane])]
 
         # s2: folded with the planes before; a ring of one entry per lane remembers them
         s2 = stage("s2")
@@ -119,6 +130,7 @@ class Current(wiring.Component):
                                (s4_shifted >> 1) + s4_bias + s4_shifted[0]))
         with m.If(s4.valid & s4.how.step):
             m.d.sync += [a.eq(b) for a, b in zip(currents, [new, *currents], strict=False)]
-        m.d.comb += self.current.eq(currents[0])
+        m.d.comb += [self.current.eq(currents[0]), self.early.eq(s3)]
+        m.d.comb += self.early.valid.eq(s3.valid & s3.how.step)
         m.d.sync += [self.which.eq(s4), self.which.valid.eq(s4.valid & s4.how.step)]
         return m

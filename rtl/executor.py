@@ -9,18 +9,20 @@ from amaranth.utils import bits_for
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from .receiver import PACKET_WORD
+from .scan import source_write_layout
 from .signals import write_layout
 from .spikes import SpikeMemory
-from .tape import COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, VERSION, Answer, Emit, Fault, Opcode
+from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, SOURCE_WORDS, VERSION, Answer, Emit,
+                   Fault, Opcode)
 
 __all__ = ["Executor"]
 
 #: (opcode, its number of payload words or None for two and more, its first state)
 _PACKETS = (
     (Opcode.BEGIN, 2, "IDLE"), (Opcode.SEAL, 1, "IDLE"), (Opcode.REPORT, 0, "IDLE"),
-    (Opcode.INFO, 0, "IDLE"), (Opcode.READ, 2, "IDLE"), (Opcode.WEIGHTS, None, "IDLE"),
-    (Opcode.PARAMETERS, None, "IDLE"), (Opcode.SPIKES, None, "PLACE"),
-    (Opcode.PASS, PASS_WORDS, "PASS"),
+    (Opcode.INFO, 0, "IDLE"), (Opcode.WAIT, 0, "IDLE"), (Opcode.READ, 2, "IDLE"),
+    (Opcode.WEIGHTS, None, "PLACE"), (Opcode.PARAMETERS, None, "PLACE"),
+    (Opcode.SPIKES, None, "PLACE"), (Opcode.PASS, None, "PASS"),
 )
 
 
@@ -28,8 +30,8 @@ class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
 
     A PASS is read while the one before runs, starts when that has ended, and the executor goes on
-    at once with the next packet. SPIKES are written beside a running pass; everything else waits
-    until the pass has ended and its taps have left.
+    at once with the next packet. WEIGHTS, PARAMETERS and SPIKES are written beside a running pass;
+    everything else waits until the pass has ended and its taps have left.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
     out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
@@ -43,7 +45,9 @@ class Executor(wiring.Component):
             "pass_busy": In(1),
             "taps_busy": In(1),
             "start": Out(1),
+            "half": Out(1),
             "fields": Out(PASS_LAYOUT),
+            "source_write": Out(source_write_layout(config)),
             "write": Out(write_layout(config)),
             "spike_write": Out(1),
             "spike_ready": In(1),
@@ -131,6 +135,8 @@ class Executor(wiring.Component):
                     for opcode in (Opcode.BEGIN, Opcode.SEAL, Opcode.REPORT, Opcode.INFO):
                         with m.Case(opcode):
                             m.next = opcode.name
+                    with m.Case(Opcode.WAIT):
+                        m.next = "HEADER"
 
         with m.State("REFUSE"):
             m.d.sync += [self._open.eq(0), self._told.eq(1)]
@@ -264,31 +270,56 @@ class Executor(wiring.Component):
 
     def _pass(self, m: Module):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
-        config = self.config
+        config, word, write = self.config, self.i.payload.data, self.source_write
         fields = Signal(PASS_LAYOUT, reset_less=True)
         impossible = Signal(reset_less=True)
+        half = Signal()     # of the source tables: where those of the next pass go
+        index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
         bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
-                  "emit": len(Emit), "column": config.tiles_per_word, "row": config.weight_rows,
-                  "input_base": config.spike_words, "words": config.spike_words,
+                  "emit": len(Emit), "column": config.tiles_per_word, "sources": config.sources,
                   "output_base": config.spike_words, "parameters": config.parameter_words,
                   "tile": config.parameter_words}
+        m.d.sync += write.valid.eq(0)
 
         with m.State("PASS"):
             with m.If(self._take(m)):
-                m.d.sync += fields.eq(Cat(fields.as_value()[32:], self.i.payload.data))
+                m.d.sync += [fields.eq(Cat(fields.as_value()[32:], word)), index.eq(index + 1)]
+                with m.If(index == PASS_WORDS - 1):
+                    m.d.sync += [index.eq(0), source.eq(0)]
+                    m.next = "SOURCES"
                 with m.If(self._left == 1):
+                    m.d.sync += index.eq(0)
+                    m.next = "FIELDS"
+
+        with m.State("SOURCES"):
+            m.d.sync += [write.half.eq(half), write.source.eq(source), write.word.eq(index),
+                         write.data.eq(word)]
+            with m.If(self._take(m)):
+                m.d.sync += [write.valid.eq(1), index.eq(index + 1)]
+                with m.If(index == SOURCE_WORDS - 1):
+                    m.d.sync += [index.eq(0), source.eq(source + 1)]
+                with m.If(self._left == 1):
+                    m.d.sync += index.eq(0)
                     m.next = "FIELDS"
 
         with m.State("FIELDS"):
-            m.d.sync += impossible.eq(Cat(fields[name] >= bound
-                                          for name, bound in bounds.items()).any())
+            words = PASS_WORDS + SOURCE_WORDS * (fields.sources + 1)
+            too_large = [fields[name] >= bound for name, bound in bounds.items()]
+            m.d.sync += impossible.eq(
+                Cat(*too_large, self._header.length != words,
+                    fields.taps & (fields.rounds != 0),
+                    (fields.load | fields.store)
+                    & ((fields.state >= config.state_words) if config.state_words else 1),
+                    fields.taps & ((fields.line > config.line_words - 2) if config.taps else 1)
+                    ).any())
             m.next = "START"
 
         with m.State("START"):
             with m.If(impossible):
                 self._refuse(m, Fault.ARGUMENT)
             with m.Elif(~self.pass_busy):
-                m.d.sync += [self.start.eq(1), self.fields.eq(fields)]
+                m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half),
+                             self.fields.eq(fields)]
                 m.next = "HEADER"
 
     def _answers(self, m: Module):

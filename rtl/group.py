@@ -3,22 +3,31 @@
 
 from amaranth import *
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .cell import Cell
 from .config import ArrayConfig
-from .current import Current
+from .current import Current, scan_layout
+from .lines import LineBuffer
 from .modules import placed
 from .neuron import NeuronPipeline
 from .parameters import Parameters
-from .signals import TAP, address_layout, control_layout, write_layout
+from .signals import SCAN, TAP, address_layout, control_layout, sums_layout, write_layout
+from .states import StateMemory
 from .taps import Taps
 
-__all__ = ["Group"]
+__all__ = ["QUEUE", "Group"]
+
+#: Scans that wait for the neurons at most; the sequencer counts them.
+QUEUE = 16
 
 
 class Group(wiring.Component):
-    """Banks in a row, the last one's sums scanned into the neurons.
+    """Banks in a row, the last one's sums scanned into the neurons through a queue.
+
+    With taps, line buffers stand between the rows of the kernel, and the middle bank takes wide
+    weights.
 
     What enters at `*_in` leaves for the next group one cycle later at `*_out`; so does `spikes`,
     the tile's spikes of the groups so far, `lanes` wide, this group's at [group * group_lanes].
@@ -47,8 +56,9 @@ class Group(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        bank_hops = config.banks - 1
-        return bank_hops + Current.latency + NeuronPipeline.latency + config.group_lanes
+        bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
+        queue = 2       # the shifted sums come a cycle after the command, and rest here for one
+        return bank_hops + queue + Current.latency + NeuronPipeline.latency + config.group_lanes
 
     def elaborate(self, platform):
         m = Module()
@@ -63,39 +73,69 @@ class Group(wiring.Component):
         with m.If(self.write_in.group != self.group):
             m.d.sync += [mine.weight.eq(0), mine.parameter.eq(0)]
 
-        cells = [Cell(config) for _ in range(config.banks)]
-        address, control, write, sums = self.address_in, self.control_in, mine, None
-        for bank, cell in enumerate(cells):
-            m.submodules[f"cell_{bank}"] = placed(platform, "cell", cell)
+        scan = Signal(scan_layout(config))
+        address, control, write = self.address_in, self.control_in, mine
+        sums = Signal(sums_layout(config), name="no_sums")
+        for bank in range(config.banks):
+            wide = config.taps and bank == config.banks // 2
+            cell = Cell(config, takes_wide=wide)
+            m.submodules[f"cell_{bank}"] = placed(platform, "cell_wide" if wide else "cell", cell)
             m.d.comb += [
                 cell.bank.eq(bank),
                 cell.address_in.eq(address),
                 cell.control_in.eq(control),
                 cell.write_in.eq(write),
+                cell.sums_in.eq(sums),
             ]
-            if sums is not None:
-                m.d.comb += cell.sums_in.eq(sums)
             last, address, control = control, cell.address_out, cell.control_out
             write, sums = cell.write_out, cell.sums_out
+            if config.taps and bank in (2, 5):
+                line = LineBuffer(config)
+                m.submodules[f"line_{bank}"] = placed(platform, "line", line)
+                m.d.comb += [
+                    line.first.eq(bank == 2),
+                    line.address_in.eq(address),
+                    line.control_in.eq(control),
+                    line.sums_in.eq(sums),
+                ]
+                address, control, sums = line.address_out, line.control_out, line.sums_out
+
+        # What the last bank gives away waits for the neurons.
+        m.submodules.scan_fifo = queue = SyncFIFO(width=len(scan.as_value()), depth=QUEUE)
+        scanned, how = Signal(), Signal(SCAN, reset_less=True)
+        m.d.sync += [scanned.eq(last.scan), how.eq(last.how)]
+        m.d.comb += [
+            scan.sums.eq(sums),
+            scan.how.eq(how),
+            queue.w_data.eq(scan),
+            queue.w_en.eq(scanned),
+        ]
 
         m.submodules.parameter_stage = parameters = Parameters(config)
         m.submodules.current_stage = current = Current(config)
         m.submodules.neuron_stage = neuron = NeuronPipeline(config)
+        m.submodules.state_stage = states = StateMemory(config)
         m.submodules.tap_stage = taps = Taps(config)
         m.d.comb += [
             parameters.load.eq(address),
             parameters.lane.eq(current.lane),
             parameters.advance.eq(current.advance),
+            parameters.rewind.eq(current.rewind),
             parameters.write.eq(mine.parameter),
             parameters.write_address.eq(mine.address),
             parameters.write_data.eq(mine.data),
-            current.scan.eq(last.scan),
-            current.how.eq(last.how),
-            current.sums.eq(sums),
+            current.scans.valid.eq(queue.r_rdy),
+            Value.cast(current.scans.payload).eq(queue.r_data),
+            queue.r_en.eq(current.scans.ready),
             current.channel.eq(parameters.channel),
             neuron.neuron.eq(parameters.neuron),
             neuron.which.eq(current.which),
             neuron.current.eq(current.current),
+            neuron.kept.eq(states.kept),
+            states.load.eq(address),
+            states.early.eq(current.early),
+            states.done.eq(neuron.done),
+            states.membrane.eq(neuron.membrane),
             taps.first.eq(self.group == 0),
             taps.readout.eq(parameters.neuron.readout),
             taps.done.eq(neuron.done),

@@ -24,6 +24,7 @@ class NeuronPipeline(wiring.Component):
 
     which, current: a neuron and its J. Two steps of the same neuron must be `loop` cycles apart or
     more: then the second finds the state that the first has left.
+    kept: the state from which a neuron starts that is to go on (`which.how.load`).
     done, spike, membrane: the neuron `latency` cycles later, its spike, its state after the reset.
     current_out: J of that neuron, for the readout.
 
@@ -41,6 +42,7 @@ class NeuronPipeline(wiring.Component):
             "neuron": In(neuron_layout(config)),
             "which": In(lane_layout(config)),
             "current": In(signed(config.current_bits)),
+            "kept": In(state),
             "done": Out(lane_layout(config)),
             "spike": Out(1),
             "membrane": Out(state),
@@ -83,7 +85,8 @@ class NeuronPipeline(wiring.Component):
         w = Signal(signed(width))
         m.d.comb += load.addr.eq(self.which.lane)
         with m.If(self.which.how.begin):
-            m.d.comb += w.eq(neuron.initial)
+            m.d.comb += w.eq(Mux(self.which.how.load, self.kept, neuron.initial)
+                             if config.state_words else neuron.initial)
         with m.Elif(store.en & (store.addr == load.addr)):
             m.d.comb += w.eq(after)
         with m.Else():

@@ -28,7 +28,8 @@ def channel_layout() -> data.StructLayout:
 class Parameters(wiring.Component):
     """Loads `neuron` when an address of kind NEURON comes by; reads `channel` of lane `lane`.
 
-    channel: of the lane given two cycles before. `advance` moves on to the next tile.
+    channel: of the lane given two cycles before. `advance` moves on to the next tile, with `rewind`
+    back to the pass's first.
     Loading takes `load_cycles`; no lane may be read meanwhile.
     """
 
@@ -43,6 +44,7 @@ class Parameters(wiring.Component):
             "neuron": Out(neuron_layout(config)),
             "lane": In(range(max(config.group_lanes, 2))),
             "advance": In(1),
+            "rewind": In(1),
             "channel": Out(channel_layout()),
             "write": In(1),
             "write_address": In(range(depth)),
@@ -62,11 +64,11 @@ class Parameters(wiring.Component):
             write.data.eq(self.write_data),
         ]
 
-        tile = Signal(range(config.parameter_words))
+        first, tile = Signal(range(config.parameter_words)), Signal(range(config.parameter_words))
         with m.If(self.load.kind == AddressKind.TILE):
-            m.d.sync += tile.eq(self.load.address)
+            m.d.sync += [first.eq(self.load.address), tile.eq(self.load.address)]
         with m.Elif(self.advance):
-            m.d.sync += tile.eq(tile + config.group_lanes)
+            m.d.sync += tile.eq(Mux(self.rewind, first, tile + config.group_lanes))
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)

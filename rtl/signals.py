@@ -14,18 +14,22 @@ __all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "control_layout", "su
            "write_layout"]
 
 
-class AddressKind(enum.Enum, shape=2):
+class AddressKind(enum.Enum, shape=3):
     """What an address is for."""
 
     NONE = 0
     ROW = 1         #: read a row of weights: an event
-    NEURON = 2      #: load the layer's neuron words
-    TILE = 3        #: the next tile's channels stand here
+    WIDE = 2        #: the same, and in the middle bank the row is one wide weight
+    NEURON = 3      #: load the layer's neuron words
+    TILE = 4        #: the pass's first tile's channels stand here
+    LINE = 5        #: so many shifts a line buffer delays
+    STATE = 6       #: the first output's membranes are kept here
 
 
 def address_layout(config: ArrayConfig) -> data.StructLayout:
     """Early part of a command."""
-    width = bits_for(max(config.weight_rows, config.parameter_words) - 1)
+    width = bits_for(max(config.weight_rows, config.parameter_words, config.line_words,
+                         config.state_words) - 1)
     return data.StructLayout({"kind": AddressKind, "address": width})
 
 
@@ -35,7 +39,10 @@ SCAN = data.StructLayout({
     "replay": 1,    # current: use the current of the scan before (direct encoding)
     "step": 1,      # neuron: make a time step; else only fold a bit plane
     "begin": 1,     # neuron: the first time step, start from the initial state
-    "advance": 1,   # parameters: the tile is complete, go on to the next
+    "load": 1,      # neuron: or from the state that is kept
+    "advance": 1,   # the tile is complete, go on to the next
+    "rewind": 1,    # parameters: the next tile is the first again
+    "store": 1,     # neuron: keep the state when the tile is complete
     "emit": 1,      # taps: send the tap words of this tile
 })
 
@@ -47,6 +54,7 @@ def control_layout(config: ArrayConfig) -> data.StructLayout:
         "slot": bits_for(config.slots - 1),
         "own": 1,       # add to the accumulator's own sum
         "shift": 1,     # take over the sum of the bank before
+        "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons
         "how": SCAN,
     })
@@ -71,5 +79,3 @@ def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
 
 #: A word on the tap chain; `last` marks the last word of the groups so far.
 TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
-
-

@@ -124,16 +124,18 @@ PASS = {
     "width": 10,           # -1: sites in a row
     "height": 10,          # -1: rows of sites
     "row": 10,             # with taps: y of the first row
-    "unused_1": 2,
+    "load": 1,             # neurons go on from the membranes that are kept
+    "store": 1,            # keep the membranes of the last step
     # word 2, with taps: outputs that leave are those with x_low <= x <= x_high, from x_low in
     # steps of the stride
     "x_low": 10,
     "x_high": 10,
-    "unused_2": 12,
+    "state": 12,           # place of the first output's membranes, then one for every tile of
+                           # every output in the order in which they leave
     # word 3, likewise
     "y_low": 10,
     "y_high": 10,
-    "unused_3": 12,
+    "unused": 12,
     # word 4
     "output_base": 16,     # spike word of the first output in step 0
     "output_stride": 16,   # spike words from step to step, and from the last to the next output
@@ -147,8 +149,9 @@ PASS = {
 
 PASS_WORDS = sum(PASS.values()) // 32
 
-#: A source of events: at site (x, y) the words of the map around pixel
-#: (x0 + x step_x, y0 + y step_y), slot by slot; pixels outside of the map hold nothing.
+#: A source of events: at site (x, y) the words of a window of the map from pixel
+#: (x0 + x step_x, y0 + y step_y) on, slot by slot. Pixels outside of the map hold nothing, and a
+#: window that leaves the map and `pad` pixels around it holds nothing at all.
 SOURCE = {
     # word 0
     "base": 16,            # spike word of slot 0 at site (0, 0), modulo 2^16
@@ -158,7 +161,7 @@ SOURCE = {
     "words": 12,           # -1: spike words of a pixel in a slot
     "wide": 1,             # its rows hold one wide weight each, in the middle bank (taps only)
     "any": 1,              # a window counts once where any of its pixels spikes (max pooling)
-    "unused": 2,
+    "pad": 2,              # padding of a pooling: how far a window may reach out of its map
     # word 2
     "x_stride": 16,        # spike words from site to site
     "y_stride": 16,        # spike words from the first site of a row to that of the next

@@ -1,7 +1,7 @@
 """Weight memory of one cell: a row holds the weights of `group_lanes` output channels."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -14,30 +14,35 @@ __all__ = ["WeightMemory"]
 class WeightMemory(wiring.Component):
     """weights = row `address` where `read`, else zero.
 
+    wide: the row holds one weight of `wide_bits`, for lane `row[:lane_bits]` (with takes_wide).
+
     Latency: 3 cycles (memory, its output register, fabric register that also zeroes).
-    Reading and writing the same row in one cycle gives an undefined row: the executor writes only
-    while no pass runs.
+    Reading and writing the same row in one cycle gives an undefined row: the compiler puts a WAIT
+    before it writes rows that the running pass reads.
     """
 
     latency = 3
 
-    def __init__(self, config: ArrayConfig):
-        self.config = config
-        self.width = config.group_lanes * config.weight_bits
+    def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
+        self.config, self.takes_wide = config, takes_wide
+        bits = config.weight_bits
+        if takes_wide:
+            bits = min(max(bits, config.wide_bits), config.accumulator_bits)
         super().__init__({
             "read": In(1),
+            "wide": In(1),
             "address": In(range(config.weight_rows)),
-            "weights": Out(self.width),
+            "weights": Out(data.ArrayLayout(signed(bits), config.group_lanes)),
             "write": In(1),
             "write_address": In(range(config.weight_rows)),
-            "write_data": In(self.width),
+            "write_data": In(config.row_bits),
         })
 
     def elaborate(self, platform):
         m = Module()
+        config = self.config
         m.submodules.weight_mem = memory = Memory(
-            shape=self.width, depth=self.config.weight_rows, init=[],
-            attrs=BLOCK)
+            shape=config.row_bits, depth=config.weight_rows, init=[], attrs=BLOCK)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.en.eq(self.read),
@@ -46,13 +51,23 @@ class WeightMemory(wiring.Component):
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
         ]
-        s1_read = Signal()
-        s2_read = Signal()
-        s2_row = Signal(self.width, reset_less=True)
-        m.d.sync += [
-            s1_read.eq(self.read),
-            s2_read.eq(s1_read),
-            s2_row.eq(read.data),
-            self.weights.eq(Mux(s2_read, s2_row, 0)),
-        ]
+        s1_read, s1_wide = Signal(), Signal()
+        s2_read, s2_wide = Signal(), Signal()
+        s2_row = Signal(config.row_bits, reset_less=True)
+        m.d.sync += [s1_read.eq(self.read), s2_read.eq(s1_read), s2_row.eq(read.data)]
+        lane_bits = config.row_bits - config.wide_bits
+        if self.takes_wide:
+            m.d.sync += [s1_wide.eq(self.wide), s2_wide.eq(s1_wide)]
+        for lane in range(config.group_lanes):
+            weight = Signal.like(self.weights[lane])
+            m.d.comb += weight.eq(s2_row.word_select(lane, config.weight_bits).as_signed())
+            if self.takes_wide:
+                with m.If(s2_wide):
+                    m.d.comb += weight.eq(s2_row[lane_bits:].as_signed())
+                with m.If(~s2_read | s2_wide & (s2_row[:lane_bits] != lane)):
+                    m.d.comb += weight.eq(0)
+            else:
+                with m.If(~s2_read):
+                    m.d.comb += weight.eq(0)
+            m.d.sync += self.weights[lane].eq(weight)
         return m

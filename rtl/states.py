@@ -1,0 +1,62 @@
+"""State memory: membrane potentials between the passes of a sequence longer than the slots."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .current import lane_layout
+from .memories import BLOCK
+from .signals import AddressKind, address_layout
+
+__all__ = ["StateMemory"]
+
+
+class StateMemory(wiring.Component):
+    """Membranes of one group, one word per lane of every tile of every output.
+
+    An address of kind STATE names the place of the pass's first output; each `advance` goes on to
+    the next one. early: a neuron 2 cycles before it starts; `kept` is its state then. done,
+    membrane: a neuron as it leaves the pipeline, whose state is kept with `store` and `advance`.
+
+    Latency: 2 cycles from `early` to `kept`. A word that is read was written by an earlier pass.
+    Where the configuration has no state memory, this is empty.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "load": In(address_layout(config)),
+            "early": In(lane_layout(config)),
+            "kept": Out(signed(config.state_bits)),
+            "done": In(lane_layout(config)),
+            "membrane": In(signed(config.state_bits)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        if not config.state_words:
+            return m
+        m.submodules.state_mem = memory = Memory(
+            shape=signed(config.state_bits), depth=config.state_words * config.group_lanes, init=[],
+            attrs=BLOCK)
+        read, write = memory.read_port(), memory.write_port()
+        places = []
+        for name, neuron in (("read", self.early), ("write", self.done)):
+            place = Signal(range(config.state_words), name=f"{name}_place")
+            with m.If(self.load.kind == AddressKind.STATE):
+                m.d.sync += place.eq(self.load.address)
+            with m.Elif(neuron.valid & neuron.how.advance
+                        & (neuron.lane == config.group_lanes - 1)):
+                m.d.sync += place.eq(place + 1)
+            places.append(place * config.group_lanes + neuron.lane)
+        m.d.comb += [
+            read.addr.eq(places[0]),
+            write.addr.eq(places[1]),
+            write.data.eq(self.membrane),
+            write.en.eq(self.done.valid & self.done.how.advance & self.done.how.store),
+        ]
+        m.d.sync += self.kept.eq(read.data)
+        return m
