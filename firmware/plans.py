@@ -31,6 +31,7 @@ _ORIGIN = 1 << (SOURCE["x0"] - 1)
 _STEP = (1 << SOURCE["step_x"]) - 1
 _WINDOW = 1 << SOURCE["window_width"]
 _WORDS = 1 << SOURCE["words"]
+_PAD = (1 << SOURCE["pad"]) - 1
 
 
 def plans(network: IntegerNetwork, layer: int, config: ArrayConfig
@@ -72,6 +73,7 @@ def _check(item: Pass, config: ArrayConfig) -> None:
                 ("origin", source.x0, -_ORIGIN, _ORIGIN - 1),
                 ("origin", source.y0, -_ORIGIN, _ORIGIN - 1),
                 ("step", max(source.step_x, source.step_y), 0, _STEP),
+                ("padding of the pool", source.pad, 0, _PAD),
                 ("window", max(source.window_width, source.window_height), 1, _WINDOW),
                 ("number of words", source.words, 1, _WORDS)):
             if not low <= value <= high:
@@ -83,40 +85,24 @@ def _slots(network: IntegerNetwork, layer: int) -> int:
     return network.bits_of(network.layers[layer]) or network.steps
 
 
-def _sources(reading: Reading, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
-             step_y: int, step_x: int, rows: int, columns: int, **options) -> list[Source]:
-    """All words of a branch, at sites in `rows` x `columns`; y0 .. step_x in pooled pixels.
-
-    One source, or where windows overlap and would reach into the map from outside, several.
-    """
+def _source(reading: Reading, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
+            step_y: int, step_x: int, **options) -> Source:
+    """All words of a branch; y0, x0, step_y and step_x in pooled pixels."""
     y, x = reading.y, reading.x
-    split = [axis.leaks(first, step, count) for axis, first, step, count in
-             ((y, y0, step_y, rows), (x, x0, step_x, columns))]
-    if any(split) and reading.any:
-        raise Unfit("its kernel looks beyond a map that is pooled by OR with windows that overlap")
     options = {"first_word": 0, "words": words_of(reading.channels, config),
                "channels": reading.channels} | options
-    return [Source(branch=reading.number, map=reading.map, any=reading.any, ky=ky, kx=kx,
-                   y0=y.pixel(y0) + row - top, x0=x.pixel(x0) + column - left,
-                   step_y=step_y * y.pool_stride, step_x=step_x * x.pool_stride,
-                   window_height=height, window_width=width, top=top, left=left,
-                   map_height=bottom - top, map_width=right - left, **options)
-            for row, height, top, bottom in y.pieces(split[0])
-            for column, width, left, right in x.pieces(split[1])]
+    return Source(branch=reading.number, map=reading.map, any=reading.any, ky=ky, kx=kx,
+                  y0=y.pixel(y0), x0=x.pixel(x0), step_y=step_y * y.pool_stride,
+                  step_x=step_x * x.pool_stride, window_height=y.window, window_width=x.window,
+                  map_height=y.length, map_width=x.length, pad=y.pool_padding, **options)
 
 
 def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1) -> tuple[tuple[Source, ...], int]:
-    """Sources, each with its gain, one after the other in the weight memory; rows in all.
-
-    Parts of a window have the same weights.
-    """
-    placed, offsets, rows = [], {}, 0
+    """Sources, each with its gain, one after the other in the weight memory; rows in all."""
+    placed, rows = [], 0
     for source, gain in sources:
-        key = source.branch, source.ky, source.kx, source.first_word
-        if key not in offsets:
-            offsets[key] = rows
-            rows += source.channels * sites
-        placed += [replace(source, offset=offsets[key])] * gain
+        placed += [replace(source, offset=rows)] * gain
+        rows += source.channels * sites
     return tuple(placed), rows
 
 
@@ -164,9 +150,9 @@ def _taps(network: IntegerNetwork, layer: int, readings: list[Reading], config: 
             starts = [(ky, kx, ky - y.padding - down * step, kx - x.padding - right * step)
                       for ky in range(y.kernel) for kx in range(x.kernel)]
         for ky, kx, y0, x0 in starts:
-            sources += [(source, reading.gain) for source in _sources(
-                reading, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step, step_x=step,
-                rows=height, columns=width, wide=reading.identity, point=step > 1)]
+            source = _source(reading, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step,
+                             step_x=step, wide=reading.identity, point=step > 1)
+            sources.append((source, reading.gain))
     return [_tap_pass(network, layer, config, tile, _busiest_first(sources),
                       width=width, height=height, x_low=right, x_high=x_high, y_low=down,
                       y_high=y_high, stride=stride)
@@ -208,9 +194,9 @@ def _tiles(network: IntegerNetwork, layer: int, readings: list[Reading], config:
         y, x = reading.y, reading.x
         for ky in range(y.kernel):
             for kx in range(x.kernel):
-                sources += [(source, reading.gain) for source in _sources(
-                    reading, config, ky=ky, kx=kx, y0=ky - y.padding, x0=kx - x.padding,
-                    step_y=y.stride, step_x=x.stride, rows=height, columns=width)]
+                source = _source(reading, config, ky=ky, kx=kx, y0=ky - y.padding,
+                                 x0=kx - x.padding, step_y=y.stride, step_x=x.stride)
+                sources.append((source, reading.gain))
     placed, rows = _placed(_busiest_first(sources))
     return [Pass(layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
                  height=height, sources=placed, rows=rows, outputs=height * width)
@@ -241,18 +227,17 @@ def _join(network: IntegerNetwork, layer: int, readings: list[Reading], config: 
     """
     _check_diagonals(network, layer, readings, config)
     channels, *grid = network.shapes[layer]
-    parts = []                                              # sources, width, height
+    parts = []                                              # source, gain, width, height
     for reading in readings:
-        for sources, width, height in _site_parts(reading, config):
-            sources = sources * reading.gain
-            parts += [(sources[first:first + config.sources], width, height)
-                      for first in range(0, len(sources), config.sources)]
+        for source, width, height in _site_parts(reading, config):
+            parts += [(source, min(config.sources, reading.gain - first), width, height)
+                      for first in range(0, reading.gain, config.sources)]
     if not parts:
         raise Unfit("it reads no pixel of any map")
     passes = []
     for tile, tiles in _tile_groups(channels, config):
-        for number, (sources, width, height) in enumerate(parts):
-            placed, rows = _placed([(source, 1) for source in sources], width * height)
+        for number, (source, gain, width, height) in enumerate(parts):
+            placed, rows = _placed([(source, gain)], width * height)
             passes.append(Pass(
                 layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
                 height=height, sources=placed, rows=rows, join=True, grid=(grid[0], grid[1]),
@@ -267,18 +252,16 @@ def _taps_of(axis: Axis) -> range:
     return range(max(0, axis.padding), min(axis.kernel, axis.pooled + axis.padding))
 
 
-def _site_parts(reading: Reading, config: ArrayConfig) -> list[tuple[list[Source], int, int]]:
-    """(sources, width, height) of the passes over the pooled pixels that an output reads."""
+def _site_parts(reading: Reading, config: ArrayConfig) -> list[tuple[Source, int, int]]:
+    """(source, width, height) of the passes over the pooled pixels that an output reads."""
     y, x, room = reading.y, reading.x, config.weight_rows
     rows, columns = _taps_of(y), _taps_of(x)
 
     def part(row: int, column: int, width: int, height: int, **words: int):
-        sources = _sources(reading, config, ky=row, kx=column, y0=row - y.padding,
-                           x0=column - x.padding, step_y=1, step_x=1,
-                           rows=height + (y.outputs - 1) * y.stride,
-                           columns=width + (x.outputs - 1) * x.stride,
-                           move=reading.stride * y.pool_stride, **words)
-        return sources, width, height
+        source = _source(reading, config, ky=row, kx=column, y0=row - y.padding,
+                         x0=column - x.padding, step_y=1, step_x=1,
+                         move=reading.stride * y.pool_stride, **words)
+        return source, width, height
 
     channels = reading.channels
     if channels > room:

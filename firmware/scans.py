@@ -51,34 +51,6 @@ class Axis:
         """First pixel of a pooled pixel."""
         return self.pool_stride * index - self.pool_padding
 
-    def leaks(self, first: int, step: int, count: int) -> bool:
-        """Does any of the pooled pixels first, first + step ... reach into the map from outside,
-
-        although the map may end where no window of a pooled pixel begins any more?
-        """
-        if self.window <= self.pool_stride:
-            return False
-        index = first + step * np.arange(count)
-        index = index[(index < 0) | (index >= self.pooled)]
-        start = self.pool_stride * index - self.pool_padding
-        return bool(np.any((start + self.window > 0) & (start < self.length)))
-
-    def pieces(self, split: bool) -> Iterator[tuple[int, int, int, int]]:
-        """(first, size, low, high): parts of the window, with low .. high - 1 the pixels they see.
-
-        Parts of `pool_stride` pixels see nothing at all of pooled pixels that are not there.
-        """
-        if not split and self.window > self.pool_stride:
-            yield 0, self.window, 0, self.length
-            return
-        last = self.pixel(self.pooled - 1)
-        for first in range(0, self.window, self.pool_stride):
-            size = min(self.pool_stride, self.window - first)
-            low = max(0, first - self.pool_padding)
-            high = min(self.length, last + first + size)
-            if high > low:
-                yield first, size, low, high
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
@@ -129,8 +101,7 @@ def readings_of(network: IntegerNetwork, layer: int) -> list[Reading]:
 class Source:
     """What a pass reads at every site: `words` words from `first_word` on of a window of a map.
 
-    It sees the map_width x map_height pixels of the map from (left, top) on; x0 and y0 count from
-    there. ky, kx: of the kernel, the row and column of the first tap (-1: its only one is the middle
+    pad: padding of the pooling, beyond which a window holds nothing. ky, kx: of the kernel, the row and column of the first tap (-1: its only one is the middle
     tap); with join, those that the first site sees. point: with taps, a single tap, the middle one.
     offset: weight row, counted from the first of the pass; it has `channels` of them, with join at
     every site.
@@ -152,8 +123,7 @@ class Source:
     any: bool
     map_width: int
     map_height: int
-    left: int = 0
-    top: int = 0
+    pad: int = 0
     wide: bool = False
     point: bool = False
     move: int = 0           # with join: pixels from output to output
@@ -165,14 +135,15 @@ class Source:
     def pixel_rows(self, rows: int) -> range:
         """Pixel rows of the map that `rows` rows of sites read."""
         last = self.y0 + (rows - 1) * self.step_y + self.window_height
-        return range(self.top + min(max(self.y0, 0), self.map_height),
-                     self.top + max(min(last, self.map_height), 0))
+        return range(min(max(self.y0, 0), self.map_height), max(min(last, self.map_height), 0))
 
     def inside(self, width: int, height: int) -> tuple[float, float]:
-        """Mean number of columns and rows of the window that lie in the map, over the sites."""
+        """Mean number of columns and rows of the window that count, over the sites."""
         def mean(start: int, step: int, window: int, limit: int, count: int) -> float:
-            pixel = start + step * np.arange(count)[:, None] + np.arange(window)
-            return float(((pixel >= 0) & (pixel < limit)).sum()) / count
+            first = start + step * np.arange(count)[:, None]
+            pixel = first + np.arange(window)
+            whole = (first >= -self.pad) & (first + window <= limit + self.pad)
+            return float((whole & (pixel >= 0) & (pixel < limit)).sum()) / count
 
         return (mean(self.x0, self.step_x, self.window_width, self.map_width, width),
                 mean(self.y0, self.step_y, self.window_height, self.map_height, height))
