@@ -14,7 +14,7 @@ from firmware.scans import Pass, Source
 from rtl.config import ArrayConfig
 from rtl.tape import PASS_WORDS, SOURCE_WORDS
 
-__all__ = ["RATE", "Estimate", "estimate"]
+__all__ = ["RATE", "Estimate", "estimate", "weight_words"]
 
 #: Cycles from the start of a pass to its first event, and from its last to the next pass, roughly.
 _OVERHEAD = 40
@@ -74,3 +74,8 @@ def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
     if item.pixels > 1:             # a PASS for every output
         cycles = max(cycles, 2 + PASS_WORDS + SOURCE_WORDS * len(item.sources))
     return Estimate(*(item.pixels * value for value in (cycles, events, nulls, fetches, scans)))
+
+
+def weight_words(item: Pass, config: ArrayConfig) -> int:
+    """Words that the weights of a pass are, of all banks that it uses."""
+    return item.rows * config.groups * (config.banks if item.taps else item.tiles)

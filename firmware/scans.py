@@ -156,7 +156,8 @@ class Pass:
     row: y of its first row of sites. outputs: pixels that it writes, from number `first_output` on.
     grid: with join, the rows and columns of outputs, each of which takes a run of its own.
     The last block of fields says where things lie: `weights`, `parameters`, `tile_parameters` are
-    addresses; streamed, loads_parameters: what has to be written before every run.
+    addresses; streamed, loads_parameters: what has to be written before it, again: before every run
+    for an output.
     """
 
     layer: int
@@ -185,6 +186,7 @@ class Pass:
 
     weights: int = 0
     streamed: bool = False
+    again: bool = False
     parameters: int = 0
     tile_parameters: int = 0
     loads_parameters: bool = False

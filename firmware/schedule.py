@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firmware.layout import words_of
-from firmware.placement import Memory, region_of
+from firmware.placement import Memory, chains, region_of
 from firmware.scans import Pass
 from models.integer import INPUT, IntegerNetwork
 from rtl.config import ArrayConfig
@@ -142,28 +142,17 @@ def schedule(network: IntegerNetwork, config: ArrayConfig, passes: Sequence[Pass
     """The steps of one image. A map on the chip is read and written where it lies."""
     streams = Streams(network, config, memory.on_host)
     steps: list[Step] = []
-    for chain in _chains(passes):
-        again = len(chain) > 1 and any(item.streamed for _, item in chain)
+    for chain in chains(list(enumerate(passes))):
         for output in range(chain[0][1].pixels):
             for number, item in chain:
-                part, first = item.at(output) if item.pixels > 1 else item, again or output == 0
+                part = item.at(output) if item.pixels > 1 else item
+                first = output == 0 or item.again
                 if streams.uses(item):
                     steps += _streamed(number, part, first, streams, memory, steps)
                 else:
                     bases = {source.map: _base(memory, source.map) for source in item.sources}
                     steps.append(_run(number, part, first, bases, (), streams, memory, None))
     return tuple(steps)
-
-
-def _chains(passes: Sequence[Pass]) -> list[list[tuple[int, Pass]]]:
-    """Passes with their numbers, those together that add to the same sums."""
-    chains: list[list[tuple[int, Pass]]] = []
-    for number, item in enumerate(passes):
-        if item.own:
-            chains[-1].append((number, item))
-        else:
-            chains.append([(number, item)])
-    return chains
 
 
 def _base(memory: Memory, source: int) -> int:
@@ -181,7 +170,9 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
         region = memory.outputs[source]
         assert region is not None
         reads = (*reads, range(region.base, region.end))
-    if buffer is not None:
+    if not item.drain:
+        stride, column, target, writes = 0, 0, 0, range(0)
+    elif buffer is not None:
         stride, column = streams.words(item), 0
         target = buffer - item.first_output * network.steps * stride
         writes = range(buffer, buffer + item.outputs * network.steps * stride)
@@ -191,8 +182,7 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
         stride = words_of(network.shapes[item.layer][0], config)
         advance, column = divmod(item.tile, config.tiles_per_word)
         target, writes = region.base + advance, range(region.base, region.end)
-    return Run(number, item, first, bases, reads, target, stride, column,
-               writes if item.drain else range(0))
+    return Run(number, item, first, bases, reads, target, stride, column, writes)
 
 
 def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Memory,
