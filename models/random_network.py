@@ -74,6 +74,9 @@ class _Draw:
         self._weight_bits, self.kind, self.soft = weight_bits, kind, soft
         self.bound = (1 << (config.current_bits - 1)) - 1       # of a current
         self.highest_shift = 31 - config.fraction_bits
+        # an identity has a row of a group's weights to itself, beside the number of its lane
+        row = config.group_lanes * config.weight_bits - (config.group_lanes - 1).bit_length()
+        self.identity_limit = (1 << (min(row, IDENTITY_BITS) - 1)) - 1
 
     def steps(self) -> int:
         return int(self.rng.integers(1, min(8, self.config.slots) + 1))
@@ -224,7 +227,7 @@ def _with_weights(draw: _Draw, branches: list[ConvBranch | IdentityBranch], outp
     for branch in branches:
         share = largest // len(branches)
         if isinstance(branch, IdentityBranch):
-            high = min(share, (1 << (IDENTITY_BITS - 1)) - 1)
+            high = min(share, draw.identity_limit)
             near = draw.rng.integers(-(1 << bits), (1 << bits) + 1, outputs).clip(-high, high)
             extreme = draw.rng.choice([-high, 0, high], outputs)
             weight = np.where(draw.rng.random(outputs) < 0.7, near, extreme).astype(np.int32)
