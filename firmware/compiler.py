@@ -9,7 +9,7 @@ layers where they fit; otherwise the largest maps are kept by the host.
 from dataclasses import replace
 
 from firmware.bounds import Bounds, CompileError, check_layer, idle_bias
-from firmware.estimate import estimate
+from firmware.estimate import estimate, weight_words
 from firmware.placement import Memory, place_maps, place_parameters, place_weights, region_of
 from firmware.plans import plans
 from firmware.program import Program
@@ -99,9 +99,18 @@ def _fastest(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[P
         why = "; ".join(f"as {kind}: {reason}" if len(reasons) > 1 else reason
                         for kind, reason in reasons.items())
         raise CompileError(f"layer {network.layers[layer].name!r}: {why}")
-    planes = network.bits_of(network.layers[layer]) > 0
-    return min(found.values(), key=lambda passes: sum(
-        estimate(item, config, steps=network.steps, planes=planes).cycles for item in passes))
+    return min(found.values(), key=lambda passes: _cost(passes, network, config))
+
+
+def _cost(passes: list[Pass], network: IntegerNetwork, config: ArrayConfig) -> float:
+    """Estimated cycles of a layer; no less than its weights take if they do not fit at once."""
+    planes = network.bits_of(network.layers[passes[0].layer]) > 0
+    compute = sum(estimate(item, config, steps=network.steps, planes=planes).cycles
+                  for item in passes)
+    if sum(item.rows for item in passes) <= config.weight_rows:
+        return compute
+    return max(compute, sum(weight_words(item, config) * (item.pixels if item.again else 1)
+                            for item in place_weights(passes, config)))
 
 
 def _place_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:

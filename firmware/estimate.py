@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 from firmware.scans import Pass, Source
 from rtl.config import ArrayConfig
+from rtl.tape import PASS_WORDS, SOURCE_WORDS
 
-__all__ = ["RATE", "Estimate", "estimate"]
+__all__ = ["RATE", "Estimate", "estimate", "weight_words"]
+
+#: Cycles from the start of a pass to its first event, and from its last to the next pass, roughly.
+_OVERHEAD = 40
 
 #: Spikes per neuron and time step where nothing is known; ones per bit of a pixel are as many.
 RATE = 0.15
@@ -49,7 +53,7 @@ def _read(source: Source, item: Pass, rate: float, first: bool) -> tuple[float, 
 
 def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
              rate: Callable[[int], float] = lambda source: RATE) -> Estimate:
-    """Estimate of one pass; `rate` of a map: spikes per channel, pixel and slot."""
+    """Estimate of all runs of a pass; `rate` of a map: spikes per channel, pixel and slot."""
     events = nulls = fetches = 0.0
     for index, source in enumerate(item.sources):
         parts = _read(source, item, rate(source.map), index == 0)
@@ -66,4 +70,12 @@ def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
     cycles = max(added, fetches, neurons)
     if item.join:
         cycles = max(events + nulls, fetches) + neurons
-    return Estimate(cycles + 40 + config.banks + config.groups, events, nulls, fetches, scans)
+    cycles += _OVERHEAD + config.banks + config.groups
+    if item.pixels > 1:             # a PASS for every output
+        cycles = max(cycles, 2 + PASS_WORDS + SOURCE_WORDS * len(item.sources))
+    return Estimate(*(item.pixels * value for value in (cycles, events, nulls, fetches, scans)))
+
+
+def weight_words(item: Pass, config: ArrayConfig) -> int:
+    """Words that the weights of a pass are, of all banks that it uses."""
+    return item.rows * config.groups * (config.banks if item.taps else item.tiles)

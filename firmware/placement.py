@@ -9,7 +9,7 @@ over the map that it reads by an identity, if nobody reads that later: a tile re
 that it writes, and each of them before it writes it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from firmware.layout import words_of
@@ -18,7 +18,7 @@ from models.integer import INPUT, IdentityBranch, IntegerNetwork
 from rtl.config import ArrayConfig
 from rtl.tape import NEURON_WORDS
 
-__all__ = ["Memory", "Region", "last_readers", "place_maps", "place_parameters", "place_weights",
+__all__ = ["Memory", "Region", "chains", "last_readers", "place_maps", "place_parameters", "place_weights",
            "region_of"]
 
 #: Placements of maps that are tried at most.
@@ -27,29 +27,60 @@ TRIES = 4000
 
 # Weights and parameters --------------------------------------------------------------------------
 
+def chains(passes: Sequence[tuple[int, Pass]]) -> list[list[tuple[int, Pass]]]:
+    """Numbered passes, those together that add to the same sums."""
+    found: list[list[tuple[int, Pass]]] = []
+    for number, item in passes:
+        if item.own:
+            found[-1].append((number, item))
+        else:
+            found.append([(number, item)])
+    return found
+
+
+def _units(passes: list[Pass], config: ArrayConfig) -> list[list[int]]:
+    """Numbers of the passes whose weights must lie in the memory together, or one by one.
+
+    Together: those that take turns, output by output, unless they are too large for that.
+    """
+    units = []
+    for chain in chains(list(enumerate(passes))):
+        numbers = [number for number, _ in chain]
+        if chain[0][1].pixels > 1 and sum(item.rows for _, item in chain) <= config.weight_rows:
+            units.append(numbers)
+        else:
+            units += [[number] for number in numbers]
+    return units
+
+
 def place_weights(passes: list[Pass], config: ArrayConfig) -> list[Pass]:
     """Give every pass its rows; where not all fit, stream the largest ones."""
-    total = sum(item.rows for item in passes)
-    if total <= config.weight_rows:
-        streamed: set[int] = set()
+    units = _units(passes, config)
+    rows = [sum(passes[number].rows for number in unit) for unit in units]
+    total, streamed = sum(rows), set()
+    if total > config.weight_rows:
+        for unit in sorted(range(len(units)), key=lambda unit: -rows[unit]):
+            if total + 2 * max(rows) <= config.weight_rows:
+                break
+            streamed.add(unit)
+            total -= rows[unit]
     else:
-        largest = sorted(range(len(passes)), key=lambda index: -passes[index].rows)
-        ring, count = 2 * passes[largest[0]].rows, 0
-        while count < len(largest) and total + ring > config.weight_rows:
-            total -= passes[largest[count]].rows
-            count += 1
-        streamed = set(largest[:count])
-    placed, lower, upper, low = [], 0, config.weight_rows - \
-        (0 if not streamed else sum(item.rows for index, item in enumerate(passes)
-                                    if index not in streamed)), True
-    resident = upper if streamed else 0
-    for index, item in enumerate(passes):
+        total = config.weight_rows
+    upper, low = config.weight_rows - total, True       # what stays lies above
+    resident, placed = upper, list(passes)
+    for index, unit in enumerate(units):
         if index in streamed:
-            placed.append(replace(item, weights=lower if low else upper - item.rows, streamed=True))
+            at = 0 if low else upper - rows[index]
             low = not low
         else:
-            placed.append(replace(item, weights=resident))
-            resident += item.rows
+            at, resident = resident, resident + rows[index]
+        for number in unit:
+            item = passes[number]
+            placed[number] = replace(
+                item, weights=at, streamed=index in streamed,
+                again=index in streamed and len(unit) == 1 and item.pixels > 1
+                and (item.own or not item.drain))
+            at += item.rows
     return placed
 
 

@@ -7,12 +7,14 @@ o is o + d, and the block is read at pooled pixel site + off - d, where
     off = 3 i + 1 - p   (a kernel of one tap: off = -p, its tap is the middle one)
     d   = the largest off of all blocks, at least 0
 
-so that no block starts inside of the map. A stride makes all sums of stride 1 and drops the others;
-a kernel of 1 x 1 is read with its own stride instead, where the others have none.
+so that no block starts inside of the map. With a stride, all sums of stride 1 are made and only
+some of them leave. A branch whose stride is a multiple of that of the pass is read tap by tap, with
+steps: the way in which a projection of stride 2 joins a convolution of stride 1.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from firmware.layout import tiles_of, words_of
 from firmware.scans import Axis, Pass, Reading, Source, Unfit, readings_of
@@ -29,17 +31,22 @@ _ORIGIN = 1 << (SOURCE["x0"] - 1)
 _STEP = (1 << SOURCE["step_x"]) - 1
 _WINDOW = 1 << SOURCE["window_width"]
 _WORDS = 1 << SOURCE["words"]
+_PAD = (1 << SOURCE["pad"]) - 1
 
 
 def plans(network: IntegerNetwork, layer: int, config: ArrayConfig
           ) -> tuple[dict[str, list[Pass]], dict[str, str]]:
     """The passes of a layer by each kind that can make it; the reasons why the others cannot."""
-    kinds = {"join": _join} if network.shapes[layer][1:] == (1, 1) else \
-        {"taps": _taps, "tiles": _tiles}
+    readings = readings_of(network, layer)
+    kinds = {"join": _join}
+    if network.shapes[layer][1:] != (1, 1):
+        kinds["tiles"] = _tiles
+    for stride in sorted({1, *(reading.stride for reading in readings)} & {1, 2, 4}):
+        kinds["taps" if stride == 1 else f"taps of stride {stride}"] = partial(_taps, stride=stride)
     found, reasons = {}, {}
     for kind, make in kinds.items():
         try:
-            passes = make(network, layer, config)
+            passes = make(network, layer, readings, config)
             for item in passes:
                 _check(item, config)
             found[kind] = passes
@@ -66,6 +73,7 @@ def _check(item: Pass, config: ArrayConfig) -> None:
                 ("origin", source.x0, -_ORIGIN, _ORIGIN - 1),
                 ("origin", source.y0, -_ORIGIN, _ORIGIN - 1),
                 ("step", max(source.step_x, source.step_y), 0, _STEP),
+                ("padding of the pool", source.pad, 0, _PAD),
                 ("window", max(source.window_width, source.window_height), 1, _WINDOW),
                 ("number of words", source.words, 1, _WORDS)):
             if not low <= value <= high:
@@ -77,25 +85,25 @@ def _slots(network: IntegerNetwork, layer: int) -> int:
     return network.bits_of(network.layers[layer]) or network.steps
 
 
-def _source(reading: Reading, config: ArrayConfig, *, y0: int, x0: int, ky: int, kx: int,
+def _source(reading: Reading, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
             step_y: int, step_x: int, **options) -> Source:
     """All words of a branch; y0, x0, step_y and step_x in pooled pixels."""
-    return Source(branch=reading.number, map=reading.map, any=reading.any,
-                  **{"first_word": 0, "words": words_of(reading.channels, config),
-                     "channels": reading.channels} | options, ky=ky, kx=kx,
-                  y0=reading.y.pixel(y0), x0=reading.x.pixel(x0),
-                  step_y=step_y * reading.y.pool_stride, step_x=step_x * reading.x.pool_stride,
-                  window_height=reading.y.window, window_width=reading.x.window,
-                  map_height=reading.y.limit, map_width=reading.x.limit)
+    y, x = reading.y, reading.x
+    options = {"first_word": 0, "words": words_of(reading.channels, config),
+               "channels": reading.channels} | options
+    return Source(branch=reading.number, map=reading.map, any=reading.any, ky=ky, kx=kx,
+                  y0=y.pixel(y0), x0=x.pixel(x0), step_y=step_y * y.pool_stride,
+                  step_x=step_x * x.pool_stride, window_height=y.window, window_width=x.window,
+                  map_height=y.length, map_width=x.length, pad=y.pool_padding, **options)
 
 
 def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1) -> tuple[tuple[Source, ...], int]:
     """Sources, each with its gain, one after the other in the weight memory; rows in all."""
-    placed, offset = [], 0
+    placed, rows = [], 0
     for source, gain in sources:
-        placed += [replace(source, offset=offset)] * gain
-        offset += source.channels * sites
-    return tuple(placed), offset
+        placed += [replace(source, offset=rows)] * gain
+        rows += source.channels * sites
+    return tuple(placed), rows
 
 
 def _busiest_first(sources: list[tuple[Source, int]]) -> list[tuple[Source, int]]:
@@ -104,17 +112,6 @@ def _busiest_first(sources: list[tuple[Source, int]]) -> list[tuple[Source, int]
 
 # Taps --------------------------------------------------------------------------------------------
 
-def _output_stride(readings: list[Reading]) -> int:
-    """Stride of the outputs of a pass with taps."""
-    strides = {reading.stride for reading in readings if not reading.is_point}
-    stride = strides.pop() if strides else 1
-    if strides or any(reading.stride % stride for reading in readings):
-        raise Unfit("its branches have different strides: use one stride, or kernels of 1 x 1")
-    if stride not in (1, 2, 4):
-        raise Unfit(f"its stride is {stride}: use 1, 2 or 4")
-    return stride
-
-
 def _blocks(axis: Axis) -> list[tuple[int, int]]:
     """(first tap, off) of every block."""
     if axis.kernel == 1:
@@ -122,49 +119,44 @@ def _blocks(axis: Axis) -> list[tuple[int, int]]:
     return [(first, first + 1 - axis.padding) for first in range(0, axis.kernel, 3)]
 
 
-def _taps(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[Pass]:
+def _taps(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig, *,
+          stride: int) -> list[Pass]:
     if not config.taps:
         raise Unfit("the array has no line buffers: use one with line_words above 0")
-    readings = readings_of(network, layer)
-    stride = _output_stride(readings)
-    down = max([0, *(off for reading in readings for _, off in _blocks(reading.y))])
-    right = max([0, *(off for reading in readings for _, off in _blocks(reading.x))])
+    if any(reading.stride % stride for reading in readings):
+        raise Unfit("its branches have different strides")
+    whole = [reading for reading in readings if reading.stride == stride]
+    down = max([0, *(off for reading in whole for _, off in _blocks(reading.y))])
+    right = max([0, *(off for reading in whole for _, off in _blocks(reading.x))])
     _, rows, columns = network.shapes[layer]
     y_high, x_high = down + stride * (rows - 1), right + stride * (columns - 1)
     height, width = y_high + 2, max(3, x_high + 2)
-
-    sources: list[tuple[Source, int]] = []
-    for reading in readings:
-        step = reading.stride // stride if reading.is_point else 1
-        for ky, off_y in _blocks(reading.y):
-            for kx, off_x in _blocks(reading.x):
-                source = _source(reading, config, ky=ky, kx=kx, wide=reading.identity,
-                                 y0=off_y - down * step, x0=off_x - right * step,
-                                 step_y=step, step_x=step)
-                sources.append((source, reading.gain))
-                if reading.x.kernel > 1 and right == 0:     # the last site of a row must be silent
-                    last = (source.map_width - 1 - source.x0) // source.step_x
-                    width = max(width, last + 2)
+    if right == 0:              # the last site of a row must see nothing, it wraps to the next row
+        width = max([width, *(reading.x.pooled - off + 1 for reading in whole
+                              if reading.x.kernel > 1 for _, off in _blocks(reading.x))])
     if (line := (width - 3) * _slots(network, layer)) > config.line_words - 2:
         raise Unfit(f"its line buffers need {line + 2} words for rows of {width} sites, the array "
                     f"has {config.line_words}: use one with line_words = "
                     f"{1 << (line + 1).bit_length()}, or narrower maps")
-    for (source, _), reading in zip(sources, _repeated(readings), strict=True):
-        for axis, first, step, count in (
-                (reading.y, source.y0, source.step_y, height),
-                (reading.x, source.x0, source.step_x, width)):
-            index = (first + axis.pool_padding) // axis.pool_stride
-            if axis.leaks(index, step // axis.pool_stride, count):
-                raise Unfit("its kernel looks beyond a map that is pooled with windows that "
-                            "overlap: use a pool whose stride is its size, or no padding")
+
+    sources: list[tuple[Source, int]] = []
+    for reading in readings:
+        step = reading.stride // stride
+        if step == 1:
+            starts = [(ky, kx, off_y - down, off_x - right) for ky, off_y in _blocks(reading.y)
+                      for kx, off_x in _blocks(reading.x)]
+        else:
+            y, x = reading.y, reading.x
+            starts = [(ky, kx, ky - y.padding - down * step, kx - x.padding - right * step)
+                      for ky in range(y.kernel) for kx in range(x.kernel)]
+        for ky, kx, y0, x0 in starts:
+            source = _source(reading, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step,
+                             step_x=step, wide=reading.identity, point=step > 1)
+            sources.append((source, reading.gain))
     return [_tap_pass(network, layer, config, tile, _busiest_first(sources),
                       width=width, height=height, x_low=right, x_high=x_high, y_low=down,
                       y_high=y_high, stride=stride)
             for tile in range(tiles_of(network.shapes[layer][0], config))]
-
-
-def _repeated(readings: list[Reading]) -> list[Reading]:
-    return [reading for reading in readings for _ in _blocks(reading.y) for _ in _blocks(reading.x)]
 
 
 def _tap_pass(network: IntegerNetwork, layer: int, config: ArrayConfig, tile: int,
@@ -193,32 +185,30 @@ def _tile_groups(outputs: int, config: ArrayConfig) -> list[tuple[int, int]]:
     return [(tile, min(most, tiles - tile)) for tile in range(0, tiles, most)]
 
 
-def _tiles(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[Pass]:
+def _tiles(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig
+           ) -> list[Pass]:
     outputs, height, width = network.shapes[layer]
+    _check_diagonals(network, layer, readings, config)
     sources = []
-    for reading in readings_of(network, layer):
+    for reading in readings:
         y, x = reading.y, reading.x
         for ky in range(y.kernel):
             for kx in range(x.kernel):
-                if y.leaks(ky - y.padding, y.stride, height) or \
-                        x.leaks(kx - x.padding, x.stride, width):
-                    raise Unfit("its kernel looks beyond a map that is pooled with windows that "
-                                "overlap: use a pool whose stride is its size, or no padding")
-                sources.append((_source(
-                    reading, config, ky=ky, kx=kx, y0=ky - y.padding, x0=kx - x.padding,
-                    step_y=y.stride, step_x=x.stride), reading.gain))
-    _check_diagonals(network, layer, config)
+                source = _source(reading, config, ky=ky, kx=kx, y0=ky - y.padding,
+                                 x0=kx - x.padding, step_y=y.stride, step_x=x.stride)
+                sources.append((source, reading.gain))
     placed, rows = _placed(_busiest_first(sources))
     return [Pass(layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
                  height=height, sources=placed, rows=rows, outputs=height * width)
             for tile, tiles in _tile_groups(outputs, config)]
 
 
-def _check_diagonals(network: IntegerNetwork, layer: int, config: ArrayConfig) -> None:
+def _check_diagonals(network: IntegerNetwork, layer: int, readings: list[Reading],
+                     config: ArrayConfig) -> None:
     """Identity weights are ordinary ones here."""
     limit = 1 << (config.weight_bits - 1)
     branches = network.layers[layer].branches
-    for reading in readings_of(network, layer):
+    for reading in readings:
         if reading.identity:
             weight = branches[reading.number].weight
             if weight.min() < -limit or weight.max() >= limit:
@@ -228,40 +218,49 @@ def _check_diagonals(network: IntegerNetwork, layer: int, config: ArrayConfig) -
 
 # Join --------------------------------------------------------------------------------------------
 
-def _join(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[Pass]:
-    """Every pixel that the layer reads is a site; parts of them, one after the other, make passes.
+def _join(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig
+          ) -> list[Pass]:
+    """Every pixel that an output reads is a site; parts of them, one after the other, make passes.
 
     Where the rows of all sites do not fit, passes take whole rows of sites, parts of a row, or
-    parts of the words of a site.
+    parts of the words of a site. Every output pixel takes runs of its own.
     """
-    _check_diagonals(network, layer, config)
-    parts: list[tuple[Source, int, int, int]] = []          # source, gain, width, height
-    for reading in readings_of(network, layer):
+    _check_diagonals(network, layer, readings, config)
+    channels, *grid = network.shapes[layer]
+    parts = []                                              # source, gain, width, height
+    for reading in readings:
         for source, width, height in _site_parts(reading, config):
-            for gain in range(0, reading.gain, config.sources):
-                parts.append((source, min(config.sources, reading.gain - gain), width, height))
+            parts += [(source, min(config.sources, reading.gain - first), width, height)
+                      for first in range(0, reading.gain, config.sources)]
     if not parts:
         raise Unfit("it reads no pixel of any map")
     passes = []
-    for tile, tiles in _tile_groups(network.shapes[layer][0], config):
+    for tile, tiles in _tile_groups(channels, config):
         for number, (source, gain, width, height) in enumerate(parts):
             placed, rows = _placed([(source, gain)], width * height)
             passes.append(Pass(
                 layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
-                height=height, sources=placed, rows=rows, join=True, own=number > 0,
-                drain=number == len(parts) - 1))
+                height=height, sources=placed, rows=rows, join=True, grid=(grid[0], grid[1]),
+                own=number > 0, drain=number == len(parts) - 1))
     return passes
 
 
+def _taps_of(axis: Axis) -> range:
+    """Taps of the kernel that see a pixel, of one output; all where there are more outputs."""
+    if axis.outputs > 1:
+        return range(axis.kernel)
+    return range(max(0, axis.padding), min(axis.kernel, axis.pooled + axis.padding))
+
+
 def _site_parts(reading: Reading, config: ArrayConfig) -> list[tuple[Source, int, int]]:
-    """(source, width, height) of the passes over the pooled pixels that a branch reads."""
+    """(source, width, height) of the passes over the pooled pixels that an output reads."""
     y, x, room = reading.y, reading.x, config.weight_rows
-    rows = range(max(0, -y.padding), min(y.pooled, y.kernel - y.padding))
-    columns = range(max(0, -x.padding), min(x.pooled, x.kernel - x.padding))
+    rows, columns = _taps_of(y), _taps_of(x)
 
     def part(row: int, column: int, width: int, height: int, **words: int):
-        source = _source(reading, config, y0=row, x0=column, ky=row + y.padding,
-                         kx=column + x.padding, step_y=1, step_x=1, **words)
+        source = _source(reading, config, ky=row, kx=column, y0=row - y.padding,
+                         x0=column - x.padding, step_y=1, step_x=1,
+                         move=reading.stride * y.pool_stride, **words)
         return source, width, height
 
     channels = reading.channels

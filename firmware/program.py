@@ -170,7 +170,7 @@ class Program:
             "x0": source.x0, "y0": source.y0}
         values = {name: value & (1 << SOURCE[name]) - 1 for name, value in values.items()}
         return pack(SOURCE, **values, weights=item.weights + source.offset, words=source.words - 1,
-                    wide=source.wide, any=source.any, window_width=source.window_width - 1,
+                    wide=source.wide, any=source.any, pad=source.pad, window_width=source.window_width - 1,
                     window_height=source.window_height - 1, map_width=source.map_width,
                     map_height=source.map_height, step_x=source.step_x, step_y=source.step_y)
 

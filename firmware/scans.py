@@ -5,7 +5,7 @@ layer:
 
     taps    one tile of outputs, the banks are the taps of 3 x 3 blocks of the kernel
     tiles   up to `banks` tiles of outputs, every kernel tap a source, every output pixel a site
-    join    up to `banks` tiles of a layer of 1 x 1 pixel: all pixels that it reads are sites
+    join    up to `banks` tiles of one output pixel: all pixels that it reads are sites
 
 Everything here is in pixels, words and channels of the maps; where they lie in the memories is
 decided in `firmware.placement`.
@@ -50,20 +50,6 @@ class Axis:
     def pixel(self, index: int) -> int:
         """First pixel of a pooled pixel."""
         return self.pool_stride * index - self.pool_padding
-
-    @property
-    def limit(self) -> int:
-        """Pixels from here on are read by no pooled pixel, as far as windows do not overlap."""
-        if self.window > self.pool_stride:
-            return self.length
-        return min(self.length, self.pixel(self.pooled))
-
-    def leaks(self, first: int, step: int, count: int) -> bool:
-        """Does any of the pooled pixels first, first + step ... reach into the map from outside?"""
-        index = first + step * np.arange(count)
-        index = index[(index < 0) | (index >= self.pooled)]
-        start = self.pixel(index)                                       # type: ignore[arg-type]
-        return bool(np.any((start + self.window > 0) & (start < self.limit)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +101,10 @@ def readings_of(network: IntegerNetwork, layer: int) -> list[Reading]:
 class Source:
     """What a pass reads at every site: `words` words from `first_word` on of a window of a map.
 
-    ky, kx: of the kernel, the row and column of the first tap (-1: its only one is the middle tap);
-    with join, those that the first site sees. offset, rows: weight rows, counted from the first of
-    the pass; with join, those of a site.
+    pad: padding of the pooling, beyond which a window holds nothing. ky, kx: of the kernel, the row and column of the first tap (-1: its only one is the middle
+    tap); with join, those that the first site sees. point: with taps, a single tap, the middle one.
+    offset: weight row, counted from the first of the pass; it has `channels` of them, with join at
+    every site.
     """
 
     branch: int
@@ -136,7 +123,10 @@ class Source:
     any: bool
     map_width: int
     map_height: int
+    pad: int = 0
     wide: bool = False
+    point: bool = False
+    move: int = 0           # with join: pixels from output to output
     offset: int = 0
 
     def first_channel(self, config: ArrayConfig) -> int:
@@ -148,10 +138,12 @@ class Source:
         return range(min(max(self.y0, 0), self.map_height), max(min(last, self.map_height), 0))
 
     def inside(self, width: int, height: int) -> tuple[float, float]:
-        """Mean number of columns and rows of the window that lie in the map, over the sites."""
+        """Mean number of columns and rows of the window that count, over the sites."""
         def mean(start: int, step: int, window: int, limit: int, count: int) -> float:
-            pixel = start + step * np.arange(count)[:, None] + np.arange(window)
-            return float(((pixel >= 0) & (pixel < limit)).sum()) / count
+            first = start + step * np.arange(count)[:, None]
+            pixel = first + np.arange(window)
+            whole = (first >= -self.pad) & (first + window <= limit + self.pad)
+            return float((whole & (pixel >= 0) & (pixel < limit)).sum()) / count
 
         return (mean(self.x0, self.step_x, self.window_width, self.map_width, width),
                 mean(self.y0, self.step_y, self.window_height, self.map_height, height))
@@ -162,8 +154,10 @@ class Pass:
     """One PASS packet: the outputs of `tiles` tiles from `tile` on.
 
     row: y of its first row of sites. outputs: pixels that it writes, from number `first_output` on.
+    grid: with join, the rows and columns of outputs, each of which takes a run of its own.
     The last block of fields says where things lie: `weights`, `parameters`, `tile_parameters` are
-    addresses; streamed, loads_parameters: what has to be written before every run.
+    addresses; streamed, loads_parameters: what has to be written before it, again: before every run
+    for an output.
     """
 
     layer: int
@@ -178,6 +172,7 @@ class Pass:
     first_output: int = 0
     taps: bool = False
     join: bool = False
+    grid: tuple[int, int] = (1, 1)
     own: bool = False
     drain: bool = True
     row: int = 0
@@ -191,6 +186,7 @@ class Pass:
 
     weights: int = 0
     streamed: bool = False
+    again: bool = False
     parameters: int = 0
     tile_parameters: int = 0
     loads_parameters: bool = False
@@ -212,6 +208,18 @@ class Pass:
             if source.offset not in seen:
                 seen.add(source.offset)
                 yield source
+
+    @property
+    def pixels(self) -> int:
+        """Runs that it takes, one for every output of the grid."""
+        return self.grid[0] * self.grid[1]
+
+    def at(self, output: int) -> "Pass":
+        """This pass for one output of the grid."""
+        y, x = divmod(output, self.grid[1])
+        sources = tuple(replace(source, y0=source.y0 + y * source.move,
+                                x0=source.x0 + x * source.move) for source in self.sources)
+        return replace(self, sources=sources, first_output=output)
 
     def _leaving(self, first: int, last: int) -> int:
         """Outputs that leave before row `last` and not before row `first`, with taps."""

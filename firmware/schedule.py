@@ -1,7 +1,7 @@
 """Schedule: what happens for every image, step by step.
 
     Load    rows of a map that the host keeps go into the spike memory
-    Run     a pass, or with such maps the part of one that some rows of sites are
+    Run     a pass, for one output if it joins, or with such maps for some rows of sites
     Fetch   what a pass has made of such a map goes to the host
 
 A layer that reads or writes maps of the host works on segments of its sites, as large as its part
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firmware.layout import words_of
-from firmware.placement import Memory, region_of
+from firmware.placement import Memory, chains, region_of
 from firmware.scans import Pass
 from models.integer import INPUT, IntegerNetwork
 from rtl.config import ArrayConfig
@@ -121,8 +121,8 @@ class Streams:
 
     def least(self, items: Sequence[Pass]) -> int:
         """Least number of spike words that these passes need for their segments; 0 if none."""
-        return max((sum(self.sizes(self.segments(item, 1))) for item in items if self.uses(item)),
-                   default=0)
+        return max((sum(self.sizes(self.segments(part, 1))) for item in items if self.uses(item)
+                    for part in map(item.at, range(item.pixels))), default=0)
 
     def divide(self, item: Pass, space: int) -> tuple[list[Pass], int, int]:
         """(segments, words of an input buffer, buffers) in `space` spike words."""
@@ -142,12 +142,16 @@ def schedule(network: IntegerNetwork, config: ArrayConfig, passes: Sequence[Pass
     """The steps of one image. A map on the chip is read and written where it lies."""
     streams = Streams(network, config, memory.on_host)
     steps: list[Step] = []
-    for number, item in enumerate(passes):
-        if streams.uses(item):
-            steps += _streamed(number, item, streams, memory, steps)
-        else:
-            bases = {source.map: _base(memory, source.map) for source in item.sources}
-            steps.append(_run(number, item, True, bases, (), streams, memory, None))
+    for chain in chains(list(enumerate(passes))):
+        for output in range(chain[0][1].pixels):
+            for number, item in chain:
+                part = item.at(output) if item.pixels > 1 else item
+                first = output == 0 or item.again
+                if streams.uses(item):
+                    steps += _streamed(number, part, first, streams, memory, steps)
+                else:
+                    bases = {source.map: _base(memory, source.map) for source in item.sources}
+                    steps.append(_run(number, part, first, bases, (), streams, memory, None))
     return tuple(steps)
 
 
@@ -166,7 +170,9 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
         region = memory.outputs[source]
         assert region is not None
         reads = (*reads, range(region.base, region.end))
-    if buffer is not None:
+    if not item.drain:
+        stride, column, target, writes = 0, 0, 0, range(0)
+    elif buffer is not None:
         stride, column = streams.words(item), 0
         target = buffer - item.first_output * network.steps * stride
         writes = range(buffer, buffer + item.outputs * network.steps * stride)
@@ -176,12 +182,11 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
         stride = words_of(network.shapes[item.layer][0], config)
         advance, column = divmod(item.tile, config.tiles_per_word)
         target, writes = region.base + advance, range(region.base, region.end)
-    return Run(number, item, first, bases, reads, target, stride, column,
-               writes if item.drain else range(0))
+    return Run(number, item, first, bases, reads, target, stride, column, writes)
 
 
-def _streamed(number: int, item: Pass, streams: Streams, memory: Memory, before: list[Step]
-              ) -> Iterator[Step]:
+def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Memory,
+              before: list[Step]) -> Iterator[Step]:
     """The segments of a pass; what a buffer holds already is not loaded again."""
     base, space = memory.workspaces[item.layer]
     parts, room, buffers = streams.divide(item, space)
@@ -204,7 +209,7 @@ def _streamed(number: int, item: Pass, streams: Streams, memory: Memory, before:
         for source in part.sources:
             bases.setdefault(source.map, 0)         # not a pixel of it is read
         target = base + buffers * room if item.layer in streams.on_host and item.drain else None
-        yield _run(number, part, index == 0, bases, tuple(reads), streams, memory, target)
+        yield _run(number, part, first and index == 0, bases, tuple(reads), streams, memory, target)
         if target is not None:
             words = streams.words(part)
             yield Fetch(item.layer, part.first_output, part.outputs, part.tile, part.tiles,

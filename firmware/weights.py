@@ -39,6 +39,8 @@ def _taps(layer: Layer, item: Pass, source: Source, config: ArrayConfig) -> np.n
     for ky in range(3):
         for kx in range(3):
             row, column = source.ky + ky, source.kx + kx
+            if source.point:
+                row, column = (source.ky, source.kx) if ky == kx == 1 else (-1, -1)
             if 0 <= row < branch.kernel[0] and 0 <= column < branch.kernel[1]:
                 taps[ky, kx, :len(weight)] = weight[:, :, row, column]
     return pack_weights(taps.reshape(-1, source.channels), config)

@@ -204,6 +204,10 @@ class Device:
         base = source["base"] + x * source["x_stride"] + y * source["y_stride"] \
             + slot * source["slot_stride"]
         left, top = source["x0"] + x * source["step_x"], source["y0"] + y * source["step_y"]
+        pad = source["pad"]
+        if left < -pad or left + source["window_width"] >= source["map_width"] + pad \
+                or top < -pad or top + source["window_height"] >= source["map_height"] + pad:
+            return np.zeros(0, int)
         for word in range(source["words"] + 1):
             row = source["weights"] + word * c.word_bits + site * item["site_rows"]
             spikes = [self.spike_bits((base + word + dy * source["window_y_stride"]
