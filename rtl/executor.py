@@ -308,7 +308,8 @@ class Executor(wiring.Component):
             m.d.sync += impossible.eq(
                 Cat(*too_large, self._header.length != words,
                     fields.taps & (fields.rounds != 0),
-                    (fields.load | fields.store) & (fields.state >= config.state_words),
+                    (fields.load | fields.store)
+                    & ((fields.state >= config.state_words) if config.state_words else 1),
                     fields.taps & ((fields.line > config.line_words - 2) if config.taps else 1)
                     ).any())
             m.next = "START"

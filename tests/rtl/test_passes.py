@@ -92,7 +92,7 @@ def random_layer(rng: np.random.Generator, config: ArrayConfig, *, taps: bool, t
         else:       # the projection's stride is the step of its source
             step = int(rng.integers(1, 3))
             parts.append(Part(
-                spikes=random_spikes(rng, slots, 3, (rows - 1) * step + 1, (columns - 1) * step + 1),
+                spikes=random_spikes(rng, slots, 3, *(step * (n - 1) + 1 for n in (rows, columns))),
                 weight=rng.integers(-50, 50, (outputs, 3, 1, 1)) % 100 - 50, pool=(1, step)))
         parts = parts[::rng.choice([1, -1])]
     return Layer(parts=parts, neuron=None if readout else random_neuron(rng, config),
