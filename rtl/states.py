@@ -39,13 +39,13 @@ class StateMemory(wiring.Component):
         config = self.config
         if not config.state_words:
             return m
+        count = max(config.state_words, 2)
         m.submodules.state_mem = memory = Memory(
-            shape=signed(config.state_bits), depth=config.state_words * config.group_lanes, init=[],
-            attrs=BLOCK)
+            shape=signed(config.state_bits), depth=count * config.group_lanes, init=[], attrs=BLOCK)
         read, write = memory.read_port(), memory.write_port()
         places = []
         for name, neuron in (("read", self.early), ("write", self.done)):
-            place = Signal(range(config.state_words), name=f"{name}_place")
+            place = Signal(range(count), name=f"{name}_place")
             with m.If(self.load.kind == AddressKind.STATE):
                 m.d.sync += place.eq(self.load.address)
             with m.Elif(neuron.valid & neuron.how.advance

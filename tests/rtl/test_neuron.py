@@ -24,6 +24,7 @@ from .bench_tools import Play, packed, wrap
 def config_of(state_bits: int, fraction_bits: int, lanes: int = 4, current_bits: int = 24
               ) -> ArrayConfig:
     return ArrayConfig(banks=1, lanes=lanes, group_lanes=lanes, weight_bits=4, weight_rows=8,
+                       line_words=0,
                        state_bits=state_bits, fraction_bits=fraction_bits,
                        current_bits=current_bits)
 

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.fast
 
 CONFIGS = [preset("tiny"), ArrayConfig(lanes=8, group_lanes=8, weight_bits=4, parameter_words=500,
                                        state_bits=18, weight_rows=4096),
-           ArrayConfig(banks=1, lanes=1, group_lanes=1, parameter_words=17, state_bits=8,
-                       fraction_bits=4)]
+           ArrayConfig(banks=1, lanes=1, group_lanes=1, line_words=0, parameter_words=17,
+                       state_bits=8, fraction_bits=4)]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

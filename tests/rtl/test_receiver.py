@@ -119,7 +119,7 @@ def test_latency_from_the_crc_to_the_header_and_full_rate():
 @pytest.mark.fast
 @pytest.mark.parametrize("packet_words", [32, 64])
 def test_a_full_store_waits_for_its_consumer(packet_words):
-    config = ArrayConfig(packet_words=packet_words)
+    config = ArrayConfig(packet_words=packet_words, sources=1)
     dut = Receiver(config)
     rng = random.Random(2)
     packets = [packet(config.payload_words, rng) for _ in range(8)]

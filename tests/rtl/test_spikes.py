@@ -13,7 +13,7 @@ pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("config", [
-    preset("tiny"), ArrayConfig(banks=1, lanes=1, group_lanes=1, spike_words=16),
+    preset("tiny"), ArrayConfig(banks=1, lanes=1, group_lanes=1, line_words=0, spike_words=16),
     ArrayConfig(lanes=32, spike_words=17), ArrayConfig(lanes=64, spike_words=30),
     ArrayConfig(lanes=128, spike_words=20)], ids=str)
 def test_against_a_plain_memory(config):

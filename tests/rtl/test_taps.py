@@ -58,7 +58,7 @@ class Chain(wiring.Component):
 def test_words_of_all_groups_in_channel_order(shape, readout):
     lanes, groups = shape
     config = ArrayConfig(banks=1, lanes=lanes * groups, group_lanes=lanes, weight_bits=4,
-                         weight_rows=8)
+                         weight_rows=8, line_words=0)
     dut = Chain(config)
 
     async def bench(ctx):
