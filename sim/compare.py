@@ -110,9 +110,10 @@ def _one(inputs: np.ndarray, image: int, network: IntegerNetwork) -> np.ndarray:
 def _waveform(program: Program, image: np.ndarray, layer: str, path: Path) -> Path:
     """The waveform of the cycles in which a layer runs on one image, in `path`."""
     config, network = program.config, program.network
-    with Accelerator(VerilatedTransport(config), config) as device:
+    transport = VerilatedTransport(config)
+    with Accelerator(transport, config) as device:
         device.load(program)
-        begin = device.transport.cycles
+        begin = transport.cycles
         outputs = device.run(image, profile=True)
     place = [entry.name for entry in network.layers].index(layer)
     cycles = [counters["cycles"] for counters in outputs.layer_counters]
