@@ -206,7 +206,7 @@ PRESETS = {
                         slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,
                         packet_words=128),
     "tiny-conv": ArrayConfig(lanes=4, group_lanes=2, weight_rows=256, accumulator_bits=16, slots=8,
-                             line_words=128, spike_words=512, state_words=64, parameter_words=64,
+                             line_words=128, spike_words=1024, state_words=64, parameter_words=64,
                              packet_words=256),
     "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, sources=1, line_words=0,
                          spike_words=512, parameter_words=256, packet_words=256),
