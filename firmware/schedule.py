@@ -210,7 +210,7 @@ def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Me
             bases.setdefault(source.map, 0)         # not a pixel of it is read
         target = base + buffers * room if item.layer in streams.on_host and item.drain else None
         yield _run(number, part, first and index == 0, bases, tuple(reads), streams, memory, target)
-        if target is not None:
+        if target is not None and part.outputs:
             words = streams.words(part)
             yield Fetch(item.layer, part.first_output, part.outputs, part.tile, part.tiles,
                         target, words)

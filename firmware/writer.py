@@ -153,7 +153,8 @@ class TapeWriter:
             length = min(self.config.payload_words, total - at)
             self.add(Opcode.READ, [base + at, length])
             self.expect(expected(length, at))
-        self._busy = {}
+        if total:
+            self._busy = {}
 
     def report(self, *, image: int = -1, layer: int = -1) -> None:
         """Ask for the counters, and wait until the array is idle."""

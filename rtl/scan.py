@@ -75,7 +75,7 @@ class Scanner(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, fields, run = self.config, self.fields, self.runs.payload
-        depth = max(config.sources, 2)
+        depth = 1 << (max(config.sources, 2) - 1).bit_length()      # halves start at powers of two
 
         source = Signal(range(depth))
         half = Signal()
