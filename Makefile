@@ -11,7 +11,7 @@ BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train test-fast test test-full verilog sim lint bench clean
+.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ $(BENCH): requirements-bench.txt $(READY)
 
 demo: $(READY)  ## run a trained network on the generated Verilog, compare bit for bit
 	$(RUN) -m sim demo
+
+resnet19: $(READY)  ## one image through a whole ResNet-19 in RTL, every spike compared
+	$(RUN) -m sim deep resnet19
 
 train: $(READY)  ## train the network of the demo again
 	$(RUN) -m models train

@@ -19,7 +19,8 @@ from rich.table import Table
 
 from firmware.accelerator import Accelerator, DeviceError
 from firmware.compiler import CompileError, compile
-from firmware.program import LayerReport, Program
+from firmware.program import Program
+from firmware.report import LayerReport
 from models.integer import IntegerNetwork, NetworkError
 from rtl.config import PRESETS, preset
 

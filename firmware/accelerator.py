@@ -9,9 +9,9 @@ import numpy as np
 from firmware.compiler import compile
 from firmware.outputs import Collector, Outputs
 from firmware.packets import PacketError, decode, encode, unpack
-from firmware.program import Program
+from firmware.program import Program, Tapes
 from firmware.transport import Transport
-from firmware.writer import Tape
+from firmware.writer import Expected, Tape
 from models.integer import IntegerNetwork
 from rtl.config import ArrayConfig
 from rtl.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
@@ -216,7 +216,8 @@ class Accelerator:
             spikes: bool = False, progress: Callable[[int, int], object] | None = None) -> Outputs:
         """Run the loaded network on N images.
 
-        inputs: pixels, uint8 [N, inputs] below 2^input_bits, or spikes, 0 or 1, [T, N, inputs].
+        inputs: pixels, uint8 [N, C, H, W] below 2^input_bits, or spikes, 0 or 1, [T, N, C, H, W];
+        both may be flat, [..., C * H * W].
         profile: counters of every image and layer. probe: membranes. spikes: those of every layer.
         progress: called with (images done, N). A device that was reset meanwhile is loaded again,
         once a tape. Raises ValueError for other inputs, RuntimeError before `load`, DeviceError.
@@ -231,22 +232,34 @@ class Accelerator:
         for first in range(0, images, batch):
             part = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
 
-            def play(part=part) -> tuple[Tape, list[np.ndarray]]:
-                tape = program.inference_tape(part, self._next_tag(), profile=profile, probe=probe,
-                                              read_spikes=spikes)
-                return tape, self._play(tape)
+            def play(part=part) -> list[tuple[Expected, np.ndarray]]:
+                return self._play_all(program.tapes(
+                    part, self._next_tag, profile=profile, probe=probe, read_spikes=spikes,
+                    put_map=lambda image, layer, words: collector.put_map(
+                        first + image, layer, words)))
 
             try:
-                tape, payloads = play()
+                answers = play()
             except DeviceError as error:
                 if not self._lost(program, error):
                     raise
                 self.load(program)
-                tape, payloads = play()
-            collector.put(first, zip(tape.expected, payloads, strict=True))
+                answers = play()
+            collector.put(first, answers)
             if progress is not None:
                 progress(min(first + batch, images), images)
         return collector.outputs()
+
+    def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
+        """Play tapes, each made with what the one before brought; all answers."""
+        answers: list[tuple[Expected, np.ndarray]] = []
+        payloads = None
+        with suppress(StopIteration):
+            while True:
+                tape = next(tapes) if payloads is None else tapes.send(payloads)
+                payloads = self._play(tape)
+                answers += zip(tape.expected, payloads, strict=True)
+        return answers
 
     def _batch(self, program: Program) -> int:
         words = sum(layer.streamed_words for layer in program.layers) + 1
@@ -257,12 +270,16 @@ def _check_inputs(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
     """Inputs as uint8; raises ValueError that says what is wrong with them."""
     inputs = np.asarray(inputs)
     bits = network.input_bits
-    shape = ("N", network.inputs) if bits else (network.steps, "N", network.inputs)
+    ahead = ("N",) if bits else (network.steps, "N")
+    shapes = [(*ahead, network.inputs)]
+    if network.input_shape[1:] != (1, 1):
+        shapes.insert(0, (*ahead, *network.input_shape))
     if inputs.dtype != np.bool_ and inputs.dtype.kind not in "iu":
         raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}")
-    if inputs.ndim != len(shape) or any(
-            want not in ("N", have) for want, have in zip(shape, inputs.shape, strict=True)):
-        raise ValueError(f"inputs must have shape [{', '.join(map(str, shape))}] "
+    if not any(inputs.ndim == len(shape) and all(
+            want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
+            for shape in shapes):
+        raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
                          f"({'pixels' if bits else 'spikes'}), not {list(inputs.shape)}")
     top = (1 << bits) - 1 if bits else 1
     if inputs.size and (inputs.min() < 0 or inputs.max() > top):

@@ -1,15 +1,16 @@
 """Proofs about a layer, from its actual weights: what its sums and currents can be at worst.
 
-An input that spikes adds its weight once, so in every order and after every input the sum of a
-channel lies between the sum of its negative and the sum of its positive weights. Pixels of n bits
-scale both ends by 2^n - 1. The current grows with the sum, so its ends are those of the sum.
+An input that spikes adds its weight once (a pooled one up to once a pixel of its window, all `gain`
+times), so in every order and after every input the sum of a channel lies between the sum of its
+negative and the sum of its positive weights, over all branches. Pixels of n bits scale both ends by
+2^n - 1. The current grows with the sum, so its ends are those of the sum.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.integer import DenseLayer
+from models.integer import ConvBranch, Layer
 from rtl.config import ArrayConfig
 from rtl.numerics import READOUT_BITS, Neuron, clip, current, neuron_step, round_shift
 from rtl.tape import PARAMETER
@@ -31,10 +32,9 @@ class Bounds:
     current_high: np.ndarray
 
     @classmethod
-    def of(cls, layer: DenseLayer, input_bits: int) -> "Bounds":
+    def of(cls, layer: Layer, input_bits: int) -> "Bounds":
         """Bounds of a layer whose inputs are spikes (`input_bits` = 0) or pixels."""
-        weight = layer.weight.astype(np.int64)
-        ends = np.minimum(weight, 0).sum(axis=1), np.maximum(weight, 0).sum(axis=1)
+        ends = layer.sum_range()
         scale = (1 << input_bits) - 1 if input_bits else 1
         currents = [np.array([current(int(e) * scale, int(s), int(b))
                               for e, s, b in zip(end, layer.shift, layer.bias, strict=True)])
@@ -58,7 +58,7 @@ def _outside(low: np.ndarray, high: np.ndarray, bits: int) -> tuple[int, int] | 
     return channel, ends[1] if ends[1] >= limit else ends[0]
 
 
-def check_layer(layer: DenseLayer, config: ArrayConfig, *, steps: int, input_bits: int) -> Bounds:
+def check_layer(layer: Layer, config: ArrayConfig, *, steps: int, input_bits: int) -> Bounds:
     """Prove that no sum, current or readout of the layer can overflow on this array.
 
     Raises CompileError that names the layer, the channel, the value it can reach, and what to do.
@@ -67,12 +67,16 @@ def check_layer(layer: DenseLayer, config: ArrayConfig, *, steps: int, input_bit
         raise CompileError(f"layer {layer.name!r}, channel {channel}: {text}")
 
     limit = 1 << (config.weight_bits - 1)
-    bad = np.argwhere((layer.weight < -limit) | (layer.weight >= limit))
-    if len(bad):
-        output, index = (int(v) for v in bad[0])
-        fail(output, f"weight {layer.weight[output, index]} of input {index} does not fit in the "
-                     f"{config.weight_bits}-bit weights of this array: quantise the layer to "
-                     f"{config.weight_bits} bits")
+    for branch in layer.branches:
+        if not isinstance(branch, ConvBranch):
+            continue
+        weight = branch.weight.reshape(layer.outputs, -1)
+        bad = np.argwhere((weight < -limit) | (weight >= limit))
+        if len(bad):
+            output, index = (int(v) for v in bad[0])
+            fail(output, f"weight {weight[output, index]} of input {index} does not fit in the "
+                         f"{config.weight_bits}-bit weights of this array: quantise the layer to "
+                         f"{config.weight_bits} bits")
 
     low, high = -config.fraction_bits, (1 << PARAMETER["shift"]) - 1 - config.fraction_bits
     bad = np.flatnonzero((layer.shift < low) | (layer.shift > high))
@@ -110,7 +114,7 @@ def _product_range(neuron: Neuron, fraction_bits: int) -> tuple[int, int]:
     return min(ends), max(ends)
 
 
-def saturation(layer: DenseLayer, bounds: Bounds, fraction_bits: int) -> str:
+def saturation(layer: Layer, bounds: Bounds, fraction_bits: int) -> str:
     """What the clamp lo..hi does to the spikes of a layer, for every input there can be.
 
     "none": no state leaves lo..hi, but where it is reset. "lossless": a QIF with hard reset, of

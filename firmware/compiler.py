@@ -1,19 +1,23 @@
 """The compiler: an integer network and a configuration in, a `Program` out.
 
-A layer becomes passes: for every `banks` tiles of outputs, one pass for every part of the inputs
-that the weight memory holds. Weights and parameters stay on chip where those of the whole network
-fit; otherwise the largest are written anew before every run. Spikes stay on chip between layers.
+A layer becomes passes, in the one of three ways (see `firmware.scans`) that is estimated to be the
+fastest of those that the array can do. Weights and parameters stay on chip where those of the whole
+network fit; otherwise the largest are written anew before every run. Spikes stay on chip between
+layers where they fit; otherwise the largest maps are kept by the host.
 """
 
 from dataclasses import replace
 
-from firmware.bounds import Bounds, CompileError, check_layer, idle_bias, saturation, signed_bits
-from firmware.layout import tiles_of, words_of
-from firmware.program import LayerReport, Memory, Pass, Program
-from firmware.writer import Region
-from models.integer import DenseLayer, IntegerNetwork
+from firmware.bounds import Bounds, CompileError, check_layer, idle_bias
+from firmware.estimate import estimate, weight_words
+from firmware.placement import Memory, place_maps, place_parameters, place_weights, region_of
+from firmware.plans import plans
+from firmware.program import Program
+from firmware.report import layer_report
+from firmware.scans import Pass
+from firmware.schedule import Streams, schedule
+from models.integer import INPUT, ConvBranch, IntegerNetwork
 from rtl.config import ArrayConfig
-from rtl.tape import NEURON_WORDS
 
 __all__ = ["CompileError", "compile"]
 
@@ -25,23 +29,18 @@ def compile(network: IntegerNetwork, config: ArrayConfig) -> Program:
     array is too small; the message says what would help.
     """
     _check_format(network, config)
-    layers = network.layers
-    bounds = [check_layer(layer, config, steps=network.steps,
-                          input_bits=0 if index else network.input_bits)
-              for index, layer in enumerate(layers)]
-    idle = []
-    for layer in layers:
-        try:
-            idle.append(idle_bias(layer.neuron, config, network.steps)
-                        if layer.outputs % config.lanes else 0)
-        except CompileError as error:
-            raise CompileError(f"layer {layer.name!r}: {error}") from None
-    passes = [item for index, layer in enumerate(layers) for item in _tile(index, layer, config)]
-    passes = _place_parameters(_place_weights(passes, config), config)
-    memory = _place_maps(network, config)
-    program = Program(network, config, passes=tuple(passes), memory=memory,
-                      idle_biases=tuple(idle), layers=())
-    program.layers = tuple(_report(program, index, bound) for index, bound in enumerate(bounds))
+    bounds = [check_layer(layer, config, steps=network.steps, input_bits=network.bits_of(layer))
+              for layer in network.layers]
+    idle = _idle_biases(network, config)
+    inner = _flat_input(network)
+    passes = [item for layer in range(len(inner.layers))
+              for item in _fastest(inner, layer, config)]
+    passes = place_parameters(place_weights(passes, config), config)
+    memory = _place_maps(inner, config, passes)
+    program = Program(network, inner, config, passes=tuple(passes), memory=memory,
+                      steps=schedule(inner, config, passes, memory), idle_biases=tuple(idle))
+    program.layers = tuple(layer_report(program, index, bound)
+                           for index, bound in enumerate(bounds))
     return program
 
 
@@ -58,99 +57,78 @@ def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
                                (", or fewer time steps" if value == network.steps else ""))
 
 
-def _tile(index: int, layer: DenseLayer, config: ArrayConfig) -> list[Pass]:
-    """The passes of a layer: output tiles in the outer loop, parts of the inputs in the inner."""
-    room = config.weight_rows
-    if layer.inputs > room:
-        room -= room % config.word_bits
-        if not room:
-            raise CompileError(f"layer {layer.name!r}: {layer.inputs} inputs do not fit in "
-                               f"{config.weight_rows} weight rows, and only whole spike words can "
-                               f"be split: use an array with weight_rows = {config.word_bits} or "
-                               "more")
-    tiles = tiles_of(layer.outputs, config)
-    most = min(config.banks,
-               (config.parameter_words - len(NEURON_WORDS)) // config.group_lanes)
-    return [Pass(layer=index, tile=tile, tiles=min(most, tiles - tile), first=first,
-                 inputs=min(room, layer.inputs - first), own=first > 0,
-                 drain=first + room >= layer.inputs)
-            for tile in range(0, tiles, most) for first in range(0, layer.inputs, room)]
+def _idle_biases(network: IntegerNetwork, config: ArrayConfig) -> list[int]:
+    biases = []
+    for layer in network.layers:
+        try:
+            biases.append(idle_bias(layer.neuron, config, network.steps)
+                          if layer.outputs % config.lanes else 0)
+        except CompileError as error:
+            raise CompileError(f"layer {layer.name!r}: {error}") from None
+    return biases
 
 
-def _place_weights(passes: list[Pass], config: ArrayConfig) -> list[Pass]:
-    """Give every pass its rows; where not all fit, the largest share the first ones in turn."""
-    largest = sorted(range(len(passes)), key=lambda index: -passes[index].inputs)
-    streamed, row = set(), 0
-    while row + sum(item.inputs for index, item in enumerate(passes)
-                    if index not in streamed) > config.weight_rows:
-        streamed.add(largest[len(streamed)])
-        row = passes[largest[0]].inputs
-    placed = []
-    for index, item in enumerate(passes):
-        if index in streamed:
-            placed.append(replace(item, row=0, streamed=True))
-        else:
-            placed.append(replace(item, row=row))
-            row += item.inputs
-    return placed
+def _flat_input(network: IntegerNetwork) -> IntegerNetwork:
+    """The network with a vector for its input, if every layer that reads it is fully connected.
 
-
-def _place_parameters(passes: list[Pass], config: ArrayConfig) -> list[Pass]:
-    """Give every pass its parameters; where not all fit, each writes its own before it runs."""
-    head, placed, address, parameters = len(NEURON_WORDS), [], 0, 0
-    for item in passes:
-        if item.own:
-            item = replace(item, parameters=placed[-1].parameters,
-                           tile_parameters=placed[-1].tile_parameters)
-        else:
-            if item.tile == 0:
-                parameters, address = address, address + head
-            item = replace(item, parameters=parameters, tile_parameters=address)
-            address += item.tiles * config.group_lanes
-        placed.append(item)
-    if address <= config.parameter_words:
-        return placed
-    return [replace(item, parameters=0, tile_parameters=head, loads_parameters=not item.own)
-            for item in passes]
-
-
-def _place_maps(network: IntegerNetwork, config: ArrayConfig) -> Memory:
-    """Two input buffers and a map for every layer; or one buffer; or maps that share the memory.
-
-    Shared, maps lie alternately at the start and at the end: only neighbours are alive together.
+    So a word of the input holds as many pixels as it has bits, not the channels of one.
     """
-    shapes = [(network.input_bits or network.steps, words_of(network.inputs, config))]
-    shapes += [(network.steps, words_of(layer.outputs, config)) for layer in network.layers]
-    for buffers in (2, 1):
-        regions, base = [], 0
-        for slots, words in shapes[:1] * buffers + shapes[1:]:
-            regions.append(Region(base, slots, words))
-            base += slots * words
-        if base <= config.spike_words:
-            return Memory(tuple(regions[:buffers]), tuple(regions[buffers:]), shared=False)
-    sizes = [slots * words for slots, words in shapes]
-    needed, index = max((sum(sizes[i:i + 2]), i) for i in range(len(sizes) - 1))
-    if needed > config.spike_words:
-        raise CompileError(f"layer {network.layers[index].name!r}: its inputs and outputs need "
-                           f"{needed} spike words, the array has {config.spike_words}: use one "
-                           f"with spike_words = {needed}, fewer time steps, or a narrower layer")
-    regions = [Region(config.spike_words - slots * words if index % 2 else 0, slots, words)
-               for index, (slots, words) in enumerate(shapes)]
-    return Memory(tuple(regions[:1]), tuple(regions[1:]), shared=True)
+    _, *sides = network.input_shape
+
+    def flat(branch) -> bool:
+        return isinstance(branch, ConvBranch) and branch.pool is None and \
+            [*branch.kernel] == sides and not branch.padding
+
+    branches = [branch for layer in network.layers for branch in layer.branches
+                if branch.source == INPUT]
+    if not all(map(flat, branches)):
+        return network
+    layers = []
+    for layer in network.layers:
+        flattened = [replace(branch, weight=branch.weight.reshape(branch.outputs, -1, 1, 1))
+                     if branch.source == INPUT and isinstance(branch, ConvBranch) else branch
+                     for branch in layer.branches]
+        layers.append(replace(layer, branches=tuple(flattened)))
+    return replace(network, input_shape=(network.inputs, 1, 1), layers=tuple(layers))
 
 
-def _report(program: Program, index: int, bounds: Bounds) -> LayerReport:
-    layer, config = program.network.layers[index], program.config
-    passes = [item for item in program.passes if item.layer == index]
+def _fastest(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[Pass]:
+    """The passes of a layer: of those that the array can do, the estimated fastest."""
+    found, reasons = plans(network, layer, config)
+    if not found:
+        why = "; ".join(f"as {kind}: {reason}" if len(reasons) > 1 else reason
+                        for kind, reason in reasons.items())
+        raise CompileError(f"layer {network.layers[layer].name!r}: {why}")
+    return min(found.values(), key=lambda passes: _cost(passes, network, config))
 
-    def bits(low, high) -> int:
-        return signed_bits(int(low.min()), int(high.max()))
 
-    return LayerReport(
-        name=layer.name, inputs=layer.inputs, outputs=layer.outputs, passes=len(passes),
-        rows=sum(item.inputs for item in passes), streamed_words=program.streamed_words(index),
-        parameter_words=len(NEURON_WORDS) + tiles_of(layer.outputs, config) * config.group_lanes,
-        spike_words=program.memory.outputs[index].size,
-        accumulator_bits=bits(bounds.sum_low, bounds.sum_high),
-        current_bits=bits(bounds.current_low, bounds.current_high),
-        saturation=saturation(layer, bounds, config.fraction_bits))
+def _cost(passes: list[Pass], network: IntegerNetwork, config: ArrayConfig) -> float:
+    """Estimated cycles of a layer; no less than its weights take if they do not fit at once."""
+    planes = network.bits_of(network.layers[passes[0].layer]) > 0
+    compute = sum(estimate(item, config, steps=network.steps, planes=planes).cycles
+                  for item in passes)
+    if sum(item.rows for item in passes) <= config.weight_rows:
+        return compute
+    return max(compute, sum(weight_words(item, config) * (item.pixels if item.again else 1)
+                            for item in place_weights(passes, config)))
+
+
+def _place_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:
+    taps = {item.layer for item in passes if item.taps}
+
+    def needs(layer: int, on_host: set[int]) -> int:
+        return Streams(network, config, on_host).least(
+            [item for item in passes if item.layer == layer])
+
+    placed = place_maps(network, config, taps, needs)
+    if placed is None:
+        layers = range(len(network.layers))
+        sizes = {layer: region_of(network, layer, config).size for layer in layers}
+        everything = {INPUT, *layers[:-1]}
+        needed, layer = max((needs(layer, everything) + (sizes[layer] if layer == layers[-1] else 0),
+                             layer) for layer in layers)
+        raise CompileError(
+            f"layer {network.layers[layer].name!r}: a part of its inputs and outputs needs "
+            f"{needed} spike words at least, the array has {config.spike_words}: use one with "
+            f"spike_words = {needed}, fewer time steps, or a narrower layer")
+    return placed

@@ -1,6 +1,7 @@
 """How spikes, pixels, weights and parameters lie in the memories of an array.
 
-Spikes: channel c of a slot is bit c % word_bits of its word c // word_bits; slots are in order.
+Spikes: pixel after pixel of a map in raster order, of a pixel slot after slot; channel c of a slot
+is bit c % word_bits of its word c // word_bits. A vector is a map of one pixel.
 Weights: a row of bank b, group g is one word, lane l at bits l * weight_bits. Tile j of a pass, its
 channels j * lanes .. (j + 1) * lanes - 1, stands in bank banks - 1 - j.
 Channel order within a tile: lane l of group g is channel g * group_lanes + l.
@@ -11,8 +12,8 @@ import numpy as np
 from rtl.config import ArrayConfig
 from rtl.tape import PARAMETER
 
-__all__ = ["pack_parameters", "pack_pixels", "pack_spikes", "pack_weights", "tiles_of",
-           "unpack_spikes", "words_of"]
+__all__ = ["pack_map", "pack_parameters", "pack_pixels", "pack_spikes", "pack_weights", "pack_wide",
+           "planes_of", "tiles_of", "unpack_map", "unpack_spikes", "words_of"]
 
 
 def words_of(channels: int, config: ArrayConfig) -> int:
@@ -42,10 +43,28 @@ def unpack_spikes(words: np.ndarray, channels: int, config: ArrayConfig) -> np.n
     return bits.astype(bool)
 
 
+def pack_map(spikes: np.ndarray, config: ArrayConfig) -> np.ndarray:
+    """A map [..., slots, C, H, W] as stream words uint32 [..., H * W * slots * words]."""
+    words = pack_spikes(np.moveaxis(spikes, (-4, -3), (-2, -1)), config)    # [..., H, W, slots, C]
+    return words.reshape(*words.shape[:-3], -1)
+
+
+def unpack_map(words: np.ndarray, shape: tuple[int, int, int], config: ArrayConfig) -> np.ndarray:
+    """Stream words [..., H * W * slots * words] as a map, bool [..., slots, C, H, W]."""
+    channels, height, width = shape
+    pixels = words.reshape(*words.shape[:-1], height, width, -1)
+    return np.moveaxis(unpack_spikes(pixels, channels, config), (-2, -1), (-4, -3))
+
+
+def planes_of(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Pixels uint8 [..., C, H, W] as `bits` bit planes [..., bits, C, H, W], the highest first."""
+    planes = np.arange(bits - 1, -1, -1, dtype=np.uint8)[:, None, None, None]
+    return pixels[..., None, :, :, :] >> planes & 1
+
+
 def pack_pixels(pixels: np.ndarray, bits: int, config: ArrayConfig) -> np.ndarray:
-    """Pixels uint8 [..., channels] as `bits` bit planes, most significant first: stream words."""
-    planes = np.arange(bits - 1, -1, -1, dtype=np.uint8)[:, None]
-    return pack_spikes(pixels[..., None, :] >> planes & 1, config)
+    """Pixels uint8 [..., C, H, W] as bit planes, as stream words."""
+    return pack_map(planes_of(pixels, bits), config)
 
 
 def pack_weights(weight: np.ndarray, config: ArrayConfig) -> np.ndarray:
@@ -60,6 +79,19 @@ def pack_weights(weight: np.ndarray, config: ArrayConfig) -> np.ndarray:
     lanes = lanes.reshape(tiles, config.groups, config.group_lanes, inputs)
     shifts = np.arange(config.group_lanes, dtype=np.uint32) * np.uint32(config.weight_bits)
     return np.bitwise_or.reduce(lanes << shifts[:, None], axis=2)
+
+
+def pack_wide(values: np.ndarray, first: int, rows: int, config: ArrayConfig) -> np.ndarray:
+    """Wide weights int32 [outputs of a tile] as words uint32 [groups, rows] of the middle bank.
+
+    Row first + i holds the weight of output i, beside its lane in its group; all else is zero.
+    """
+    lane_bits = config.row_bits - config.wide_bits
+    words = np.zeros((config.groups, rows), np.uint32)
+    for index, value in enumerate(values):
+        group, lane = divmod(index, config.group_lanes)
+        words[group, first + index] = lane | (int(value) << lane_bits) & (1 << config.row_bits) - 1
+    return words
 
 
 def pack_parameters(bias: np.ndarray, shift: np.ndarray, idle_bias: int, config: ArrayConfig

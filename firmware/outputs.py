@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware.layout import tiles_of, unpack_spikes
+from firmware.layout import tiles_of, unpack_map
+from firmware.placement import region_of
 from firmware.program import Program
 from firmware.writer import Expected
 from rtl.tape import COUNTERS
@@ -18,9 +19,9 @@ class Outputs:
     """Results of N images on a network of T time steps; layers are in order of the network.
 
     outputs: int64 [N, outputs], the logits; of a spiking last layer, bool [T, N, outputs].
-    spikes: for every spiking layer bool [T, N, outputs], else None; [] unless asked for.
-    membranes: for every layer int32 [T, N, outputs], after reset, of a readout its running sum; []
-    unless probed.
+    spikes: for every spiking layer bool [T, N, C, H, W], else None; [] unless asked for.
+    membranes: for every layer int32 [T, N, C, H, W], after reset, of a readout its running sum; []
+    unless probed. Maps of 1 x 1 pixel are [T, N, C].
     counters: name to total; see `rtl.tape.COUNTERS`.
     profile: int64 [N, layers, counters], where asked for.
     """
@@ -51,18 +52,25 @@ class Collector:
 
     def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
         self.program, config = program, program.config
-        layers, steps = program.network.layers, program.network.steps
-        self.read = [layer.neuron is not None and (spikes or layer is layers[-1])
-                     for layer in layers]
+        network = program.network
+        layers, steps = network.layers, network.steps
+        read = [layer.neuron is not None and (spikes or layer is layers[-1]) for layer in layers]
         self.ask = spikes
         lanes = [tiles_of(layer.outputs, config) * config.lanes for layer in layers]
+        sizes = [region_of(program.inner, index, config).size * config.stream_words
+                 for index in range(len(layers))]
         self.logits = np.zeros((images, lanes[-1]), np.int32)
-        self.membranes = [np.zeros((steps, images, n), np.int32) for n in lanes if probe]
-        self.words = [np.zeros((images, region.size * config.stream_words), np.uint32)
-                      if read else None
-                      for read, region in zip(self.read, program.memory.outputs, strict=True)]
+        self.membranes = [np.zeros((steps, images, shape[1] * shape[2], n), np.int32)
+                          for shape, n in zip(network.shapes, lanes, strict=True) if probe]
+        self.words = [np.zeros((images, size), np.uint32) if asked else None
+                      for asked, size in zip(read, sizes, strict=True)]
         self.totals = np.zeros(len(COUNTERS), np.int64)
         self.profile = np.zeros((images, len(layers), len(COUNTERS)), np.int64) if profile else None
+
+    def put_map(self, image: int, layer: int, words: np.ndarray) -> None:
+        """Take a map that the host keeps."""
+        if (kept := self.words[layer]) is not None:
+            kept[image] = words
 
     def put(self, first: int, answers: Iterable[tuple[Expected, np.ndarray]]) -> None:
         """Take the answers of a tape whose image 0 is image `first` of the run."""
@@ -80,7 +88,8 @@ class Collector:
                 assert words is not None
                 words[image, at:at + len(payload)] = payload
             elif expected.what == "membranes":
-                self.membranes[expected.layer][expected.step, image, span] = payload.view(np.int32)
+                self.membranes[expected.layer][
+                    expected.step, image, expected.pixel, span] = payload.view(np.int32)
             if expected.what == "logits" or (
                     expected.what == "membranes" and readout
                     and expected.layer == len(self.words) - 1):
@@ -88,14 +97,21 @@ class Collector:
 
     def outputs(self) -> Outputs:
         """Everything that came, without the lanes that fill tiles up."""
-        layers, config = self.program.network.layers, self.program.config
+        network, config = self.program.network, self.program.config
+        layers, shapes = network.layers, network.shapes
         spikes = [None if words is None else
-                  np.moveaxis(unpack_spikes(words, layer.outputs, config), 0, 1)
-                  for words, layer in zip(self.words, layers, strict=True)]
+                  _squeezed(np.moveaxis(unpack_map(words, shape, config), 0, 1))
+                  for words, shape in zip(self.words, shapes, strict=True)]
+        membranes = [_squeezed(np.moveaxis(array[..., :channels], -1, 2).reshape(
+                         *array.shape[:2], channels, *sides))
+                     for array, (channels, *sides) in zip(self.membranes, shapes, strict=False)]
         last = spikes[-1]
         return Outputs(
             outputs=self.logits[:, :layers[-1].outputs].astype(np.int64) if last is None else last,
-            spikes=spikes if self.ask else [],
-            membranes=[array[:, :, :layer.outputs]
-                       for array, layer in zip(self.membranes, layers, strict=False)],
+            spikes=spikes if self.ask else [], membranes=membranes,
             counters=dict(zip(COUNTERS, map(int, self.totals), strict=True)), profile=self.profile)
+
+
+def _squeezed(maps: np.ndarray) -> np.ndarray:
+    """[T, N, C, H, W], or [T, N, C] of a map of one pixel."""
+    return maps[..., 0, 0] if maps.shape[3:] == (1, 1) else maps

@@ -1,90 +1,50 @@
 """A compiled network: its passes, where everything lies, and the tapes that load and run it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from firmware.layout import pack_parameters, pack_pixels, pack_spikes, pack_weights
+from firmware.hosting import HostMaps
+from firmware.layout import pack_map, pack_parameters, planes_of
 from firmware.packets import pack
-from firmware.writer import Expected, Region, Tape, TapeWriter
-from models.integer import IntegerNetwork
+from firmware.placement import Memory, Region
+from firmware.scans import Pass, Source
+from firmware.schedule import Fetch, Load, Run, Step
+from firmware.weights import pass_weights
+from firmware.writer import Block, Expected, Tape, TapeWriter, Uses
+from models.integer import INPUT, IntegerNetwork
 from rtl.config import ArrayConfig
-from rtl.tape import NEURON_WORDS, PASS, TARGET, Emit, Opcode
+from rtl.tape import NEURON_WORDS, PASS, SOURCE, Emit, Opcode
 
-__all__ = ["LayerReport", "Memory", "Pass", "Program"]
+if TYPE_CHECKING:
+    from firmware.report import LayerReport
 
-Block = tuple[Opcode, np.ndarray]
+__all__ = ["Program", "Tapes"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """One PASS packet: `tiles` tiles of outputs from `tile` on, `inputs` inputs from `first` on.
-
-    row, parameters, tile_parameters: addresses of the weights, of the layer's and of the first
-    tile's parameters. streamed, loads_parameters: what has to be written before every run.
-    """
-
-    layer: int
-    tile: int
-    tiles: int
-    first: int
-    inputs: int
-    own: bool
-    drain: bool
-    row: int = 0
-    streamed: bool = False
-    parameters: int = 0
-    tile_parameters: int = 0
-    loads_parameters: bool = False
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The spike memory: one or two input buffers, and the output map of every layer.
-
-    shared: maps lie on top of each other, each alive until the layer after it has run.
-    """
-
-    inputs: tuple[Region, ...]
-    outputs: tuple[Region, ...]
-    shared: bool
-
-    @property
-    def words(self) -> int:
-        """Spike words from 0 that are used."""
-        return max(region.base + region.size for region in self.inputs + self.outputs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerReport:
-    """What became of a layer. Widths are those its worst input needs, proved from its weights."""
-
-    name: str
-    inputs: int
-    outputs: int
-    passes: int
-    rows: int               # of the weight memory
-    streamed_words: int     # weights and parameters sent for every image, 0: they stay on chip
-    parameter_words: int    # of a group's parameter memory
-    spike_words: int        # of its output map
-    accumulator_bits: int
-    current_bits: int
-    saturation: str         # see `firmware.bounds.saturation`
+#: Gives tapes, takes the payloads of their answers.
+Tapes = Generator[Tape, Sequence[np.ndarray], None]
 
 
 class Program:
     """A network compiled for one configuration; `firmware.compile` makes it.
 
     network_id: 32 bits, never 0, that name network and layout; a device keeps it while loaded.
+    inner: the network as the array computes it, whose input may be a vector where that of
+    `network` is a map.
     """
 
-    def __init__(self, network: IntegerNetwork, config: ArrayConfig, *, passes: tuple[Pass, ...],
-                 memory: Memory, idle_biases: tuple[int, ...], layers: tuple[LayerReport, ...]):
-        self.network, self.config = network, config
-        self.passes, self.memory, self.layers = passes, memory, layers
+    layers: tuple[LayerReport, ...] = ()
+
+    def __init__(self, network: IntegerNetwork, inner: IntegerNetwork, config: ArrayConfig, *,
+                 passes: tuple[Pass, ...], memory: Memory, steps: tuple[Step, ...],
+                 idle_biases: tuple[int, ...]):
+        self.network, self.inner, self.config = network, inner, config
+        self.passes, self.memory, self.steps = passes, memory, steps
         self._idle_biases = idle_biases
 
     def report(self) -> tuple[LayerReport, ...]:
@@ -93,37 +53,27 @@ class Program:
 
     @cached_property
     def network_id(self) -> int:
-        digest = sha256(repr((self.config.hash, self.network.steps, self.network.input_bits,
+        digest = sha256(repr((self.config.hash, self.inner.steps, self.inner.input_bits,
                               self.memory)).encode())
         for item in self.passes:
             digest.update(repr(item).encode())
-            for opcode, payload in self._blocks(item):
-                digest.update(bytes([opcode]) + payload.astype("<u4").tobytes())
+            for block in self._blocks(item):
+                digest.update(bytes([block.opcode]) + block.words.astype("<u4").tobytes())
         return int.from_bytes(digest.digest()[:4], "big") or 1
 
     # What is written into the device ------------------------------------------------------------
 
-    def _split(self, opcode: Opcode, words: np.ndarray, address: int, **target: int
-               ) -> Iterator[Block]:
-        room = self.config.payload_words - 1
-        for at in range(0, len(words), room):
-            head = pack(TARGET, address=address + at, **target)
-            yield opcode, np.concatenate([head, words[at:at + room]])
-
     def _weights(self, item: Pass) -> Iterator[Block]:
-        """WEIGHTS of a pass: tile j of it into bank banks - 1 - j."""
-        first = item.tile * self.config.lanes
-        weight = self.network.layers[item.layer].weight[
-            first:first + item.tiles * self.config.lanes, item.first:item.first + item.inputs]
-        words = pack_weights(weight, self.config)
-        for tile in range(item.tiles):
-            for group in range(self.config.groups):
-                yield from self._split(Opcode.WEIGHTS, words[tile, group], item.row, group=group,
-                                       bank=self.config.banks - 1 - tile)
+        """Weights of a pass, for every bank that it uses."""
+        layer, config = self.inner.layers[item.layer], self.config
+        words = pass_weights(layer, item, config)
+        for bank in range(0 if item.taps else config.banks - item.tiles, config.banks):
+            for group in range(config.groups):
+                yield Block(Opcode.WEIGHTS, item.weights, words[bank, group], bank, group)
 
     def _parameters(self, item: Pass) -> Iterator[Block]:
-        """PARAMETERS of a pass: the layer's words, then those of its tiles."""
-        layer, config = self.network.layers[item.layer], self.config
+        """Parameters of a pass: the layer's words, then those of its tiles."""
+        layer, config = self.inner.layers[item.layer], self.config
         values = dict.fromkeys(NEURON_WORDS, 0)
         if (neuron := layer.neuron) is None:
             values["flags"] = 4
@@ -136,9 +86,9 @@ class Program:
                                 self._idle_biases[item.layer], config)
         for group in range(config.groups):
             if item.tile == 0 or item.loads_parameters:
-                yield from self._split(Opcode.PARAMETERS, head, item.parameters, group=group)
-            yield from self._split(Opcode.PARAMETERS, words[:, group].ravel(),
-                                   item.tile_parameters, group=group)
+                yield Block(Opcode.PARAMETERS, item.parameters, head, group=group)
+            yield Block(Opcode.PARAMETERS, item.tile_parameters, words[:, group].ravel(),
+                        group=group)
 
     def _blocks(self, item: Pass) -> Iterator[Block]:
         if not item.own:
@@ -146,15 +96,44 @@ class Program:
         yield from self._weights(item)
 
     @cached_property
-    def _streamed(self) -> dict[Pass, list[Block]]:
+    def _streamed(self) -> list[list[Block]]:
         """What has to be written before every run of a pass."""
-        return {item: [*(self._parameters(item) if item.loads_parameters else ()),
-                       *(self._weights(item) if item.streamed else ())] for item in self.passes}
+        return [[*(self._parameters(item) if item.loads_parameters else ()),
+                 *(self._weights(item) if item.streamed else ())] for item in self.passes]
 
     def streamed_words(self, layer: int) -> int:
-        """Words that a layer needs written for every image."""
-        return sum(len(payload) for item, blocks in self._streamed.items() if item.layer == layer
-                   for _, payload in blocks)
+        """Words of weights and parameters that a layer needs written for every image."""
+        return sum(len(block.words)
+                   for item, blocks in zip(self.passes, self._streamed, strict=True)
+                   if item.layer == layer for block in blocks)
+
+    def map_words(self, layer: int) -> int:
+        """Stream words of maps of the host that a layer has sent and fetched for every image."""
+        words, loads = 0, 0
+        for step in self.steps:
+            if isinstance(step, Load):
+                loads += len(step.rows) * self.row_words(step.map)
+            elif isinstance(step, Run):
+                words += loads if step.item.layer == layer else 0
+                loads = 0
+            elif step.layer == layer:
+                words += step.count * self.inner.steps * step.words
+        return words * self.config.stream_words
+
+    @property
+    def input_words(self) -> int:
+        """Stream words of an image that are sent where the input lies on the chip."""
+        return sum(region.size for region in self.memory.inputs[:1]) * self.config.stream_words
+
+    def row_words(self, source: int) -> int:
+        """Spike words of a row of pixels of a map."""
+        return self._region_words(source)[0] * self.inner.shape_of(source)[2]
+
+    def _region_words(self, source: int) -> tuple[int, int]:
+        """Spike words of a pixel of a map, and of a slot of it."""
+        words = -(-self.inner.shape_of(source)[0] // self.config.word_bits)
+        slots = self.inner.input_bits or self.inner.steps if source == INPUT else self.inner.steps
+        return words * slots, words
 
     def setup_tape(self, tag: int = 0) -> Tape:
         """The tape that loads everything that stays on chip; its REPORT says that it is done."""
@@ -173,69 +152,205 @@ class Program:
     def pack_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Inputs as stream words, one row an image.
 
-        Pixels: uint8 [images, inputs]. Spikes: 0 or 1, [steps, images, inputs].
+        Pixels: uint8 [images, C, H, W]. Spikes: 0 or 1, [steps, images, C, H, W]. Both may be flat.
         """
-        if bits := self.network.input_bits:
-            return pack_pixels(inputs, bits, self.config)
-        return pack_spikes(np.moveaxis(inputs, 0, 1), self.config)
+        shape = self.inner.input_shape
+        if bits := self.inner.input_bits:
+            return pack_map(planes_of(inputs.reshape(-1, *shape), bits), self.config)
+        return pack_map(np.moveaxis(inputs.reshape(*inputs.shape[:2], *shape), 0, 1), self.config)
 
-    def _pass_words(self, item: Pass, source: Region, emit: Emit) -> np.ndarray:
-        config, target = self.config, self.memory.outputs[item.layer]
-        planes = item.layer == 0 and self.network.input_bits > 0
-        advance, column = divmod(item.tile, config.tiles_per_word)
-        return pack(PASS, slots=source.slots - 1, steps=self.network.steps - 1, planes=planes,
-                    own=item.own, drain=item.drain, emit=emit if item.drain else Emit.NONE,
-                    column=column, rounds=item.tiles - 1,
-                    input_base=source.base + item.first // config.word_bits,
-                    words=-(-item.inputs // config.word_bits) - 1, input_stride=source.words,
-                    row=item.row, output_base=target.base + advance, output_stride=target.words,
-                    parameters=item.parameters, tile=item.tile_parameters)
+    def _source_words(self, source: Source, item: Pass, base: int) -> np.ndarray:
+        """The table of a source whose map has its first pixel at spike word `base`."""
+        pixel, words = self._region_words(source.map)
+        row = pixel * self.inner.shape_of(source.map)[2]
+        values = {
+            "base": base + source.y0 * row + source.x0 * pixel + source.first_word,
+            "slot_stride": words, "x_stride": source.step_x * pixel,
+            "y_stride": source.step_y * row, "window_x_stride": pixel, "window_y_stride": row,
+            "x0": source.x0, "y0": source.y0}
+        values = {name: value & (1 << SOURCE[name]) - 1 for name, value in values.items()}
+        return pack(SOURCE, **values, weights=item.weights + source.offset, words=source.words - 1,
+                    wide=source.wide, any=source.any, pad=source.pad, window_width=source.window_width - 1,
+                    window_height=source.window_height - 1, map_width=source.map_width,
+                    map_height=source.map_height, step_x=source.step_x, step_y=source.step_y)
+
+    def _pass_words(self, step: Run, bases: dict[int, int], emit: Emit) -> np.ndarray:
+        """The payload of a PASS."""
+        item, steps = step.item, self.inner.steps
+        planes = self.inner.bits_of(self.inner.layers[item.layer]) > 0
+        head = pack(
+            PASS, slots=item.slots - 1, steps=steps - 1, planes=planes, own=item.own,
+            drain=item.drain, emit=emit if item.drain else Emit.NONE, taps=item.taps,
+            join=item.join, start=item.start, flush=item.flush, column=step.column,
+            rounds=item.tiles - 1, sources=len(item.sources) - 1,
+            stride=item.stride.bit_length() - 1, width=item.width - 1, height=item.height - 1,
+            row=item.row, x_low=item.x_low, x_high=item.x_high, y_low=item.y_low,
+            y_high=item.y_high, output_stride=step.stride,
+            output_base=step.target + item.first_output * steps * step.stride,
+            parameters=item.parameters, tile=item.tile_parameters,
+            site_rows=item.rows // item.sites if item.join else 0, line=item.line)
+        return np.concatenate([head, *(self._source_words(source, item, bases[source.map])
+                                       for source in item.sources)])
+
+    def _uses(self, step: Run, inputs: Region | None) -> Uses:
+        """What a run reads and writes. inputs: the buffer of its image."""
+        item, parts = step.item, self.config.stream_words
+        spikes = [*step.reads, step.writes]
+        if inputs is not None and any(source.map == INPUT for source in item.sources):
+            spikes.append(range(inputs.base, inputs.end))
+        return {
+            Opcode.WEIGHTS: [range(item.weights, item.weights + item.rows)],
+            Opcode.PARAMETERS: [
+                range(item.parameters, item.parameters + len(NEURON_WORDS)),
+                range(item.tile_parameters,
+                      item.tile_parameters + item.tiles * self.config.group_lanes)],
+            Opcode.SPIKES: [range(span.start * parts, span.stop * parts) for span in spikes]}
 
     def _taps(self, item: Pass, image: int, emit: Emit) -> Iterator[Expected]:
-        """The answers of a pass: tile by tile, membranes step by step within."""
-        steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.network.steps}[emit]
+        """The answers of a pass: pixel by pixel, tile by tile, membranes step by step within."""
+        steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.inner.steps}[emit]
         what = "logits" if emit == Emit.LOGITS else "membranes"
-        for tile in range(item.tile, item.tile + item.tiles if item.drain else 0):
-            for step in range(steps):
-                yield Expected(what, self.config.lanes, image, item.layer, tile, step)
+        if not steps or not item.drain:
+            return
+        for pixel in range(item.first_output, item.first_output + item.outputs):
+            for tile in range(item.tile, item.tile + item.tiles):
+                for step in range(steps):
+                    yield Expected(what, self.config.lanes, image, item.layer, tile, step, pixel)
 
-    def inference_tape(self, inputs: np.ndarray, tag: int = 0, *, profile: bool = False,
-                       probe: bool = False, read_spikes: bool = False) -> Tape:
-        """The tape that runs some images, see `pack_inputs`; `Outputs.of` understands its answers.
+    @cached_property
+    def _input_over(self) -> int | None:
+        """The run after which the next image may be loaded, while the run goes on.
 
+        None: only after the last one.
+        """
+        runs = [step for step in self.steps if isinstance(step, Run)]
+        if len(self.memory.inputs) > 1:
+            return 0
+        region = self.memory.inputs[0]
+        using = [number for number, step in enumerate(runs)
+                 if any(span.start < region.end and region.base < span.stop
+                        for span in (*step.reads, step.writes))
+                 or any(source.map == INPUT for source in step.item.sources)]
+        return using[-1] + 1 if using[-1] + 1 < len(runs) else None
+
+    def inference_tape(self, inputs: np.ndarray, tag: int = 0, **options: bool) -> Tape:
+        """The tape that runs some images, of a network all of whose maps stay on the chip.
+
+        The options are those of `tapes`.
+        """
+        tapes = [*self.tapes(inputs, lambda: tag, **options)] if not self.memory.on_host else []
+        if len(tapes) != 1:
+            raise ValueError("the host keeps maps of this network: it takes more than one tape")
+        return tapes[0]
+
+    def tapes(self, inputs: np.ndarray, next_tag: Callable[[], int], *, profile: bool = False,
+              probe: bool = False, read_spikes: bool = False,
+              put_map: Callable[[int, int, np.ndarray], None] | None = None) -> Tapes:
+        """The tapes that run some images, see `pack_inputs`; `Outputs.of` understands their answers.
+
+        One after the other they must be played, and the payloads of their answers be sent in; only
+        where the host keeps maps there are more than one.
         profile: counters after every layer; no input is then loaded while another image runs.
         probe: membranes of every layer and time step. read_spikes: spikes of hidden layers, too.
+        put_map: called with (image, layer, stream words) of every map of the host, when complete.
         """
-        memory, images = self.memory, self.pack_inputs(inputs)
-        layers = range(len(self.network.layers))
-        tape = TapeWriter(self.config, self.network_id, tag)
+        run = _Inference(self, self.pack_inputs(inputs), next_tag, profile=profile, probe=probe,
+                         read_spikes=read_spikes)
+        for image in range(len(run.images)):
+            yield from run.image(image)
+            if put_map is not None:
+                for layer in sorted(self.memory.on_host - {INPUT}):
+                    put_map(image, layer, run.host.words(layer))
+        yield from run.end()
 
-        def load(image: int) -> Region:
-            region = memory.inputs[image % len(memory.inputs)]
-            tape.spikes(region, images[image])
-            return region
 
-        # The next image is loaded while a pass runs that does not use its buffer.
-        ahead = None if profile or memory.shared else 0 if len(memory.inputs) > 1 else 1
-        following = load(0) if len(images) else None
-        for image in range(len(images)):
-            source = following or load(image)
-            following = None
-            for layer in layers:
-                neuron = self.network.layers[layer].neuron
-                target = memory.outputs[layer]
-                emit = Emit.MEMBRANES if probe else Emit.LOGITS if neuron is None else Emit.NONE
-                for item in (item for item in self.passes if item.layer == layer):
-                    tape.write(self._streamed[item])
-                    tape.run(self._pass_words(item, source, emit), source, target)
-                    tape.expect(*self._taps(item, image, emit))
-                    if layer == ahead and following is None and image + 1 < len(images):
-                        following = load(image + 1)
-                if neuron is not None and (read_spikes or layer == layers[-1]):
-                    tape.read(target, image=image, layer=layer)
-                if profile:
-                    tape.report(image=image, layer=layer)
-                source = target
-        if not profile or not len(images):
-            tape.report()
-        return tape.tape
+class _Inference:
+    """Writes the tapes of some images, step by step."""
+
+    def __init__(self, program: Program, images: np.ndarray, next_tag: Callable[[], int], *,
+                 profile: bool, probe: bool, read_spikes: bool):
+        self.program, self.images, self.next_tag = program, images, next_tag
+        self.profile, self.probe, self.read_spikes = profile, probe, read_spikes
+        self.layers = program.inner.layers
+        self.host = HostMaps(program)
+        self.tape = self._begin()
+        self.loaded = -1                # the last image whose input has been loaded
+        over = None if profile or not program.memory.inputs else program._input_over
+        self.ahead = over
+        ends = {step.item.layer if isinstance(step, Run) else step.layer: index
+                for index, step in enumerate(program.steps) if not isinstance(step, Load)}
+        self.layer_ends = {index: layer for layer, index in ends.items()}
+
+    def _begin(self) -> TapeWriter:
+        return TapeWriter(self.program.config, self.program.network_id, self.next_tag())
+
+    def end(self) -> Tapes:
+        """The last tape, which ends with a REPORT."""
+        if not self.profile or not len(self.images):
+            self.tape.report()
+        yield from self._play()
+
+    def _play(self) -> Tapes:
+        """Give the tape away, take what the host keeps from its answers."""
+        payloads = yield self.tape.tape
+        for expected, payload in zip(self.tape.tape.expected, payloads or (), strict=False):
+            if expected.what == "map":
+                self.host.put(expected, payload)
+
+    def _load_input(self, image: int) -> None:
+        inputs = self.program.memory.inputs
+        if inputs and self.loaded < image < len(self.images):
+            base = inputs[image % len(inputs)].base * self.program.config.stream_words
+            self.tape.write([Block(Opcode.SPIKES, base, self.images[image])])
+            self.loaded = image
+
+    def image(self, image: int) -> Tapes:
+        """All steps of an image."""
+        program, steps = self.program, self.program.steps
+        self._load_input(image)
+        self.host.begin(self.images[image])
+        runs = 0
+        for index, step in enumerate(steps):
+            match step:
+                case Load():
+                    if not self.host.complete(step.map):
+                        yield from self._play()
+                        self.tape = self._begin()
+                    words = self.host.rows(step.map, step.rows)
+                    base = step.base * program.config.stream_words
+                    self.tape.write([Block(Opcode.SPIKES, base, words)])
+                case Run():
+                    self._run(step, image)
+                    if runs == self.ahead:
+                        self._load_input(image + 1)
+                    runs += 1
+                case Fetch():
+                    self.tape.read(step.base, step.count * program.inner.steps * step.words,
+                                   lambda length, at, step=step: Expected(
+                                       "map", length, layer=step.layer, index=at, fetch=step))
+                    self.host.ask(step)
+            if index in self.layer_ends:
+                self._layer_over(self.layer_ends[index], image)
+
+    def _run(self, step: Run, image: int) -> None:
+        program, item = self.program, step.item
+        inputs = program.memory.inputs
+        buffer = inputs[image % len(inputs)] if inputs else None
+        bases = step.bases if buffer is None else step.bases | {INPUT: buffer.base}
+        emit = Emit.MEMBRANES if self.probe else \
+            Emit.LOGITS if self.layers[item.layer].neuron is None else Emit.NONE
+        if step.first:
+            self.tape.write(program._streamed[step.number])
+        self.tape.run(program._pass_words(step, bases, emit), program._uses(step, buffer))
+        self.tape.expect(*program._taps(item, image, emit))
+
+    def _layer_over(self, layer: int, image: int) -> None:
+        """Read what is asked of a layer."""
+        region = self.program.memory.outputs[layer]
+        last = layer == len(self.layers) - 1
+        if region is not None and self.layers[layer].neuron is not None and (
+                self.read_spikes or last):
+            self.tape.read(region.base, region.size, lambda length, at: Expected(
+                "spikes", length, image, layer, at))
+        if self.profile:
+            self.tape.report(image=image, layer=layer)

@@ -8,7 +8,7 @@ start from the same number.
 import torch
 from torch import Tensor
 
-__all__ = ["present", "present_images"]
+__all__ = ["present", "present_images", "present_maps"]
 
 
 def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
@@ -29,6 +29,22 @@ def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
     if x.dtype == torch.uint8 and x.numel() and (highest := int(x.max())) >= limit:
         raise ValueError(f"inputs must be below {limit}, not {highest}")
     return x[None] if input_bits else x
+
+
+def present_maps(x: Tensor, *, shape: tuple[int, int, int], steps: int,
+                 input_bits: int) -> Tensor:
+    """`present` of maps: [steps, N, C, H, W], or [1, N, C, H, W] for pixels, of shape (C, H, W).
+
+    x has maps or is flat, [..., C * H * W]. Raises the errors of `present`.
+    """
+    maps = 4 if input_bits else 5
+    if x.ndim == maps and tuple(x.shape[-3:]) == shape:
+        x = x.flatten(-3)
+    flat = shape[0] * shape[1] * shape[2]
+    if x.ndim == maps and shape[1:] != (1, 1):
+        raise ValueError(f"inputs must have shape [{'' if input_bits else f'{steps}, '}N, "
+                         f"{', '.join(map(str, shape))}], not {list(x.shape)}")
+    return present(x, inputs=flat, steps=steps, input_bits=input_bits).unflatten(-1, shape)
 
 
 def present_images(x: Tensor, *, shape: tuple[int, int, int], steps: int,

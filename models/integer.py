@@ -3,11 +3,16 @@
 A file is safetensors: the arrays of every layer, and one JSON text under the metadata key
 "quadfire" with format, version, state format, time steps, input and the layers' scalars. It holds
 no code and no pickle, and everything in it is checked when it is loaded.
+
+Tensors are called INDEX.shift and INDEX.bias of a layer, INDEX.BRANCH.weight of its branches.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,81 +20,41 @@ from safetensors.numpy import save_file
 
 from rtl.numerics import Neuron
 
-__all__ = ["FORMAT", "VERSION", "DenseLayer", "IntegerNetwork", "NetworkError"]
+from .layer import (
+    INPUT,
+    Branch,
+    ConvBranch,
+    IdentityBranch,
+    Layer,
+    NetworkError,
+    Pool,
+    Shape,
+    check_integer,
+    dense,
+)
+
+__all__ = ["FORMAT", "INPUT", "VERSION", "Branch", "ConvBranch", "IdentityBranch",
+           "IntegerNetwork", "Layer", "NetworkError", "Pool", "Shape", "dense"]
 
 FORMAT = "quadfire-integer-network"
-VERSION = 1
-
-#: Shifts that a layer may ask for; an array may hold fewer (see `firmware.compiler`).
-SHIFT_RANGE = (-16, 31)
-
-
-class NetworkError(ValueError):
-    """A network that cannot be: wrong version, shape, range or missing part."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseLayer:
-    """J[o] = round(2^-shift[o] * sum_i weight[o, i] s[i]) + bias[o], then a neuron or a readout.
-
-    weight: int8 [outputs, inputs], within `weight_bits` signed bits.
-    shift: int8 [outputs]. bias: int32 [outputs], in state LSBs (readout: in units of its sum).
-    neuron: None for the readout, which sums J over the time steps.
-    """
-
-    name: str
-    weight: np.ndarray
-    weight_bits: int
-    shift: np.ndarray
-    bias: np.ndarray
-    neuron: Neuron | None
-
-    @property
-    def inputs(self) -> int:
-        return self.weight.shape[1]
-
-    @property
-    def outputs(self) -> int:
-        return self.weight.shape[0]
-
-    def __post_init__(self):
-        def fail(text: str):
-            raise NetworkError(f"layer {self.name!r}: {text}")
-
-        if self.weight_bits not in (4, 8):
-            fail(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
-        if self.weight.ndim != 2 or 0 in self.weight.shape:
-            fail(f"weight must have shape [outputs, inputs], not {list(self.weight.shape)}")
-        for name, dtype, shape in (("weight", np.int8, self.weight.shape),
-                                   ("shift", np.int8, (self.outputs,)),
-                                   ("bias", np.int32, (self.outputs,))):
-            array = getattr(self, name)
-            if array.dtype != dtype:
-                fail(f"{name} must be {np.dtype(dtype).name}, not {array.dtype.name}")
-            if array.shape != shape:
-                fail(f"{name} must have shape {list(shape)}, not {list(array.shape)}")
-        limit = 1 << (self.weight_bits - 1)
-        bad = np.argwhere((self.weight < -limit) | (self.weight >= limit))
-        if len(bad):
-            o, i = bad[0]
-            fail(f"weight [{o}, {i}] = {self.weight[o, i]} is outside of {self.weight_bits} signed "
-                 "bits")
-        low, high = SHIFT_RANGE
-        bad = np.flatnonzero((self.shift < low) | (self.shift > high))
-        if len(bad):
-            fail(f"shift of channel {bad[0]} must be in {low}..{high}, not {self.shift[bad[0]]}")
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntegerNetwork:
-    """Layers in order, and what they have in common.
+    """Layers in order, each reading maps of earlier ones, and what they have in common.
 
+    input_shape: (C, H, W); a plain vector of n inputs is (n, 1, 1).
     state_bits, fraction_bits: format of the membrane potential, Q(W-F).F.
-    steps: time steps T. input_bits: 0 for spikes [steps, inputs], 1..8 for pixels of that many
-    bits, the same in every step (direct encoding). Raises NetworkError when the parts do not fit.
+    steps: time steps T. input_bits: 0 for spikes [steps, C, H, W], 1..8 for pixels of that many
+    bits, the same in every step (direct encoding).
+    Raises NetworkError when the parts do not fit: a layer that reads itself or a later one, or
+    both pixels and spikes; pixels that are pooled or read by an identity; a layer that nothing
+    reads; a last map that is not 1 x 1.
     """
 
-    layers: tuple[DenseLayer, ...]
+    input_shape: Shape
+    layers: tuple[Layer, ...]
     steps: int
     input_bits: int
     state_bits: int
@@ -98,35 +63,72 @@ class IntegerNetwork:
 
     @property
     def inputs(self) -> int:
-        return self.layers[0].inputs
+        """C H W of the input."""
+        return math.prod(self.input_shape)
 
     @property
     def outputs(self) -> int:
+        """Channels of the last layer, whose map is 1 x 1."""
         return self.layers[-1].outputs
 
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """(C, H, W) of the map of every layer."""
+        shapes: list[Shape] = []
+        for layer in self.layers:
+            shapes.append(layer.output_shape(
+                lambda source: self.input_shape if source == INPUT else shapes[source]))
+        return tuple(shapes)
+
+    def shape_of(self, source: int) -> Shape:
+        """Shape of what a branch with this source reads."""
+        return self.input_shape if source == INPUT else self.shapes[source]
+
+    def bits_of(self, layer: Layer) -> int:
+        """Bits of the pixels that a layer reads, 0 where it reads spikes."""
+        return self.input_bits if layer.reads_input else 0
+
     def __post_init__(self):
+        if len(self.input_shape) != 3:
+            raise NetworkError(f"input_shape must be (C, H, W), not {self.input_shape!r}")
+        for name, value in zip(("C", "H", "W"), self.input_shape, strict=True):
+            check_integer(f"{name} of input_shape", value, 1, 1 << 20)
         for name, low, high in (("steps", 1, 65536), ("input_bits", 0, 8), ("state_bits", 8, 18),
                                 ("fraction_bits", 4, 16)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise NetworkError(f"{name} must be an integer in {low}..{high}, not {value!r}")
+            check_integer(name, getattr(self, name), low, high)
         if self.fraction_bits > self.state_bits - 2:
             raise NetworkError("fraction_bits must be at most state_bits - 2, "
                                f"not {self.fraction_bits}")
         if not self.layers:
             raise NetworkError("a network needs at least one layer")
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if before.neuron is None:
-                raise NetworkError(f"layer {before.name!r}: only the last layer may be a readout")
-            if before.outputs != after.inputs:
-                raise NetworkError(f"layer {after.name!r}: takes {after.inputs} inputs, but "
-                                   f"{before.name!r} before it has {before.outputs} outputs")
-        for layer in self.layers:
-            if layer.neuron is not None:
-                try:
-                    layer.neuron.check_width(self.state_bits)
-                except ValueError as error:
-                    raise NetworkError(f"layer {layer.name!r}: {error}") from None
+        for index, layer in enumerate(self.layers):
+            if problem := self._problem(index, layer):
+                raise NetworkError(f"layer {layer.name!r}: {problem}")
+        if self.shapes[-1][1:] != (1, 1):
+            raise NetworkError(f"layer {self.layers[-1].name!r}: the last map must be 1 x 1, "
+                               f"not {self.shapes[-1][1]} x {self.shapes[-1][2]}")
+
+    def _problem(self, index: int, layer: Layer) -> str:
+        """What is wrong with a layer at its place, shapes aside; empty if nothing is."""
+        if layer.neuron is None and index < len(self.layers) - 1:
+            return "only the last layer may be a readout"
+        for source in layer.sources:
+            if source >= index:
+                return f"source {source} is not an earlier layer"
+        if self.input_bits and layer.reads_input:
+            if {*layer.sources} != {INPUT}:
+                return "cannot add pixels and spikes"
+            if any(isinstance(branch, IdentityBranch) or branch.pool for branch in layer.branches):
+                return "pixels can neither be pooled nor pass by an identity"
+        if index < len(self.layers) - 1 and not any(
+                index in later.sources for later in self.layers[index + 1:]):
+            return "no later layer reads it"
+        if layer.neuron is not None:
+            try:
+                layer.neuron.check_width(self.state_bits)
+            except ValueError as error:
+                return str(error)
+        return ""
 
     # File --------------------------------------------------------------------------------------
 
@@ -134,17 +136,22 @@ class IntegerNetwork:
         """Write the network; the bytes depend on nothing but its content."""
         tensors, layers = {}, []
         for index, layer in enumerate(self.layers):
-            for name in ("weight", "shift", "bias"):
-                tensors[f"{index}.{name}"] = np.ascontiguousarray(getattr(layer, name))
-            layers.append({"kind": "dense", "name": layer.name, "weight_bits": layer.weight_bits,
+            branches = []
+            for number, branch in enumerate(layer.branches):
+                tensors[f"{index}.{number}.weight"] = branch.weight
+                branches.append(_scalars(branch))
+            tensors |= {f"{index}.shift": layer.shift, f"{index}.bias": layer.bias}
+            layers.append({"name": layer.name, "weight_bits": layer.weight_bits,
+                           "branches": branches,
                            "neuron": None if layer.neuron is None else asdict(layer.neuron)})
         text = json.dumps({"format": FORMAT, "version": VERSION, "steps": self.steps,
-                           "input_bits": self.input_bits, "state_bits": self.state_bits,
-                           "fraction_bits": self.fraction_bits, "layers": layers,
-                           "about": self.about}, sort_keys=True)
+                           "input_shape": self.input_shape, "input_bits": self.input_bits,
+                           "state_bits": self.state_bits, "fraction_bits": self.fraction_bits,
+                           "layers": layers, "about": self.about}, sort_keys=True)
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={"quadfire": text})
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path,
+                  metadata={"quadfire": text})
 
     @classmethod
     def load(cls, path: str | Path) -> "IntegerNetwork":
@@ -179,33 +186,65 @@ class IntegerNetwork:
         for name, array in tensors.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise NetworkError(f"tensor {name!r} holds NaN or infinite values")
+        unread = set(tensors)
         try:
-            layers = tuple(cls._layer(index, entry, tensors)
+            layers = tuple(_layer(index, entry, tensors, unread)
                            for index, entry in enumerate(head["layers"]))
-            if extra := sorted(set(tensors) - {f"{i}.{name}" for i in range(len(layers))
-                                               for name in ("weight", "shift", "bias")}):
-                raise NetworkError(f"tensor {extra[0]!r} belongs to no layer")
+            if unread:
+                raise NetworkError(f"tensor {min(unread)!r} belongs to no layer")
             return cls(layers=layers, steps=head["steps"], input_bits=head["input_bits"],
-                       state_bits=head["state_bits"], fraction_bits=head["fraction_bits"],
-                       about=head.get("about", {}))
+                       input_shape=tuple(head["input_shape"]), state_bits=head["state_bits"],
+                       fraction_bits=head["fraction_bits"], about=head.get("about", {}))
         except KeyError as error:
             raise NetworkError(f"{error.args[0]!r} is missing") from None
+        except (TypeError, AttributeError) as error:
+            raise NetworkError(f"the metadata is malformed: {error}") from None
 
-    @staticmethod
-    def _layer(index: int, entry: dict, tensors: dict[str, np.ndarray]) -> DenseLayer:
-        name = entry["name"]
-        if entry["kind"] != "dense":
-            raise NetworkError(f"layer {name!r}: kind {entry['kind']!r} is not known")
-        neuron = entry["neuron"]
-        if neuron is not None:
-            names = {f.name for f in fields(Neuron)}
-            if set(neuron) != names:
-                raise NetworkError(f"layer {name!r}: the neuron must have exactly the fields "
-                                   f"{', '.join(sorted(names))}")
-            try:
-                neuron = Neuron(**neuron)
-            except ValueError as error:
-                raise NetworkError(f"layer {name!r}: {error}") from None
-        return DenseLayer(name=name, weight_bits=entry["weight_bits"], neuron=neuron,
-                          **{part: tensors[f"{index}.{part}"]
-                             for part in ("weight", "shift", "bias")})
+
+#: Kinds of branches, by their names in a file.
+KINDS: dict[str, type[ConvBranch] | type[IdentityBranch]] = {
+    "conv": ConvBranch, "identity": IdentityBranch}
+
+
+def _scalars(branch: Branch) -> dict[str, Any]:
+    """A branch as JSON can hold it, without its weight."""
+    kind = next(name for name, made in KINDS.items() if isinstance(branch, made))
+    values = {f.name: getattr(branch, f.name) for f in fields(branch) if f.name != "weight"}
+    if pool := values.get("pool"):
+        values["pool"] = asdict(pool)
+    return {"kind": kind, **values}
+
+
+def _make(kind: type, what: str, values: dict[str, Any]) -> Any:
+    """kind(**values), which must be exactly its fields; errors say of `what`."""
+    names = {f.name for f in fields(kind)}
+    if set(values) != names:
+        raise NetworkError(f"{what} must have exactly the fields {', '.join(sorted(names))}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise NetworkError(f"{what}: {error}") from None
+
+
+def _layer(index: int, entry: dict[str, Any], tensors: dict[str, np.ndarray],
+           unread: set[str]) -> Layer:
+    where = f"layer {entry['name']!r}"
+
+    def tensor(name: str) -> np.ndarray:
+        unread.discard(name)
+        return tensors[name]
+
+    def branch(number: int, values: dict[str, Any]) -> Branch:
+        kind, what = values.pop("kind"), f"{where}, branch {number}"
+        if kind not in KINDS:
+            raise NetworkError(f"{what}: kind {kind!r} is not known")
+        if values.get("pool"):
+            values["pool"] = _make(Pool, f"{what}: the pool", values["pool"])
+        return _make(KINDS[kind], what, {**values, "weight": tensor(f"{index}.{number}.weight")})
+
+    neuron = entry["neuron"]
+    return Layer(name=entry["name"], weight_bits=entry["weight_bits"],
+                 branches=tuple(branch(n, dict(values)) for n, values in
+                                enumerate(entry["branches"])),
+                 neuron=neuron and _make(Neuron, f"{where}: the neuron", neuron),
+                 shift=tensor(f"{index}.shift"), bias=tensor(f"{index}.bias"))

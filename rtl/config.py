@@ -74,8 +74,8 @@ class ArrayConfig:
                 raise ValueError(f"{name} must be a power of two, not {getattr(self, name)!r}")
         if self.line_words and (self.banks != 9 or self.line_words < 8
                                 or not _is_power_of_two(self.line_words)):
-            raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words must "
-                             "be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
+            raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words "
+                             "must be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
                              f"{self.line_words!r} with banks = {self.banks!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")

@@ -1,4 +1,4 @@
-"""State memory: membrane potentials between passes, for sequences longer than an array has slots."""
+"""State memory: membrane potentials between the passes of a sequence longer than the slots."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -48,7 +48,8 @@ class StateMemory(wiring.Component):
             place = Signal(range(count), name=f"{name}_place")
             with m.If(self.load.kind == AddressKind.STATE):
                 m.d.sync += place.eq(self.load.address)
-            with m.Elif(neuron.valid & neuron.how.advance & (neuron.lane == config.group_lanes - 1)):
+            with m.Elif(neuron.valid & neuron.how.advance
+                        & (neuron.lane == config.group_lanes - 1)):
                 m.d.sync += place.eq(place + 1)
             places.append(place * config.group_lanes + neuron.lane)
         m.d.comb += [

@@ -22,6 +22,12 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 
 [bold]python -m sim demo[/]  a trained network on the Verilog
 
+[bold]python -m sim deep resnet19[/]  a deep network, every spike compared
+
+[bold]python -m sim compare net.safetensors inputs.npy[/]  your network: where does RTL differ?
+
+[bold]python -m sim activity[/]  cycles of a convolution against its spike rate
+
 [bold]python -m sim build --config tiny[/]  compile an array
 
 [bold]python -m sim cocotb[/]  all benches, on every simulator there is
@@ -30,7 +36,7 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 """)
 console = Console(highlight=False)
 
-Config = Annotated[str, typer.Option(help="Array: tiny, small, default or large.")]
+Config = Annotated[str, typer.Option(help=f"Array: {', '.join(PRESETS)}.")]
 
 
 def _fail(error: Exception) -> typer.Exit:
@@ -101,6 +107,96 @@ def demo(config: Config = "default",
         raise _fail(error) from None
     if wrong := sum(summary[f"mismatched_{what}"] for what in ("spikes", "membranes", "logits")):
         raise _fail(ValueError(f"{wrong} values of the RTL differ from the reference"))
+
+
+@app.command()
+def deep(network: Annotated[str, typer.Argument(help="resnet19, vgg11 or vggsnn.")],
+         config: Config = "large",
+         width: Annotated[float, typer.Option(help="Factor of all numbers of channels.")] = 1.0,
+         steps: Annotated[int, typer.Option(min=1, help="Time steps.")] = 4,
+         output: Annotated[Path | None, typer.Option(
+             "-o", "--output", file_okay=False,
+             help="Folder to write to, by default build/NETWORK.")] = None) -> None:
+    """Run one image through a whole deep network in RTL; compare every spike and every cycle.
+
+    The weights are random and the image is synthetic: what is shown is that the hardware computes
+    what PyTorch computes, and how long it takes. Fails where anything differs.
+    """
+    run = importlib.import_module("sim.deep").run
+    try:
+        result = run(network, config, output or builder.BUILD / network, width=width, steps=steps)
+    except (ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
+    if wrong := result["mismatched_spikes"] + result["mismatched_logits"]:
+        raise _fail(ValueError(f"{wrong} values of the RTL differ from the reference"))
+
+
+@app.command()
+def compare(network: Annotated[Path, typer.Argument(help="Integer network, .safetensors.")],
+            inputs: Annotated[Path, typer.Argument(
+                help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs]: .npy.")],
+            config: Config = "default",
+            membranes: Annotated[bool, typer.Option(
+                help="Compare membrane potentials, too.")] = True,
+            output: Annotated[Path, typer.Option(
+                "-o", "--output", file_okay=False, help="Folder for report and waveform.")]
+            = builder.BUILD / "compare") -> None:
+    """Run reference and RTL on your inputs; tell the first value that differs, if any.
+
+    Names layer, time step, image, channel, pixel, expected and got, and writes the waveform (VCD)
+    of the cycles in which that layer ran.
+    """
+    import json
+
+    import numpy as np
+
+    comparison = importlib.import_module("sim.compare")
+    from models.integer import IntegerNetwork
+
+    try:
+        report = comparison.compare(
+            IntegerNetwork.load(network), np.load(inputs, allow_pickle=False), preset(config),
+            probe=membranes, waveform=output / "mismatch.vcd")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _fail(error) from None
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    for what, count in report.compared.items():
+        console.print(f"{what}s: {report.mismatched[what]:,} of {count:,} differ")
+    if report.mismatch is not None:
+        console.print(f"waveform: {report.waveform}")
+        raise _fail(ValueError(str(report.mismatch)))
+
+
+@app.command()
+def activity(spike_words: Annotated[int, typer.Option(
+                 help="Spike memory of the array, which is `default` otherwise.")] = 16384,
+             channels: Annotated[int, typer.Option(help="Inputs of the layer.")] = 64,
+             side: Annotated[int, typer.Option(help="Side of its map.")] = 32,
+             output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                                  help="Folder to write to.")]
+             = builder.BUILD / "activity") -> None:
+    """Measure a 3 x 3 convolution in RTL at spike rates from 0 to 50 %: cost grows with spikes."""
+    from dataclasses import replace
+
+    from rich.table import Table
+
+    run = importlib.import_module("sim.activity").run
+    try:
+        shape = replace(preset("default"), spike_words=spike_words)
+        rows = run(shape, "default", output, channels=channels, side=side)
+    except (RuntimeError, ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
+    names = ("rate", "events_per_pixel", "busy", "events", "nulls", "drains", "starved",
+             "utilisation")
+    table = Table(*(name.replace("_", " ") for name in names),
+                  title=f"3 x 3 convolution, {channels} x {side} x {side}, T = 4\n{shape}")
+    for row in rows:
+        table.add_row(*(f"{row[name]:.1%}" if name in ("rate", "utilisation") else
+                        f"{row[name]:,.1f}" if name == "events_per_pixel" else f"{row[name]:,}"
+                        for name in names))
+    console.print(table)
+    console.print(f"{output}/activity.json, activity.png")
 
 
 @app.command()

@@ -1,140 +1,174 @@
-"""Cycle model: how long the array takes over a pass, to the cycle, from the spikes that it reads.
+"""Cycle model of networks: how long the array takes over every pass, from the spikes that it reads.
 
-Word k of a map is fetched in cycle f_k, its first event starts in cycle p_k, and with n_k the
-larger of 1 and its number of spikes
-
-    f_k = f_(k-1) + 1, later where 8 words are on the way already
-    p_k = max(f_k + 5, p_(k-1) + n_(k-1))         (words without a spike are dropped, and take no p)
-    X   = max(p_last + n_last + 4, f_last + 5)    (the last event is done, the reader has stopped)
-
-A pass that ends there takes X cycles. One that drains makes `scans` scans of every tile,
-`scan_period` cycles apart, and waits for the last to come through:
-
-    X + 1 + (scans * tiles - 1) * scan_period + settle
-
-So with words that hold a spike at least every 8 cycles, events cost one cycle each.
+`sim.timing` knows a single pass. Here the passes of a compiled network are given the words of the
+maps that they read; those that read the same words in the same way, as the tiles of a layer do, are
+computed once.
 """
 
-import heapq
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 
+from firmware.layout import pack_map, planes_of
+from firmware.packets import unpack
 from firmware.program import Program
-from models.integer import IntegerNetwork
+from firmware.scans import Axis, Pass, readings_of
+from firmware.schedule import Run
+from models.integer import INPUT, IdentityBranch, IntegerNetwork
 from rtl.config import ArrayConfig
-from rtl.events import DEPTH
-from rtl.sequencer import emitting_cycles, settle_cycles
-from rtl.tape import Emit
+from rtl.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Emit
+from sim.timing import CLASSES, PassCycles, fetches, pass_cycles
 
-__all__ = ["CLASSES", "PassCycles", "pass_cycles", "predict", "read_cycles",
-           "synaptic_operations", "word_counts"]
+__all__ = ["CLASSES", "PassCycles", "maps_of", "predict", "synaptic_operations"]
 
-#: Cycles from the fetch of a word to its first event, and from its last event to the array.
-_FETCH, _GIVE = 5, 3
-
-
-@dataclass(frozen=True)
-class PassCycles:
-    """Cycles of a pass by class, named as the counters of the device."""
-
-    busy: int
-    events: int
-    nulls: int
-    drains: int
-    starved: int
+#: What a pass has of its own but what does not change how long it takes.
+_PLACES = {"output_base", "output_stride", "column", "parameters", "tile", "weights", "site_rows",
+           "state"}
 
 
-#: Names of the columns of `predict`.
-CLASSES = tuple(field.name for field in fields(PassCycles))
+def maps_of(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], image: int
+            ) -> dict[int, np.ndarray]:
+    """The maps [slots, C, H, W] of one image: of the input (bit planes) and of every layer.
+
+    inputs: as `Accelerator.run` takes them. spikes: per layer [steps, images, C, H, W], or
+    [steps, images, C] of maps of one pixel.
+    """
+    network = program.inner
+    if bits := network.input_bits:
+        maps = {INPUT: planes_of(inputs[image].reshape(network.input_shape), bits)}
+    else:
+        maps = {INPUT: inputs[:, image].reshape(-1, *network.input_shape)}
+    for layer, fired in enumerate(spikes):
+        maps[layer] = fired[:, image].reshape(-1, *network.shapes[layer])
+    return maps
 
 
-def word_counts(spikes: np.ndarray, word_bits: int) -> np.ndarray:
-    """Number of spikes in every word, [slots, words], of a map [slots, channels]."""
-    slots, channels = spikes.shape
-    words = -(-channels // word_bits)
-    padded = np.zeros((slots, words * word_bits), np.int64)
-    padded[:, :channels] = spikes
-    return padded.reshape(slots, words, word_bits).sum(axis=2)
+class _Words:
+    """Maps as words of the spike memory, uint64 [words, parts], packed when first asked for."""
+
+    def __init__(self, maps: dict[int, np.ndarray], config: ArrayConfig):
+        self.maps, self.config = maps, config
+        self.packed: dict[int, np.ndarray] = {}
+
+    def rows(self, source: int, rows: range) -> np.ndarray:
+        """The words of some rows of pixels."""
+        if source not in self.packed:
+            parts = pack_map(self.maps[source], self.config).reshape(-1, self.config.stream_words)
+            if self.config.stream_words > 1:
+                parts = np.ascontiguousarray(parts, "<u4").view("<u8")
+            self.packed[source] = parts.astype(np.uint64)
+        words = self.packed[source]
+        per_row = len(words) // self.maps[source].shape[2]
+        return words[rows.start * per_row:rows.stop * per_row]
 
 
-def read_cycles(counts: np.ndarray) -> tuple[int, int, int]:
-    """(X, events, nulls) of reading a map with so many spikes in its words [slots, words]."""
-    on_the_way: list[int] = []      # cycles in which a fetched word makes room again
-    fetch, ready, nulls = 0, 0, 0
-    for slot in counts:
-        seen = False
-        for index, ones in enumerate(slot.tolist()):
-            fetch += 1
-            if len(on_the_way) == DEPTH:
-                fetch = max(fetch, heapq.heappop(on_the_way))
-            end = index == len(slot) - 1
-            if ones or (end and not seen):
-                seen = True
-                nulls += not ones
-                start = max(fetch + _FETCH, ready)
-                ready = start + max(ones, 1)
-                heapq.heappush(on_the_way, start + 1)
-            else:
-                heapq.heappush(on_the_way, fetch + _FETCH)
-    return max(ready + _GIVE + 1, fetch + _FETCH), int(counts.sum()), nulls
+def _memory(item: Pass, words: _Words, row_words: dict[int, int]
+            ) -> tuple[np.ndarray, dict[int, int]]:
+    """What a pass reads, and the base that every map has in it (modulo 2^16)."""
+    parts, bases, at = [], {}, 0
+    for source in {source.map for source in item.sources}:
+        spans = [s.pixel_rows(item.height + item.flush) for s in item.sources if s.map == source]
+        spans = [span for span in spans if span] or [range(1)]
+        rows = range(min(span.start for span in spans), max(span.stop for span in spans))
+        bases[source] = at - rows.start * row_words[source]
+        parts.append(words.rows(source, rows))
+        at += len(parts[-1])
+    return np.concatenate(parts), bases
 
 
-def pass_cycles(config: ArrayConfig, counts: np.ndarray, *, scans: int, tiles: int, drain: bool,
-                emit: Emit, steps: int) -> PassCycles:
-    """Cycles of one pass: `scans` scans of each of `tiles` tiles after reading the map."""
-    read, events, nulls = read_cycles(counts)
-    starved, drains = read - events - nulls, 0
-    if drain:
-        emitting = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: steps}[emit]
-        drains = tiles * ((scans - emitting) * config.scan_period
-                          + emitting * emitting_cycles(config))
-        if not emitting:
-            drains += 1 - config.scan_period + settle_cycles(config)
-    return PassCycles(busy=read + drains, events=events, nulls=nulls, drains=drains,
-                      starved=starved)
+def _tables(payload: np.ndarray) -> tuple[dict[str, int], list[dict[str, int]]]:
+    """The fields of a PASS and of its sources."""
+    sources = payload[PASS_WORDS:].reshape(-1, SOURCE_WORDS)
+    return unpack(PASS, payload[:PASS_WORDS]), [unpack(SOURCE, words) for words in sources]
 
 
-def _map_of(program: Program, layer: int, image: int, inputs: np.ndarray,
-            spikes: list[np.ndarray]) -> np.ndarray:
-    """The map [slots, channels] that a layer reads; bit planes most significant first."""
-    if layer:
-        return spikes[layer - 1][:, image]
-    if bits := program.network.input_bits:
-        return inputs[image][None] >> np.arange(bits - 1, -1, -1)[:, None] & 1
-    return inputs[:, image]
-
-
-def predict(program: Program, inputs: np.ndarray, spikes: list[np.ndarray], *, probe: bool = False
-            ) -> np.ndarray:
+def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], *,
+            probe: bool = False) -> np.ndarray:
     """Cycles [images, passes, class of CLASSES] from inputs and spikes of the network.
 
-    inputs: as `Accelerator.run` takes them. spikes: per layer [steps, images, outputs], as
-    `models.reference.run` gives them.
+    Arguments as in `maps_of`. A pass in segments, or with a run for every output, is their sum.
     """
-    network, config = program.network, program.config
-    images = inputs.shape[0 if network.input_bits else 1]
+    images = inputs.shape[0 if program.inner.input_bits else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for image in range(images):
-        for index, item in enumerate(program.passes):
-            source = _map_of(program, item.layer, image, inputs, spikes)
-            part = source[:, item.first:item.first + item.inputs]
-            planes = item.layer == 0 and network.input_bits > 0
-            emit = (Emit.MEMBRANES if probe else Emit.NONE
-                    if network.layers[item.layer].neuron else Emit.LOGITS)
-            cycles = pass_cycles(
-                config, word_counts(part, config.word_bits),
-                scans=len(source) + (network.steps - 1 if planes else 0), tiles=item.tiles,
-                drain=item.drain, emit=emit, steps=network.steps)
-            result[image, index] = astuple(cycles)
+        maps = maps_of(program, inputs, spikes, image)
+        for number, cycles in run_cycles(program, maps, probe=probe):
+            result[image, number] += astuple(cycles)
     return result
 
 
+def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = False
+               ) -> list[tuple[int, PassCycles]]:
+    """(number of the pass, cycles) of every run of one image, in order."""
+    network, config = program.inner, program.config
+    words = _Words(maps, config)
+    row_words = {source: program.row_words(source) for source in maps}
+    known: dict[tuple, PassCycles] = {}
+    result = []
+    for step in program.steps:
+        if not isinstance(step, Run):
+            continue
+        item = step.item
+        emit = Emit.MEMBRANES if probe else \
+            Emit.LOGITS if network.layers[item.layer].neuron is None else Emit.NONE
+        memory, bases = _memory(item, words, row_words)
+        fields, sources = _tables(program._pass_words(step, bases, emit))
+        key = (item.layer, *(tuple(value for name, value in table.items() if name not in _PLACES)
+                             for table in (fields, *sources)))
+        if key not in known:
+            known[key] = pass_cycles(config, fields, fetches(fields, sources, memory))
+        result.append((step.number, known[key]))
+    return result
 
 
-def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: list[np.ndarray]
-                        ) -> int:
-    """Additions that the events of a run call for: spikes, or set bits of pixels, times fan-out."""
-    bits = np.unpackbits(np.ascontiguousarray(inputs, np.uint8)) if network.input_bits else inputs
-    active = [int(bits.sum()), *(int(layer.sum()) for layer in spikes)]
-    return sum(n * layer.outputs for n, layer in zip(active, network.layers, strict=False))
+# Operations --------------------------------------------------------------------------------------
+
+def _uses(axis: Axis) -> np.ndarray:
+    """How many pairs of an output and a tap read every pooled pixel."""
+    index = axis.stride * np.arange(axis.outputs)[:, None] + np.arange(axis.kernel) - axis.padding
+    inside = index[(index >= 0) & (index < axis.pooled)]
+    return np.bincount(inside, minlength=axis.pooled)
+
+
+def _pooled(spikes: np.ndarray, axis: int, about: Axis, any_: bool) -> np.ndarray:
+    """Sums, or OR, of spikes over the windows along one axis."""
+    pad = [(0, 0)] * spikes.ndim
+    pad[axis] = (about.pool_padding, about.pool_padding)
+    padded = np.moveaxis(np.pad(spikes, pad), axis, 0)
+    last = about.pool_stride * (about.pooled - 1) + 1
+    parts = [padded[first:first + last:about.pool_stride] for first in range(about.window)]
+    return np.moveaxis(np.maximum.reduce(parts) if any_ else sum(parts), 0, axis)   # type: ignore
+
+
+def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]
+                        ) -> np.ndarray:
+    """Additions that the events of a run call for, per layer, over all images: int64 [layers].
+
+    An event (a spike, or a set bit of a pixel) adds as many weights as there are outputs that it
+    reaches; where events fall outside of all kernels they count for nothing.
+    """
+    images = inputs.shape[0 if network.input_bits else 1]
+    if bits := network.input_bits:
+        given = planes_of(inputs.reshape(-1, *network.input_shape), bits).swapaxes(0, 1)
+    else:
+        given = inputs.reshape(-1, images, *network.input_shape)
+    maps = {INPUT: given} | {layer: fired.reshape(-1, images, *network.shapes[layer])
+                             for layer, fired in enumerate(spikes)}
+    totals = np.zeros(len(network.layers), np.int64)
+    for index, layer in enumerate(network.layers):
+        for reading in readings_of(network, index):
+            events = maps[reading.map].astype(np.int64).sum(axis=(0, 1)) \
+                if not reading.any else maps[reading.map].astype(np.int64)
+            if reading.any:
+                for axis, about in ((3, reading.y), (4, reading.x)):
+                    events = _pooled(events, axis, about, True)
+                events = events.sum(axis=(0, 1))
+            else:
+                for axis, about in ((1, reading.y), (2, reading.x)):
+                    events = _pooled(events, axis, about, False)
+            reached = np.einsum("cyx,y,x->c", events, _uses(reading.y), _uses(reading.x))
+            outputs = 1 if isinstance(layer.branches[reading.number], IdentityBranch) else \
+                layer.outputs
+            totals[index] += reading.gain * outputs * int(reached.sum())
+    return totals

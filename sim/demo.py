@@ -112,7 +112,7 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
     spikes = [layer.numpy() for layer in expected.spikes]
     predicted = cycles.predict(program, pixels, spikes)[:, :, 0].sum() / len(x)
     counters = {name: value / len(x) for name, value in plain.counters.items()}
-    operations = cycles.synaptic_operations(network, pixels, spikes) / len(x)
+    operations = int(cycles.synaptic_operations(network, pixels, spikes).sum()) / len(x)
     summary = {
         "network": NAME, "configuration": config, "weight_bits": bits,
         "images": len(x),

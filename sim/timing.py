@@ -90,12 +90,15 @@ def _source_fetches(source: Mapping[str, int], x: np.ndarray, y: np.ndarray, slo
     address = (source["base"] + of_site(x) * source["x_stride"] + of_site(y) * source["y_stride"]
                + s * source["slot_stride"] + w + dy * source["window_y_stride"]
                + dx * source["window_x_stride"]) % 65536
-    value = np.where(inside, memory[address % len(memory)], 0)
+    memory = memory.reshape(len(memory), -1)
+    value = np.where(inside[..., None], memory[address % len(memory)], 0)
     last = np.broadcast_to((dy == high - 1) & (dx == wide - 1), shape)
     if source["any"]:
-        value = np.bitwise_or.reduce(value.reshape(*shape[:3], -1), axis=3)[..., None, None]
-    ones = np.where(last, np.bitwise_count(value).astype(np.int64), -1) if source["any"] else \
-        np.bitwise_count(value).astype(np.int64)
+        value = np.bitwise_or.reduce(value.reshape(*shape[:3], -1, value.shape[-1]),
+                                     axis=3)[..., None, None, :]
+    ones = np.bitwise_count(value).sum(axis=-1, dtype=np.int64)
+    if source["any"]:
+        ones = np.where(last, ones, -1)
 
     # outside of its map a run takes one fetch, or one a slot where it starts sums
     first = (w == 0) & (dy == 0) & (dx == 0)
@@ -109,7 +112,10 @@ def _source_fetches(source: Mapping[str, int], x: np.ndarray, y: np.ndarray, slo
 
 def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], memory: np.ndarray
             ) -> Fetches:
-    """The fetches of a PASS, from the words of the spike memory (unsigned integers)."""
+    """The fetches of a PASS, from the words of the spike memory.
+
+    memory: unsigned integers [words], or [words, parts] where one does not hold a word.
+    """
     width, rows, slots = fields["width"] + 1, fields["height"] + 1, fields["slots"] + 1
     count = width * rows + fields["flush"]
     y, x = np.divmod(np.arange(count), width)

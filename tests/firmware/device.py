@@ -2,7 +2,10 @@
 
 Nothing of `firmware` but the abstract transport is used, so that the two can disagree. Memories
 start with noise. `late`: a pass does its work when the next packet waits for it, not at once; so
-SPIKES that touch what the pass before them uses show in one of the two.
+packets that touch what the pass before them uses show in one of the two.
+
+With taps, sums are those of the linear scan (`rtl.scan`): what wraps over the end of a row of sites
+is added where the hardware adds it.
 """
 
 import zlib
@@ -11,8 +14,21 @@ import numpy as np
 
 from firmware.transport import Transport
 from rtl.config import ArrayConfig
-from rtl.numerics import Neuron, current, neuron_step
-from rtl.tape import COUNTERS, HEADER, MAGIC, PASS, VERSION, Answer, Emit, Fault, Opcode
+from rtl.numerics import current, round_shift
+from rtl.tape import (
+    COUNTERS,
+    HEADER,
+    MAGIC,
+    PASS,
+    PASS_WORDS,
+    SOURCE,
+    SOURCE_WORDS,
+    VERSION,
+    Answer,
+    Emit,
+    Fault,
+    Opcode,
+)
 
 
 def fields(table, words):
@@ -83,8 +99,8 @@ class Device:
         opcode, c = header["opcode"], self.config
         if opcode not in list(Opcode):
             raise RefusedError(Fault.OPCODE)
-        lengths = {Opcode.BEGIN: 2, Opcode.PASS: 5, Opcode.READ: 2, Opcode.REPORT: 0,
-                   Opcode.SEAL: 1, Opcode.INFO: 0}
+        lengths = {Opcode.BEGIN: 2, Opcode.READ: 2, Opcode.REPORT: 0, Opcode.SEAL: 1,
+                   Opcode.INFO: 0, Opcode.WAIT: 0}
         if lengths.get(opcode, len(payload)) != len(payload) or (
                 opcode not in lengths and len(payload) < 2):
             raise RefusedError(Fault.ARGUMENT)
@@ -93,12 +109,12 @@ class Device:
             raise RefusedError(Fault.SEQUENCE)
         if opcode != Opcode.INFO:
             self.next = (header["sequence"] + 1) % 256
-        if opcode == Opcode.SPIKES:
-            at, data = payload[0], payload[1:]
-            if at + len(data) > len(self.spikes):
-                raise RefusedError(Fault.ARGUMENT)
-            self.spikes[at:at + len(data)] = data
+        if opcode in (Opcode.SPIKES, Opcode.WEIGHTS, Opcode.PARAMETERS):
+            self.write(opcode, payload[0], payload[1:])
             return []
+        if opcode == Opcode.PASS:
+            item = self.checked(payload)
+            return self.finish() + self.started(item)
         return self.finish() + self.waiting(opcode, header, payload, c)
 
     def waiting(self, opcode, header, payload, c):
@@ -112,20 +128,6 @@ class Device:
                 if payload[1] == 0:
                     self.network = 0
                 self.open, self.events = True, 0
-            case Opcode.WEIGHTS | Opcode.PARAMETERS:
-                at, bank, group = payload[0] & 0xFFFF, payload[0] >> 16 & 0xFF, payload[0] >> 24
-                memory = self.weights if opcode == Opcode.WEIGHTS else self.parameters[None]
-                if bank >= len(memory) or group >= c.groups \
-                        or at + len(payload) - 1 > memory.shape[2]:
-                    raise RefusedError(Fault.ARGUMENT)
-                memory[bank, group, at:at + len(payload) - 1] = payload[1:]
-            case Opcode.PASS:
-                item = fields(PASS, payload)
-                if max(item["slots"], item["steps"]) >= c.slots or item["rounds"] >= c.banks:
-                    raise RefusedError(Fault.ARGUMENT)
-                if not self.late:
-                    return self.run(item)
-                self.pending = item
             case Opcode.READ:
                 at, count = payload
                 if not 0 < count <= c.payload_words or at + count > len(self.spikes):
@@ -141,80 +143,211 @@ class Device:
                 return [self.answer(Answer.INFO, [MAGIC, VERSION, c.hash, self.network])]
         return []
 
+    def write(self, opcode, target, data):
+        c = self.config
+        if opcode == Opcode.SPIKES:
+            memory, at = self.spikes, target
+        else:
+            at, bank, group = target & 0xFFFF, target >> 16 & 0xFF, target >> 24
+            memory = self.weights if opcode == Opcode.WEIGHTS else self.parameters[None]
+            if bank >= len(memory) or group >= c.groups:
+                raise RefusedError(Fault.ARGUMENT)
+            memory = memory[bank, group]
+        if at + len(data) > len(memory):
+            raise RefusedError(Fault.ARGUMENT)
+        memory[at:at + len(data)] = data
+
+    def checked(self, payload):
+        """A PASS as {field: value}, its sources under "tables"."""
+        c = self.config
+        if len(payload) < PASS_WORDS:
+            raise RefusedError(Fault.ARGUMENT)
+        item = fields(PASS, payload[:PASS_WORDS])
+        count = item["sources"] + 1
+        bounds = {"slots": c.slots, "steps": c.slots, "rounds": c.banks, "emit": 3,
+                  "column": c.tiles_per_word, "sources": c.sources, "output_base": c.spike_words,
+                  "parameters": c.parameter_words, "tile": c.parameter_words}
+        if any(item[name] >= bound for name, bound in bounds.items()) \
+                or len(payload) != PASS_WORDS + count * SOURCE_WORDS \
+                or (item["taps"] and (item["rounds"] or item["line"] > c.line_words - 2)):
+            raise RefusedError(Fault.ARGUMENT)
+        item["tables"] = [fields(SOURCE, payload[PASS_WORDS + i * SOURCE_WORDS:][:SOURCE_WORDS])
+                          for i in range(count)]
+        for table in item["tables"]:
+            table["x0"], table["y0"] = int(signed(table["x0"], 11)), int(signed(table["y0"], 11))
+        return item
+
+    def started(self, item):
+        if not self.late:
+            return self.run(item)
+        self.pending = item
+        return []
+
+    # A pass --------------------------------------------------------------------------------------
+
+    def unpacked(self):
+        """Every row as weights, int32 [banks, lanes, rows]; wide, the same of the middle bank."""
+        c = self.config
+        shifts = np.arange(c.group_lanes, dtype=np.uint32) * np.uint32(c.weight_bits)
+        lanes = self.weights[:, :, None, :] >> shifts[:, None]
+        weights = signed(lanes, c.weight_bits).reshape(c.banks, c.lanes, -1).astype(np.int32)
+        middle, lane_bits = self.weights[c.banks // 2], c.row_bits - c.wide_bits
+        value = signed(middle >> np.uint32(lane_bits), c.wide_bits)
+        chosen = (middle & np.uint32((1 << lane_bits) - 1))[:, None] == np.arange(
+            c.group_lanes)[:, None]
+        wide = np.where(chosen, value[:, None], 0).reshape(c.lanes, -1)
+        return weights, wide
+
+    def rows(self, item, source, x, y, site, slot):
+        """Weight rows of the events of a source at a site, in a slot."""
+        c, found = self.config, []
+        base = source["base"] + x * source["x_stride"] + y * source["y_stride"] \
+            + slot * source["slot_stride"]
+        left, top = source["x0"] + x * source["step_x"], source["y0"] + y * source["step_y"]
+        pad = source["pad"]
+        if left < -pad or left + source["window_width"] >= source["map_width"] + pad \
+                or top < -pad or top + source["window_height"] >= source["map_height"] + pad:
+            return np.zeros(0, int)
+        for word in range(source["words"] + 1):
+            row = source["weights"] + word * c.word_bits + site * item["site_rows"]
+            spikes = [self.spike_bits((base + word + dy * source["window_y_stride"]
+                                       + dx * source["window_x_stride"]) % (1 << 16))
+                      for dy in range(source["window_height"] + 1)
+                      for dx in range(source["window_width"] + 1)
+                      if 0 <= left + dx < source["map_width"]
+                      and 0 <= top + dy < source["map_height"]]
+            if source["any"] and spikes:
+                spikes = [np.bitwise_or.reduce(spikes)]
+            found += [row + np.flatnonzero(bits) for bits in spikes]
+        rows = np.concatenate(found) if found else np.zeros(0, int)
+        assert not len(rows) or rows.max() < c.weight_rows
+        self.events += len(rows)
+        return rows
+
+    def spike_bits(self, word):
+        parts = self.config.stream_words
+        assert word < self.config.spike_words, "a word that is not there"
+        return np.unpackbits(self.spikes[word * parts:word * parts + parts].astype("<u4").view(
+            np.uint8), bitorder="little")
+
+    def sums_of(self, item, x, y, site, slot, weights, wide):
+        """What the events of a site add in a slot: [banks, lanes]."""
+        total = np.zeros(weights.shape[:2], np.int64)
+        for source in item["tables"]:
+            rows = self.rows(item, source, x, y, site, slot)
+            part = weights[:, :, rows].sum(axis=2, dtype=np.int64)
+            if source["wide"]:
+                part[len(part) // 2] = wide[:, rows].sum(axis=1)
+            total += part
+        return total
+
     def run(self, item):
         """One pass; its tap packets."""
-        c = self.config
-        slots, steps, words = item["slots"] + 1, item["steps"] + 1, item["words"] + 1
         self.passes += 1
-        for slot in range(slots):
-            sums = self.sums[slot] if item["own"] else np.zeros((c.banks, c.lanes), np.int64)
-            at = (item["input_base"] + slot * item["input_stride"]) * c.stream_words
-            bits = np.unpackbits(self.spikes[at:at + words * c.stream_words].astype("<u4").view(
-                np.uint8), bitorder="little")
-            rows = item["row"] + np.flatnonzero(bits)
-            assert not len(rows) or rows[-1] < c.weight_rows
-            self.events += len(rows)
-            for lane in range(c.lanes):
-                group, place = divmod(lane, c.group_lanes)
-                words_ = self.weights[:, group, rows] >> np.uint32(place * c.weight_bits)
-                sums[:, lane] += signed(words_, c.weight_bits).sum(axis=1)
-            self.sums[slot] = sums
-        return self.drain(item, slots, steps) if item["drain"] else []
+        self.written = 0
+        return (self.run_taps if item["taps"] else self.run_tiles)(item)
 
-    def drain(self, item, slots, steps):
-        c, answers = self.config, []
-        word, column = item["output_base"], item["column"]
-        for tile in range(item["rounds"] + 1):
-            sums = self.sums[:slots, c.banks - 1 - tile]
-            assert (sums == signed(sums, c.accumulator_bits)).all(), "accumulator overflow"
-            if item["planes"]:
-                folded = np.zeros(c.lanes, np.int64)
-                for plane in sums:
-                    folded = 2 * folded + plane
-                sums = np.tile(folded, (steps, 1))
-            spikes, taps = self.neurons(item, tile, sums)
-            for step in range(steps):
-                at = word + step * item["output_stride"]
-                value = sum(int(spike) << lane for lane, spike in enumerate(spikes[step]))
-                if c.lanes >= 32:
-                    for part in range(c.stream_words):
-                        self.spikes[at * c.stream_words + part] = value >> 32 * part & 0xFFFFFFFF
-                else:
-                    mask = -1 << column * c.lanes      # clears the columns after it
-                    self.spikes[at] = int(self.spikes[at]) & ~mask | value << column * c.lanes
-            column += 1
-            if column == c.tiles_per_word:
-                word, column = word + 1, 0
-            emitted = {Emit.NONE: [], Emit.LOGITS: taps[-1:], Emit.MEMBRANES: taps}[item["emit"]]
-            answers += [self.answer(Answer.TAPS, tap) for tap in emitted]
+    def run_tiles(self, item):
+        weights, wide = self.unpacked()
+        width, height, slots = item["width"] + 1, item["height"] + 1, item["slots"] + 1
+        answers, fresh = [], not item["own"]
+        for site in range(width * height):
+            y, x = divmod(site, width)
+            if fresh:
+                self.sums[:slots] = 0
+            fresh = not item["join"]
+            for slot in range(slots):
+                self.sums[slot] += self.sums_of(item, x, y, site, slot, weights, wide)
+            if item["drain"] and (not item["join"] or site == width * height - 1):
+                for tile in range(item["rounds"] + 1):
+                    answers += self.output(item, tile, self.sums[
+                        :slots, self.config.banks - 1 - tile])
+                self.written += 1
+                self.sums[:slots] += 12345                      # not specified
         return answers
 
+    def run_taps(self, item):
+        weights, wide = self.unpacked()
+        width, height, slots = item["width"] + 1, item["height"] + 1, item["slots"] + 1
+        assert item["line"] == (width - 3) * slots >= 0
+        at = item["row"] * width
+        if item["start"]:
+            assert item["row"] == 0
+            self.chain, self.shape = {}, (width, slots)
+        else:
+            assert self.shape == (width, slots) and self.at == at, "not the scan before, continued"
+        self.at = at + width * height
+        answers = []
+        for site in range(width * height + item["flush"]):
+            y, x = divmod(site, width)
+            position, left = at + site, at + site - width - 2
+            done = self.chain.pop(left, None)
+            oy, ox = divmod(left, width)
+            mask = (1 << item["stride"]) - 1
+            if item["x_low"] <= ox <= item["x_high"] and item["y_low"] <= oy <= item["y_high"] \
+                    and not (ox - item["x_low"]) & mask and not (oy - item["y_low"]) & mask:
+                assert item["drain"]
+                zero = np.zeros((slots, self.config.lanes), np.int64)
+                answers += self.output(item, 0, zero if done is None else done)
+                self.written += 1
+            for slot in range(slots):
+                sums = self.sums_of(item, x, y, site, slot, weights, wide)
+                if site == width * height:
+                    continue                                    # flushed: used for nothing
+                for bank in range(9):
+                    ky, kx = divmod(bank, 3)
+                    target = position + 1 - kx + (1 - ky) * width
+                    if target > left:
+                        self.chain.setdefault(target, np.zeros(
+                            (slots, self.config.lanes), np.int64))[slot] += sums[bank]
+        return answers
+
+    def output(self, item, tile, sums):
+        """One tile of one output: its spikes are written, its tap packets returned."""
+        c, steps = self.config, item["steps"] + 1
+        assert (sums == signed(sums, c.accumulator_bits)).all(), "accumulator overflow"
+        if item["planes"]:
+            folded = np.zeros(c.lanes, np.int64)
+            for plane in sums:
+                folded = 2 * folded + plane
+            sums = np.tile(folded, (steps, 1))
+        spikes, taps, readout = self.neurons(item, tile, sums[:steps])
+        word, column = divmod(item["column"] + tile, c.tiles_per_word)
+        for step in range(0 if readout else steps):
+            at = item["output_base"] + (self.written * steps + step) * item["output_stride"] + word
+            value = sum(int(spike) << lane for lane, spike in enumerate(spikes[step]))
+            if c.lanes >= 32:
+                for part in range(c.stream_words):
+                    self.spikes[at * c.stream_words + part] = value >> 32 * part & 0xFFFFFFFF
+            else:
+                mask = -1 << column * c.lanes          # clears the columns after it
+                self.spikes[at] = int(self.spikes[at]) & ~mask | value << column * c.lanes
+        emitted = {Emit.NONE: [], Emit.LOGITS: taps[-1:], Emit.MEMBRANES: taps}[item["emit"]]
+        return [self.answer(Answer.TAPS, tap) for tap in emitted]
+
     def neurons(self, item, tile, sums):
-        """(spikes, taps) [steps, lanes] of one tile."""
+        """(spikes, taps) [steps, lanes] of one tile, and whether it is a readout."""
         c = self.config
-        spikes, taps = np.zeros(sums.shape, bool), np.zeros(sums.shape, np.int64)
-        j = np.zeros(sums.shape, np.int64)
-        for lane in range(c.lanes):
-            group, place = divmod(lane, c.group_lanes)
-            channel = int(self.parameters[group, item["tile"] + tile * c.group_lanes + place])
-            bias, shift = int(signed(channel, 24)), (channel >> 24 & 31) - c.fraction_bits
-            j[:, lane] = current(sums[:, lane], shift, bias)
+        at = item["tile"] + tile * c.group_lanes
+        channels = self.parameters[:, at:at + c.group_lanes].ravel()
+        biases, shifts = signed(channels, 24), (channels >> 24 & 31).astype(int) - c.fraction_bits
+        j = np.stack([current(sums[:, lane], int(shift), int(bias))
+                      for lane, (shift, bias) in enumerate(zip(shifts, biases, strict=True))],
+                     axis=1)
         assert (j == signed(j, c.current_bits)).all(), "current overflow"
-        for group, memory in enumerate(self.parameters):
-            lanes = slice(group * c.group_lanes, (group + 1) * c.group_lanes)
-            head = memory[item["parameters"]:item["parameters"] + 8]
-            if head[0] & 4:
-                taps[:, lanes] = j[:, lanes].cumsum(axis=0)
-                spikes[1::2, lanes] = True                      # not specified
-                continue
-            values = map(int, signed(head[1:], c.state_bits))
-            neuron = Neuron(square=bool(head[0] & 1), soft=bool(head[0] & 2), **dict(zip(
-                ("factor", "theta", "lo", "hi", "initial", "reset", "delta"), values, strict=True)))
-            w = np.full(c.group_lanes, neuron.initial)
-            for step in range(len(j)):
-                spikes[step, lanes], w = neuron_step(w, j[step, lanes], neuron, c.fraction_bits)
-                taps[step, lanes] = w
-        return spikes, taps
+        heads = self.parameters[:, item["parameters"]:item["parameters"] + 8]
+        flags = np.repeat(heads[:, 0], c.group_lanes)
+        if flags[0] & 4:
+            return np.zeros(j.shape, bool), j.cumsum(axis=0), True
+        factor, theta, lo, hi, w, reset, delta = np.repeat(
+            signed(heads[:, 1:], c.state_bits), c.group_lanes, axis=0).T
+        spikes, taps = np.zeros(j.shape, bool), np.zeros(j.shape, np.int64)
+        for step, currents in enumerate(j):
+            w = round_shift(w * np.where(flags & 1, w, factor), c.fraction_bits) + currents
+            spikes[step], w = w >= theta, np.clip(w, lo, hi)
+            w = np.where(spikes[step], np.where(flags & 2, w - delta, reset), w)
+            taps[step] = w
+        return spikes, taps, False
 
 
 class FakeTransport(Transport):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.integer import DenseLayer, IntegerNetwork
+from models.integer import IntegerNetwork, dense
 from rtl.config import ArrayConfig
 from rtl.numerics import Neuron, current, neuron_step
 
@@ -26,12 +26,12 @@ def random_network(rng, config: ArrayConfig, sizes, *, steps: int, input_bits: i
         weight = rng.integers(-limit, limit, (outputs, inputs)).astype(np.int8)
         bits = (input_bits if index == 0 else 0) + config.weight_bits - 4
         last = readout and index == len(sizes) - 2
-        layers.append(DenseLayer(
-            name=f"dense{index}", weight=weight, weight_bits=config.weight_bits,
+        layers.append(dense(
+            f"dense{index}", weight, source=index - 1, weight_bits=config.weight_bits,
             shift=rng.integers(bits - 5, bits - 1, outputs).astype(np.int8),
             bias=rng.integers(-one // 2, one // 2, outputs).astype(np.int32),
             neuron=None if last else random_neuron(rng, config)))
-    return IntegerNetwork(layers=tuple(layers), steps=steps, input_bits=input_bits,
+    return IntegerNetwork(input_shape=(sizes[0], 1, 1), layers=tuple(layers), steps=steps, input_bits=input_bits,
                           state_bits=config.state_bits, fraction_bits=config.fraction_bits)
 
 

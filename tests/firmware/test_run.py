@@ -17,9 +17,9 @@ from .networks import random_inputs, random_network, reference
 TINY = preset("tiny")
 NARROW = ArrayConfig(banks=3, lanes=8, group_lanes=2, weight_rows=64, accumulator_bits=18, slots=8,
                      spike_words=42, parameter_words=16, packet_words=32, state_bits=14,
-                     fraction_bits=12)
+                     fraction_bits=12, sources=1, line_words=0)
 WIDE = ArrayConfig(banks=2, lanes=128, group_lanes=8, weight_bits=4, weight_rows=256,
-                   spike_words=64, packet_words=64)
+                   spike_words=64, packet_words=64, sources=3, line_words=0)
 
 CASES = {
     "pixels": (TINY, (30, 20, 5), 4, 8, True),
@@ -68,7 +68,7 @@ def test_equals_the_equations(name, late):
 def _events(network, inputs, spikes, program):
     """Events of all passes: every input spike or bit, once for every tile of passes."""
     maps = [np.unpackbits(inputs) if network.input_bits else inputs, *spikes]
-    return sum(int(maps[i].sum()) * sum(item.layer == i and item.first == 0
+    return sum(int(maps[i].sum()) * sum(item.layer == i and not item.own
                                         for item in program.passes)
                for i in range(len(network.layers)))
 
@@ -92,7 +92,7 @@ def test_the_cases_reach_every_path():
     assert paths == set(seen["pixels"])
     assert seen["all at once"]["shared"] and seen["all at once"]["parameters"]
     assert seen["shared maps"]["shared"] and seen["shared maps"]["ragged"]
-    assert seen["one buffer"]["one buffer"] and seen["one buffer, two layers"]["one buffer"]
+    assert seen["one buffer"]["one buffer"] and seen["one buffer, two layers"]["shared"]
     assert any(flags["streamed"] and flags["resident"] for flags in seen.values())
 
 
@@ -103,7 +103,8 @@ def test_random_networks(seed):
         TINY, banks=int(rng.integers(1, 5)), lanes=int(2 ** rng.integers(1, 6)),
         group_lanes=int(2 ** rng.integers(0, 2)), weight_rows=int(rng.integers(32, 200)),
         weight_bits=int(rng.choice([4, 8])), spike_words=int(rng.integers(30, 200)),
-        parameter_words=int(rng.integers(16, 200)), packet_words=int(2 ** rng.integers(5, 8)))
+        parameter_words=int(rng.integers(16, 200)), packet_words=int(2 ** rng.integers(5, 8)),
+        sources=1)
     sizes = [int(n) for n in rng.integers(1, 120, rng.integers(2, 5))]
     network = random_network(rng, config, sizes, steps=int(rng.integers(1, 9)),
                              input_bits=int(rng.integers(0, 9)), readout=bool(rng.integers(2)))

@@ -1,4 +1,7 @@
-"""`python -m models` on convolutional networks: defaults, errors, training and evaluating."""
+"""`python -m models` on convolutional networks: defaults, errors, training to integers."""
+
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from typer.testing import CliRunner
 from models.__main__ import _options, app, main
 from models.augment import Augment, ImageAugment
 from models.datasets import ImageDataset, digits
+from models.integer import IntegerNetwork
 from models.train import Options, load_checkpoint
 
 from .test_fit import coloured
@@ -22,21 +26,31 @@ def run(*words) -> str:
     return result.output
 
 
-def test_a_network_written_out(tmp_path):
-    path = tmp_path / "net.safetensors"
+@pytest.fixture(scope="module")
+def spelled_out(tmp_path_factory):
+    """A checkpoint of a network written out in letters."""
+    path = tmp_path_factory.mktemp("spelled") / "net.safetensors"
     output = run("train", "--dataset", "digits", "--network", "8C3-P2-32-10", "--epochs", 3,
                  "--rate", 0.01, "--no-augment", "--out", path)
     assert "epoch 3:" in output and "spike rate by layer" in output
+    return path
+
+
+def test_a_network_written_out(spelled_out):
+    path = spelled_out
     network, about = load_checkpoint(path)
     share = about["accuracy"]["held_out"]
     assert share > 0.6 and about["options"]["decay"] == "weights"
     assert [epoch["number"] for epoch in about["history"]] == [1, 2, 3]
     assert f"{share:.2%}" in run("evaluate", path)
     assert "ConvLayer" in run("info", path)
-    assert [*path.parent.iterdir()] == [path]               # the state of the run is gone
+    assert not [*path.parent.glob("*.run.*")]               # the state of the run is gone
 
 
-def test_events(tmp_path):
+@pytest.fixture(scope="module")
+def events(tmp_path_factory):
+    """A folder of events, and a checkpoint that was trained on them."""
+    tmp_path = tmp_path_factory.mktemp("events")
     for label, name in enumerate(CIFAR10_DVS):
         (tmp_path / name).mkdir()
         for number in range(2):
@@ -45,6 +59,11 @@ def test_events(tmp_path):
     path = tmp_path / "net.safetensors"
     run("train", "--dataset", "cifar10dvs", "--data", tmp_path, "--network", "vggsnn", "--width",
         0.05, "--steps", 3, "--epochs", 1, "--batch", 5, "--out", path)
+    return tmp_path, path
+
+
+def test_events(events):
+    tmp_path, path = events
     network, about = load_checkpoint(path)
     assert network.steps == 3 and network.input_shape == (2, 48, 48)
     assert about["options"]["augment"] == {"kind": "image", "crop": 4, "flip": True, "policy": "",
@@ -103,11 +122,51 @@ def test_errors_are_one_line(monkeypatch, capsys, tmp_path, words, message):
     assert message in error and "Traceback" not in error
 
 
-def test_integers_are_for_dense_networks(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("words", [["--epochs", 1], ["--epochs", 0, "--calibrate", 100],
+                                   ["--epochs", 1, "--learn-scales", "--images", 50]])
+def test_integers_of_convolutions(spelled_out, words):
+    path = spelled_out.with_name("integers.safetensors")
+    output = run("quantize", spelled_out, "--bits", 4, *words, "--out", path)
+    assert "rounded" in output and "adapted" in output
+    integer = IntegerNetwork.load(path)
+    assert integer.shapes == ((8, 8, 8), (32, 1, 1), (10, 1, 1)) and integer.input_bits == 8
+    share = integer.about["accuracy"]
+    assert share["held_out"] > integer.about["float_accuracy"]["held_out"] - 0.1
+    assert share.get("images") == (50 if "--images" in words else None)
+    if "--images" not in words:
+        assert f"{share['held_out']:.2%}" in run("evaluate", path)
+    output = " ".join(run("info", path).split())
+    assert "input 3x3/1" in output and "conv0 max" in output
+
+
+def test_report(spelled_out):
+    path = spelled_out.with_name("report.json")
+    output = run("report", spelled_out, "--bits", 4, "--images", 100, "--out", path)
+    assert "8x8x8" in output and "100 held-out images" in output
+    rows = json.loads(path.read_text())
+    assert [row["name"] for row in rows["layers"]] == ["conv0", "hidden1", "readout"]
+    assert f"{rows['rounded']:.2%}" in output and f"{rows['real']:.2%}" in output
+
+
+@pytest.mark.parametrize("words", [["resnet19", "--width", 0.05, "--bits", 4],
+                                   ["vggsnn", "--width", 0.05, "--shape", 2, 32, 32, "--events"]])
+def test_untrained(tmp_path, words):
     path = tmp_path / "net.safetensors"
-    run("train", "--dataset", "digits", "--network", "4C3-P4-10", "--epochs", 1, "--out", path)
-    monkeypatch.setattr("sys.argv", ["models", "quantize", str(path)])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    assert "the integer grid is for fully connected networks" in " ".join(
-        capsys.readouterr().err.split())
+    output = run("untrained", *words, "--steps", 2, "--out", path)
+    network = IntegerNetwork.load(path)
+    assert network.input_bits == (0 if "--events" in words else 8) and network.steps == 2
+    rates = [float(word) for word in re.findall(r"\d\.\d\d", output)]
+    assert len(rates) == len(network.layers) - 1 and all(0.05 < rate < 0.4 for rate in rates)
+    again = path.with_name("again.safetensors")
+    run("untrained", *words, "--steps", 2, "--out", again)
+    assert all(np.array_equal(a.branches[0].weight, b.branches[0].weight) for a, b in zip(
+        network.layers, IntegerNetwork.load(again).layers, strict=True))
+
+
+def test_integers_of_events(events, tmp_path):
+    folder, path = events
+    out = tmp_path / "integers.safetensors"
+    run("quantize", path, "--data", folder, "--epochs", 1, "--rate", 1e-3, "--out", out)
+    integer = IntegerNetwork.load(out)
+    assert integer.input_bits == 0 and integer.input_shape == (2, 48, 48) and integer.steps == 3
+    assert "10" in run("evaluate", out, "--data", folder)

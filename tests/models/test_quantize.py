@@ -6,7 +6,8 @@ import torch
 
 from models import reference
 from models.bounds import accumulator_range, current_range
-from models.grid import round_half_up
+from models.fold import FoldedBranch
+from models.grid import GridBranch, round_half_up
 from models.network import SpikingMLP
 from models.neurons import IF, LIF, QIF
 from models.quantize import choose_exponent, quantize, to_grid, to_integer
@@ -44,12 +45,12 @@ def assert_same(grid, inputs):
     """The network on the grid and the reference agree in every spike and every logit."""
     integer = to_integer(grid)
     result = reference.run(integer, inputs, record=True)
-    x = inputs.double() if inputs.ndim == 3 else inputs.double()[None]
     with torch.no_grad():
-        for layer, spikes in zip(grid, result.spikes, strict=False):
-            x = layer.spikes(layer.current(x).expand(grid.steps, -1, -1), layer.neuron)
-            assert torch.equal(x.bool(), spikes)
-            assert layer.rate == pytest.approx(spikes.double().mean().item())
+        *found, currents = grid.run(inputs)
+        assert torch.equal(currents.cumsum(0).flatten(2), result.membranes[-1])
+        for layer, spikes, want in zip(grid, found, result.spikes, strict=False):
+            assert torch.equal(spikes.bool().view(want.shape), want)
+            assert layer.rate == pytest.approx(want.double().mean().item())
         logits = grid(inputs) * grid.steps * 2.0 ** integer.fraction_bits
     assert torch.equal(logits, result.logits.double())
 
@@ -60,6 +61,12 @@ def test_round_half_up_and_its_gradient():
     assert y.tolist() == [-1, -1, 0, 0, 1, 3]
     y.sum().backward()
     assert x.grad is not None and x.grad.tolist() == [1] * 6
+
+
+def branch(weight: torch.Tensor, bits: int, **options) -> GridBranch:
+    """A branch of these weights; [outputs, inputs] is a dense one."""
+    weight = weight if weight.ndim != 2 else weight[:, :, None, None]
+    return GridBranch(FoldedBranch(source=0, weight=weight, **options), weight, bits)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -73,18 +80,18 @@ def test_exponent_has_the_least_error(bits):
         return sum((min(max(np.floor(w * 2.0 ** exponent + 0.5), -limit), limit - 1)
                     / 2.0 ** exponent - w) ** 2 for w in row.tolist())
 
-    for row, found in zip(weight, choose_exponent(weight, bits).tolist(), strict=True):
+    for row, found in zip(weight, choose_exponent([branch(weight, bits)]).tolist(), strict=True):
         assert found == min(range(32), key=lambda exponent, row=row: error(row, exponent))
 
 
 def test_exponent_keeps_the_accumulator():
     weight = torch.full((1, 700), 0.9, dtype=torch.float64)
     for accumulator_bits in (12, 14, 16, 20):
-        exponent = int(choose_exponent(weight, 8, accumulator_bits=accumulator_bits)[0])
+        exponent = int(choose_exponent([branch(weight, 8)], accumulator_bits=accumulator_bits)[0])
         largest = 700 * int(np.floor(0.9 * 2 ** exponent + 0.5))
         assert largest < 1 << (accumulator_bits - 1)
     with pytest.raises(ValueError, match="channel 0: its 700 weights overflow"):
-        choose_exponent(weight, 8, accumulator_bits=10)
+        choose_exponent([branch(weight, 8)], accumulator_bits=10)
 
 
 @pytest.mark.parametrize("input_bits", [0, 1, 5, 8])
@@ -109,13 +116,17 @@ def test_a_readout_alone():
     assert_same(to_grid(network), random_inputs(network))
 
 
+def integers(layer) -> torch.Tensor:
+    return torch.cat([part.integer_weight(layer.exponent).detach().flatten() for part in layer])
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_training_on_the_grid_stays_on_it(trained, data, bits):
     grid = to_grid(trained, weight_bits=bits)
-    before = [layer.integer_weight().detach().clone() for layer in grid]
+    before = [integers(layer) for layer in grid]
     fit(grid, data, Options(epochs=1, rate=2e-3, augment=None))
     images, labels = data.held_out_set
-    assert any(not torch.equal(old, layer.integer_weight())
+    assert any(not torch.equal(old, integers(layer))
                for old, layer in zip(before, grid, strict=True))
     assert_same(grid, images)
     right = (reference.run(to_integer(grid), images).classes == labels).double().mean().item()
@@ -141,7 +152,7 @@ def test_integers_respect_the_bounds(trained):
         integer = quantize(trained, weight_bits=bits)
         assert (integer.input_bits, integer.steps) == (8, 4)
         for index, layer in enumerate(integer.layers):
-            low, high = accumulator_range(layer.weight)
+            low, high = accumulator_range(layer)
             assert low.min() >= -(1 << 19) and high.max() < 1 << 19
             assert (layer.shift + 10 >= 0).all() and (layer.shift + 10 <= 31).all()
             low, high = current_range(layer, integer.input_bits if index == 0 else 0)
