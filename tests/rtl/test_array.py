@@ -30,7 +30,8 @@ CONFIGS = {
     "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=16, accumulator_bits=16,
                             slots=2, parameter_words=32, line_words=0),
     "four_bits": ArrayConfig(banks=2, lanes=16, group_lanes=8, weight_bits=4, weight_rows=16,
-                             accumulator_bits=12, slots=3, parameter_words=32, line_words=0, state_bits=18,
+                             accumulator_bits=12, slots=3, parameter_words=32, line_words=0,
+                             state_bits=18,
                              fraction_bits=16),
 }
 

@@ -20,7 +20,8 @@ from .bench_tools import Play, packed
 CONFIGS = {
     "tiny": preset("tiny"),
     "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=8, accumulator_bits=32,
-                            slots=16, line_words=0, state_bits=18, fraction_bits=16, parameter_words=100),
+                            slots=16, line_words=0, state_bits=18, fraction_bits=16,
+                            parameter_words=100),
     "eight_lanes": ArrayConfig(banks=1, lanes=8, group_lanes=8, weight_bits=4, weight_rows=8,
                                accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
                                line_words=0,

@@ -33,7 +33,8 @@ def random_pass(rng: random.Random, kind: str) -> tuple[dict, list[dict]]:
               "y_low": rng.randrange(3), "y_high": rng.randrange(12)}
     sources = []
     for _ in range(fields["sources"] + 1):
-        source = {name: rng.getrandbits(SOURCE_LAYOUT[name].width) for name in SOURCE_LAYOUT.members}
+        source = {name: rng.getrandbits(SOURCE_LAYOUT[name].width)
+                  for name in SOURCE_LAYOUT.members}
         source |= {"weights": rng.randrange(CONFIG.weight_rows),
                    "x0": rng.randint(-4, 3), "y0": rng.randint(-4, 3), "pad": rng.randrange(4),
                    "window_width": rng.randrange(3), "window_height": rng.randrange(3),
