@@ -228,7 +228,8 @@ OUT_OF_RANGE = {
 }
 PASS_RANGES = {"slots": CONFIG.slots, "steps": CONFIG.slots, "rounds": CONFIG.banks, "emit": 3,
                "column": CONFIG.tiles_per_word, "sources": CONFIG.sources,
-               "taps": 1, "load": 1, "store": 1, "output_base": CONFIG.spike_words, "parameters": CONFIG.parameter_words,
+               "taps": 1, "load": 1, "store": 1, "output_base": CONFIG.spike_words,
+               "parameters": CONFIG.parameter_words,
                "tile": CONFIG.parameter_words}
 OUT_OF_RANGE |= {f"pass {name}": (Opcode.PASS, pass_words(**{name: value}))
                  for name, value in PASS_RANGES.items()}

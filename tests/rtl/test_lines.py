@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import ArrayConfig, preset
 from rtl.lines import LineBuffer
-from rtl.signals import AddressKind, address_layout, control_layout, sums_layout
+from rtl.signals import AddressKind, sums_layout
 from rtl.verilog import component_verilog
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
