@@ -82,7 +82,7 @@ class Collector:
             if expected.what == "counters":
                 self.totals += payload
                 if self.profile is not None and expected.layer >= 0:
-                    self.profile[image, expected.layer] = payload
+                    self.profile[image, expected.layer] += payload
             elif expected.what == "spikes":
                 words = self.words[expected.layer]
                 assert words is not None

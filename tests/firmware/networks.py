@@ -31,7 +31,8 @@ def random_network(rng, config: ArrayConfig, sizes, *, steps: int, input_bits: i
             shift=rng.integers(bits - 5, bits - 1, outputs).astype(np.int8),
             bias=rng.integers(-one // 2, one // 2, outputs).astype(np.int32),
             neuron=None if last else random_neuron(rng, config)))
-    return IntegerNetwork(input_shape=(sizes[0], 1, 1), layers=tuple(layers), steps=steps, input_bits=input_bits,
+    return IntegerNetwork(input_shape=(sizes[0], 1, 1), layers=tuple(layers), steps=steps,
+                          input_bits=input_bits,
                           state_bits=config.state_bits, fraction_bits=config.fraction_bits)
 
 

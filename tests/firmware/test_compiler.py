@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from firmware import CompileError, compile
 from firmware.bounds import Bounds, check_layer, idle_bias, saturation, signed_bits
 from firmware.packets import decode, split, unpack
-from firmware.schedule import Run
 from models import integer
 from models.integer import IntegerNetwork
 from rtl.config import ArrayConfig, preset

@@ -57,10 +57,6 @@ def check(program, inputs, *, late=False, seed=0):
     assert plain.counters["events"] == probed.counters["events"] == events
 
 
-def kinds(program):
-    return {layer.mode for layer in program.layers}
-
-
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize("first", range(0, 9, 3))
 def test_random_networks(name, first):
@@ -135,21 +131,24 @@ def test_every_way_to_compute_a_layer(name, monkeypatch):
     shape, branch = LAYERS[name]
     network = one_layer(CONV, shape, branch.outputs, branch)
     found, _ = plans(network, 0, CONV)
-    assert {"join", "tiles"} <= set(found)
-    for kind, passes in found.items():
-        monkeypatch.setattr("firmware.compiler._fastest", lambda inner, layer, config, passes=passes:
-                            passes if layer == 0 else plans(inner, 1, config)[0]["join"])
+    assert "join" in found and len(found) >= 2
+    for passes in found.values():
+        def chosen(inner, layer, config, passes=passes):
+            return passes if layer == 0 else plans(inner, 1, config)[0]["join"]
+
+        monkeypatch.setattr("firmware.compiler._fastest", chosen)
         program = compile(network, CONV)
         rng = np.random.default_rng(1)
-        check(program, random_inputs(rng, network, 3)), kind
+        check(program, random_inputs(rng, network, 3))
 
 
 def test_what_each_way_is_for():
     """Taps of 3 x 3 where many channels come in, tiles for 1 x 1, a join for what is dense."""
-    assert kinds(compile(one_layer(CONV, (40, 6, 6), 4, conv(4, 40, 3, padding=1)), CONV)) \
-        == {"taps", "join"}
-    assert kinds(compile(one_layer(CONV, (40, 6, 6), 36, conv(36, 40, 1)), CONV)) \
-        == {"tiles", "join"}
+    for mode, branch in (("taps", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
+                         ("join", conv(36, 40, 6))):
+        program = compile(one_layer(replace(CONV, weight_rows=2048), (40, 6, 6), branch.outputs,
+                                    branch), replace(CONV, weight_rows=2048))
+        assert program.layers[0].mode == mode
 
 
 def test_gain_repeats_the_events():
@@ -166,8 +165,8 @@ def test_pixels_of_an_image():
 
 # Residual networks, memory -----------------------------------------------------------------------
 
-@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
-@pytest.mark.parametrize("name", ["tiny-conv", "32 lanes", "64 lanes"])
+@pytest.mark.parametrize("name, late", [("tiny-conv", True), ("32 lanes", False),
+                                        ("64 lanes", True)])
 def test_residual_networks(name, late):
     config = ARRAYS[name]
     network = residual_network(config, 8, (8, 16), steps=2, input_bits=2)
@@ -180,20 +179,19 @@ def test_residual_networks(name, late):
 def test_an_identity_is_written_over():
     """The sum takes the place of the map that it is added to, where nobody reads that again."""
     config = ARRAYS["32 lanes"]
-    network = residual_network(config, 8, (40,), steps=2, input_bits=0)
-    program = compile(network, replace(config, spike_words=600))
+    network = residual_network(config, 6, (40,), steps=2, input_bits=0)
+    program = compile(network, replace(config, spike_words=330))
     assert not program.memory.on_host
     places = {branch.source: layer for layer, made in enumerate(network.layers)
               for branch in made.branches if isinstance(branch, IdentityBranch)}
     assert places
     for source, layer in places.items():
         assert program.memory.outputs[source] == program.memory.outputs[layer]
-    for late in (False, True):
-        check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
+    check(program, random_inputs(np.random.default_rng(0), network, 1))
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
-@pytest.mark.parametrize("words", [40, 64, 100, 150])
+@pytest.mark.parametrize("words", [74, 150])
 def test_maps_of_the_host(words, late):
     """The less spike memory, the smaller the segments; the results stay."""
     config = replace(CONV, spike_words=words)
@@ -239,8 +237,8 @@ def test_resnet19_fits_on_the_large_array():
 @pytest.mark.parametrize("branches, change, match", [
     ((conv(4, 3, 3, padding=1),), {"spike_words": 16}, "needs .* spike words at least"),
     ((IdentityBranch(source=INPUT, weight=np.array([40000, 1, 1], np.int32)),),
-     {"accumulator_bits": 20}, "layer 'conv': .*identity"),
-    ((conv(4, 3, 1, pool=Pool(kind="sum", size=40, stride=40)),), {},
+     {"accumulator_bits": 20}, "layer 'conv': .*identity, 1..40000, do not fit in 15 bits"),
+    ((conv(4, 3, 1, pool=Pool(kind="sum", size=40, stride=40)),), {"accumulator_bits": 20},
      "layer 'conv': .*window .* is 40, outside of 1..32"),
 ])
 def test_refusals(branches, change, match):
