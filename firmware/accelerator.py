@@ -232,7 +232,7 @@ class Accelerator:
         for first in range(0, images, batch):
             part = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
 
-            def play(part=part) -> list[tuple[Expected, np.ndarray]]:
+            def play(part=part, first=first) -> list[tuple[Expected, np.ndarray]]:
                 return self._play_all(program.tapes(
                     part, self._next_tag, profile=profile, probe=probe, read_spikes=spikes,
                     put_map=lambda image, layer, words: collector.put_map(

@@ -8,7 +8,7 @@ layers where they fit; otherwise the largest maps are kept by the host.
 
 from dataclasses import replace
 
-from firmware.bounds import Bounds, CompileError, check_layer, idle_bias
+from firmware.bounds import CompileError, check_layer, idle_bias
 from firmware.estimate import estimate, weight_words
 from firmware.placement import Memory, place_maps, place_parameters, place_weights, region_of
 from firmware.plans import plans
@@ -125,8 +125,9 @@ def _place_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]
         layers = range(len(network.layers))
         sizes = {layer: region_of(network, layer, config).size for layer in layers}
         everything = {INPUT, *layers[:-1]}
-        needed, layer = max((needs(layer, everything) + (sizes[layer] if layer == layers[-1] else 0),
-                             layer) for layer in layers)
+        needed, layer = max((needs(layer, everything)
+                             + (sizes[layer] if layer == layers[-1] else 0), layer)
+                            for layer in layers)
         raise CompileError(
             f"layer {network.layers[layer].name!r}: a part of its inputs and outputs needs "
             f"{needed} spike words at least, the array has {config.spike_words}: use one with "

@@ -60,7 +60,7 @@ class HostMaps:
             self._place(fetch, self._parts.pop(id(fetch)))
 
     def _place(self, fetch: Fetch, words: np.ndarray) -> None:
-        """Tile t of the part stands in column t % tiles_per_word of its word t // tiles_per_word."""
+        """Tile t of the part is column t % tiles_per_word of its word t // tiles_per_word."""
         config = self.config
         region = region_of(self.network, fetch.layer, config)
         height = self.network.shapes[fetch.layer][1]

@@ -12,7 +12,7 @@ import numpy as np
 from rtl.config import ArrayConfig
 from rtl.tape import PARAMETER
 
-__all__ = ["pack_map", "pack_parameters", "pack_pixels", "pack_spikes", "pack_weights", "pack_wide",
+__all__ = ["pack_map", "pack_parameters", "pack_spikes", "pack_weights", "pack_wide",
            "planes_of", "tiles_of", "unpack_map", "unpack_spikes", "words_of"]
 
 
@@ -60,11 +60,6 @@ def planes_of(pixels: np.ndarray, bits: int) -> np.ndarray:
     """Pixels uint8 [..., C, H, W] as `bits` bit planes [..., bits, C, H, W], the highest first."""
     planes = np.arange(bits - 1, -1, -1, dtype=np.uint8)[:, None, None, None]
     return pixels[..., None, :, :, :] >> planes & 1
-
-
-def pack_pixels(pixels: np.ndarray, bits: int, config: ArrayConfig) -> np.ndarray:
-    """Pixels uint8 [..., C, H, W] as bit planes, as stream words."""
-    return pack_map(planes_of(pixels, bits), config)
 
 
 def pack_weights(weight: np.ndarray, config: ArrayConfig) -> np.ndarray:

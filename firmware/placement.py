@@ -18,8 +18,8 @@ from models.integer import INPUT, IdentityBranch, IntegerNetwork
 from rtl.config import ArrayConfig
 from rtl.tape import NEURON_WORDS
 
-__all__ = ["Memory", "Region", "chains", "last_readers", "place_maps", "place_parameters", "place_weights",
-           "region_of"]
+__all__ = ["Memory", "Region", "chains", "last_readers", "place_maps", "place_parameters",
+           "place_weights", "region_of"]
 
 #: Placements of maps that are tried at most.
 TRIES = 4000

@@ -15,6 +15,9 @@ steps: the way in which a projection of stride 2 joins a convolution of stride 1
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from firmware.layout import tiles_of, words_of
 from firmware.scans import Axis, Pass, Reading, Source, Unfit, readings_of
@@ -41,7 +44,8 @@ def plans(network: IntegerNetwork, layer: int, config: ArrayConfig
     kinds = {"join": _join}
     if network.shapes[layer][1:] != (1, 1):
         kinds["tiles"] = _tiles
-    for stride in sorted({1, *(reading.stride for reading in readings)} & {1, 2, 4}):
+    strides = {1, *(reading.stride for reading in readings)} & {1, 2, 4}
+    for stride in sorted(strides) if config.taps else (1,):
         kinds["taps" if stride == 1 else f"taps of stride {stride}"] = partial(_taps, stride=stride)
     found, reasons = {}, {}
     for kind, make in kinds.items():
@@ -72,6 +76,9 @@ def _check(item: Pass, config: ArrayConfig) -> None:
                 ("map", max(source.map_width, source.map_height), 1, _PIXELS),
                 ("origin", source.x0, -_ORIGIN, _ORIGIN - 1),
                 ("origin", source.y0, -_ORIGIN, _ORIGIN - 1),
+                ("last pixel", max(source.x0 + item.width * source.step_x,
+                                   source.y0 + (item.height + 1) * source.step_y), -_ORIGIN,
+                 _ORIGIN - 1),
                 ("step", max(source.step_x, source.step_y), 0, _STEP),
                 ("padding of the pool", source.pad, 0, _PAD),
                 ("window", max(source.window_width, source.window_height), 1, _WINDOW),
@@ -86,18 +93,20 @@ def _slots(network: IntegerNetwork, layer: int) -> int:
 
 
 def _source(reading: Reading, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
-            step_y: int, step_x: int, **options) -> Source:
+            step_y: int, step_x: int, **options: Any) -> Source:
     """All words of a branch; y0, x0, step_y and step_x in pooled pixels."""
     y, x = reading.y, reading.x
-    options = {"first_word": 0, "words": words_of(reading.channels, config),
-               "channels": reading.channels} | options
+    words: dict[str, Any] = {"first_word": 0, "words": words_of(reading.channels, config),
+                             "channels": reading.channels}
     return Source(branch=reading.number, map=reading.map, any=reading.any, ky=ky, kx=kx,
                   y0=y.pixel(y0), x0=x.pixel(x0), step_y=step_y * y.pool_stride,
                   step_x=step_x * x.pool_stride, window_height=y.window, window_width=x.window,
-                  map_height=y.length, map_width=x.length, pad=y.pool_padding, **options)
+                  map_height=y.length, map_width=x.length, pad=y.pool_padding,
+                  **words | options)
 
 
-def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1) -> tuple[tuple[Source, ...], int]:
+def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1
+            ) -> tuple[tuple[Source, ...], int]:
     """Sources, each with its gain, one after the other in the weight memory; rows in all."""
     placed, rows = [], 0
     for source, gain in sources:
@@ -125,6 +134,7 @@ def _taps(network: IntegerNetwork, layer: int, readings: list[Reading], config: 
         raise Unfit("the array has no line buffers: use one with line_words above 0")
     if any(reading.stride % stride for reading in readings):
         raise Unfit("its branches have different strides")
+    _check_identities(network, layer, readings, config.wide_bits)
     whole = [reading for reading in readings if reading.stride == stride]
     down = max([0, *(off for reading in whole for _, off in _blocks(reading.y))])
     right = max([0, *(off for reading in whole for _, off in _blocks(reading.x))])
@@ -188,7 +198,7 @@ def _tile_groups(outputs: int, config: ArrayConfig) -> list[tuple[int, int]]:
 def _tiles(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig
            ) -> list[Pass]:
     outputs, height, width = network.shapes[layer]
-    _check_diagonals(network, layer, readings, config)
+    _check_identities(network, layer, readings, config.weight_bits)
     sources = []
     for reading in readings:
         y, x = reading.y, reading.x
@@ -203,17 +213,17 @@ def _tiles(network: IntegerNetwork, layer: int, readings: list[Reading], config:
             for tile, tiles in _tile_groups(outputs, config)]
 
 
-def _check_diagonals(network: IntegerNetwork, layer: int, readings: list[Reading],
-                     config: ArrayConfig) -> None:
-    """Identity weights are ordinary ones here."""
-    limit = 1 << (config.weight_bits - 1)
+def _check_identities(network: IntegerNetwork, layer: int, readings: list[Reading], bits: int
+                      ) -> None:
+    """Raise Unfit if an identity has a weight of more than `bits` bits."""
     branches = network.layers[layer].branches
     for reading in readings:
         if reading.identity:
-            weight = branches[reading.number].weight
-            if weight.min() < -limit or weight.max() >= limit:
-                raise Unfit(f"the weights of its identity, {weight.min()}..{weight.max()}, do not "
-                            f"fit in the {config.weight_bits} bits of this array")
+            low, high = (int(end(branches[reading.number].weight)) for end in (np.min, np.max))
+            if low < -1 << (bits - 1) or high >= 1 << (bits - 1):
+                raise Unfit(f"the weights of its identity, {low}..{high}, do not fit in {bits} "
+                            "bits: quantise them more coarsely, or use an array with line buffers "
+                            "and larger weight_bits or group_lanes")
 
 
 # Join --------------------------------------------------------------------------------------------
@@ -225,7 +235,7 @@ def _join(network: IntegerNetwork, layer: int, readings: list[Reading], config: 
     Where the rows of all sites do not fit, passes take whole rows of sites, parts of a row, or
     parts of the words of a site. Every output pixel takes runs of its own.
     """
-    _check_diagonals(network, layer, readings, config)
+    _check_identities(network, layer, readings, config.weight_bits)
     channels, *grid = network.shapes[layer]
     parts = []                                              # source, gain, width, height
     for reading in readings:

@@ -170,7 +170,8 @@ class Program:
             "x0": source.x0, "y0": source.y0}
         values = {name: value & (1 << SOURCE[name]) - 1 for name, value in values.items()}
         return pack(SOURCE, **values, weights=item.weights + source.offset, words=source.words - 1,
-                    wide=source.wide, any=source.any, pad=source.pad, window_width=source.window_width - 1,
+                    wide=source.wide, any=source.any, pad=source.pad,
+                    window_width=source.window_width - 1,
                     window_height=source.window_height - 1, map_width=source.map_width,
                     map_height=source.map_height, step_x=source.step_x, step_y=source.step_y)
 
@@ -226,27 +227,28 @@ class Program:
         runs = [step for step in self.steps if isinstance(step, Run)]
         if len(self.memory.inputs) > 1:
             return 0
-        region = self.memory.inputs[0]
+        region = next(iter(self.memory.inputs))
         using = [number for number, step in enumerate(runs)
                  if any(span.start < region.end and region.base < span.stop
                         for span in (*step.reads, step.writes))
                  or any(source.map == INPUT for source in step.item.sources)]
         return using[-1] + 1 if using[-1] + 1 < len(runs) else None
 
-    def inference_tape(self, inputs: np.ndarray, tag: int = 0, **options: bool) -> Tape:
+    def inference_tape(self, inputs: np.ndarray, tag: int = 0, *, profile: bool = False,
+                       probe: bool = False, read_spikes: bool = False) -> Tape:
         """The tape that runs some images, of a network all of whose maps stay on the chip.
 
-        The options are those of `tapes`.
+        Options as of `tapes`. Raises ValueError where the host keeps maps.
         """
-        tapes = [*self.tapes(inputs, lambda: tag, **options)] if not self.memory.on_host else []
-        if len(tapes) != 1:
+        if self.memory.on_host:
             raise ValueError("the host keeps maps of this network: it takes more than one tape")
-        return tapes[0]
+        return next(self.tapes(inputs, lambda: tag, profile=profile, probe=probe,
+                               read_spikes=read_spikes))
 
     def tapes(self, inputs: np.ndarray, next_tag: Callable[[], int], *, profile: bool = False,
               probe: bool = False, read_spikes: bool = False,
               put_map: Callable[[int, int, np.ndarray], None] | None = None) -> Tapes:
-        """The tapes that run some images, see `pack_inputs`; `Outputs.of` understands their answers.
+        """The tapes that run some images, see `pack_inputs`; `Collector` takes their answers.
 
         One after the other they must be played, and the payloads of their answers be sent in; only
         where the host keeps maps there are more than one.
@@ -314,7 +316,8 @@ class _Inference:
             match step:
                 case Load():
                     if not self.host.complete(step.map):
-                        self._report_part(image, steps[index:])
+                        layer = next(s.item.layer for s in steps[index:] if isinstance(s, Run))
+                        self.tape.report(image=image, layer=layer if self.profile else -1)
                         yield from self._play()
                         self.tape = self._begin()
                     words = self.host.rows(step.map, step.rows)
@@ -332,11 +335,6 @@ class _Inference:
                     self.host.ask(step)
             if index in self.layer_ends:
                 self._layer_over(self.layer_ends[index], image)
-
-    def _report_part(self, image: int, following: Sequence[Step]) -> None:
-        """Counters of the layer that goes on in the next tape, whose BEGIN clears them."""
-        layer = next(step.item.layer for step in following if isinstance(step, Run))
-        self.tape.report(**({"image": image, "layer": layer} if self.profile else {}))
 
     def _run(self, step: Run, image: int) -> None:
         program, item = self.program, step.item

@@ -101,10 +101,10 @@ def readings_of(network: IntegerNetwork, layer: int) -> list[Reading]:
 class Source:
     """What a pass reads at every site: `words` words from `first_word` on of a window of a map.
 
-    pad: padding of the pooling, beyond which a window holds nothing. ky, kx: of the kernel, the row and column of the first tap (-1: its only one is the middle
-    tap); with join, those that the first site sees. point: with taps, a single tap, the middle one.
-    offset: weight row, counted from the first of the pass; it has `channels` of them, with join at
-    every site.
+    pad: padding of the pooling, beyond which a window holds nothing. ky, kx: of the kernel, the row
+    and column of the first tap (-1: its only one is the middle tap); with join, those that the
+    first site sees. point: with taps, a single tap, the middle one. offset: weight row, counted
+    from the first of the pass; it has `channels` of them, with join at every site.
     """
 
     branch: int

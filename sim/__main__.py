@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rtl.config import PRESETS, preset
+from rtl.config import PRESETS, ArrayConfig, preset
 from sim import build as builder
 from sim import toolchain
 from sim import vectors as golden
@@ -202,6 +202,76 @@ def activity(spike_words: Annotated[int, typer.Option(
                         for name in names))
     console.print(table)
     console.print(f"{output}/activity.json, activity.png")
+
+
+def _integer_network(name: str, shape: ArrayConfig):
+    """A file, or a deep network with random weights."""
+    from models.integer import IntegerNetwork
+    from sim.deep import INPUTS, network_of
+
+    return network_of(name, shape) if name in INPUTS else IntegerNetwork.load(name)
+
+
+Net = Annotated[str, typer.Argument(help="Integer network, .safetensors, or resnet19, vgg11, "
+                                         "vggsnn (random weights).")]
+
+
+@app.command()
+def estimate(network: Net, config: Config = "default",
+             rate: Annotated[float, typer.Option(help="Spikes a neuron and step.")] = 0.15,
+             ) -> None:
+    """Cycles, utilisation and host traffic of every layer, without any Verilog."""
+    from firmware.compiler import compile
+    from sim import estimate as estimates
+
+    try:
+        program = compile(_integer_network(network, preset(config)), preset(config))
+        layers = estimates.estimate(program, rate)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+    table = Table(title=f"{program.config}\none image, {rate:.0%} spikes")
+    for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",
+                   "utilisation", "words to and from the host"):
+        table.add_column(column, justify="left" if column in ("layer", "by") else "right")
+    for layer in layers:
+        table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
+                      f"{layer.events:,}", f"{layer.nulls:,}", f"{layer.drains:,}",
+                      f"{layer.starved:,}", f"{layer.utilisation:.1%}", f"{layer.words:,}")
+    console.print(table)
+    busy, total = (sum(getattr(layer, name) for layer in layers) for name in ("busy", "cycles"))
+    words = sum(layer.words for layer in layers)
+    console.print(f"{busy:,} cycles of computing, {words:,} words; {total:,} cycles with one word "
+                  f"a cycle, {words / total:.2f} words a cycle")
+
+
+@app.command()
+def sweep(network: Net, config: Config = "default",
+          option: Annotated[list[str], typer.Option(
+              "--set", help="A field and its values, as lanes=16,32,64; may be repeated.")] = [
+                  "lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384"],
+          output: Annotated[Path, typer.Option(help="Picture to draw.")] = Path(
+              "build/sweep.png")) -> None:
+    """Many arrays: cycles against resources in closed form, and those that are worth it."""
+    from sim import estimate as estimates
+
+    try:
+        values = {name: [int(value) for value in part.split(",")]
+                  for name, part in (text.split("=") for text in option)}
+        designs, refused = estimates.sweep(_integer_network(network, preset(config)),
+                                           preset(config), values)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from None
+    for reason, count in refused.items():
+        console.print(f"[yellow]{count} cannot be:[/] {reason}")
+    table = Table(*values, "cycles an image", "words", "of an LFE5U-85F",
+                  title=f"{network}: {len(designs)} arrays, those that no other beats")
+    for design in estimates.pareto(designs):
+        table.add_row(*map(str, design.changes.values()), f"{design.cycles:,.0f}",
+                      f"{design.words:,}", f"{design.resources:.0%}")
+    console.print(table)
+    if designs:
+        estimates.picture(output, designs, network)
+        console.print(str(output))
 
 
 @app.command()

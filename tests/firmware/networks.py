@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.integer import IntegerNetwork, dense
+from models.integer import INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool, dense
 from rtl.config import ArrayConfig
 from rtl.numerics import Neuron, current, neuron_step
 
@@ -31,7 +31,8 @@ def random_network(rng, config: ArrayConfig, sizes, *, steps: int, input_bits: i
             shift=rng.integers(bits - 5, bits - 1, outputs).astype(np.int8),
             bias=rng.integers(-one // 2, one // 2, outputs).astype(np.int32),
             neuron=None if last else random_neuron(rng, config)))
-    return IntegerNetwork(input_shape=(sizes[0], 1, 1), layers=tuple(layers), steps=steps, input_bits=input_bits,
+    return IntegerNetwork(input_shape=(sizes[0], 1, 1), layers=tuple(layers), steps=steps,
+                          input_bits=input_bits,
                           state_bits=config.state_bits, fraction_bits=config.fraction_bits)
 
 
@@ -66,3 +67,46 @@ def reference(network: IntegerNetwork, inputs: np.ndarray):
         membranes.append(np.stack(states))
         x = spikes[-1].astype(np.int64)
     return spikes[-1], spikes, membranes
+
+
+def residual_network(config: ArrayConfig, side: int, widths, *, steps: int, input_bits: int,
+                     blocks=(2, 1, 1), dense: int = 0, kernel: int = 3) -> IntegerNetwork:
+    """A ResNet of random weights: a convolution, blocks of two with a shortcut, dense layers.
+
+    widths: channels of its stages, the first of stride 1, the others of 2; blocks: of each stage.
+    dense: neurons of a layer before the 10 logits, 0 for none.
+    """
+    rng, shape = np.random.default_rng(0), (3, side, side)
+    limit, layers = 1 << (min(config.weight_bits, 5) - 1), []
+
+    def conv(source, outputs, channels, size, stride=1, pool=None):
+        weight = rng.integers(-limit, limit, (outputs, channels, size, size)).astype(np.int8)
+        return ConvBranch(source=source, weight=weight, stride=stride, padding=size // 2, pool=pool)
+
+    def add(*branches, neuron=True) -> int:
+        outputs, inputs = branches[0].outputs, branches[0].weight[0].size
+        bits = int(np.log2(inputs)) // 2 + (input_bits if branches[0].source == INPUT else 0)
+        shift = rng.integers(bits - 8, bits - 6, outputs).astype(np.int8)
+        layers.append(Layer(
+            name=f"layer{len(layers)}", branches=branches, weight_bits=config.weight_bits,
+            shift=np.maximum(shift, -config.fraction_bits),
+            bias=rng.integers(-100, 100, outputs).astype(np.int32),
+            neuron=random_neuron(rng, config) if neuron else None))
+        return len(layers) - 1
+
+    last, channels = add(conv(INPUT, widths[0], 3, kernel)), widths[0]
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=False)):
+        for block in range(count):
+            stride = 2 if stage and not block else 1
+            inner = add(conv(last, width, channels, kernel, stride))
+            shortcut = conv(last, width, channels, 1, stride) if stride > 1 else \
+                IdentityBranch(source=last, weight=rng.integers(-500, 500, width).astype(np.int32))
+            last, channels = add(conv(inner, width, width, kernel), shortcut), width
+        side = side if not stage else -(-side // 2)
+    whole = Pool(kind="sum", size=side, stride=side)
+    if dense:
+        last, channels, whole = add(conv(last, dense, channels, 1, pool=whole)), dense, None
+    add(conv(last, 10, channels, 1, pool=whole), neuron=False)
+    return IntegerNetwork(input_shape=shape, layers=tuple(layers), steps=steps,
+                          input_bits=input_bits, state_bits=config.state_bits,
+                          fraction_bits=config.fraction_bits)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from firmware import CompileError, compile
 from firmware.bounds import Bounds, check_layer, idle_bias, saturation, signed_bits
 from firmware.packets import decode, split, unpack
-from models.integer import DenseLayer, IntegerNetwork
+from models import integer
+from models.integer import IntegerNetwork
 from rtl.config import ArrayConfig, preset
 from rtl.numerics import Neuron, current, neuron_step
-from rtl.tape import PASS, Opcode
+from rtl.tape import PASS, PASS_WORDS, Opcode
 
 from .networks import random_network
 
@@ -27,14 +28,14 @@ QIF = Neuron(square=True, soft=False, factor=0, theta=1024, lo=-2048, hi=2047, i
 
 def dense(weight, *, shift=0, bias=0, neuron: Neuron | None = QIF, name="here"):
     weight = np.array(weight, np.int8)
-    return DenseLayer(name=name, weight=weight, weight_bits=8, neuron=neuron,
-                      shift=np.full(len(weight), shift, np.int8),
-                      bias=np.full(len(weight), bias, np.int32))
+    return integer.dense(name, weight, weight_bits=8, neuron=neuron, source=-1,
+                         shift=np.full(len(weight), shift, np.int8),
+                         bias=np.full(len(weight), bias, np.int32))
 
 
-def network(*layers, steps=4, input_bits=0):
-    return IntegerNetwork(layers=layers, steps=steps, input_bits=input_bits, state_bits=12,
-                          fraction_bits=10)
+def network(layer, steps=4, input_bits=0):
+    return IntegerNetwork(input_shape=(layer.inputs, 1, 1), layers=(layer,), steps=steps,
+                          input_bits=input_bits, state_bits=12, fraction_bits=10)
 
 
 # Proofs ------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def test_shift_range(shift, fits):
     ({"state_bits": 12, "fraction_bits": 9}, "10 fraction bits, the array 9"),
     ({"slots": 3}, "4 time steps, the array only 3 slots: .*fewer time steps"),
     ({"weight_bits": 4}, "channel 1: weight -9 of input 0 does not fit in the 4-bit"),
-    ({"spike_words": 16}, "need 44 spike words, the array has 16"),
+    ({"spike_words": 16}, "needs 44 spike words at least, the array has 16"),
     ({"weight_rows": 8}, "300 inputs do not fit in 8 weight rows"),
 ])
 def test_refusals(change, match):
@@ -224,7 +225,7 @@ def test_everything_lies_within_the_memories(seed):
     config = ArrayConfig(
         banks=int(rng.integers(1, 10)), lanes=int(2 ** rng.integers(0, 8)), group_lanes=1,
         weight_rows=int(rng.integers(128, 600)), parameter_words=int(rng.integers(16, 100)),
-        spike_words=1000, packet_words=int(2 ** rng.integers(5, 10)))
+        spike_words=1000, packet_words=int(2 ** rng.integers(5, 10)), sources=1, line_words=0)
     sizes = [int(n) for n in rng.integers(1, 500, rng.integers(2, 5))]
     net = random_network(rng, config, sizes, steps=4, input_bits=int(rng.integers(0, 9)))
     program = compile(net, config)
@@ -235,29 +236,12 @@ def test_everything_lies_within_the_memories(seed):
         seen = np.zeros(layer.weight.shape, int)
         for item in (item for item in program.passes if item.layer == index):
             assert item.tiles <= config.banks
+            source, = item.sources
+            first = source.first_channel(config)
             seen[item.tile * config.lanes:(item.tile + item.tiles) * config.lanes,
-                 item.first:item.first + item.inputs] += 1
+                 first:first + source.channels] += 1
         assert (seen == 1).all()
-
-    # What stays on chip is not written over, neither by itself nor by what is streamed.
-    rows, parameters = np.zeros(config.weight_rows, int), np.zeros(config.parameter_words, int)
-    for item in program.passes:
-        assert item.row + item.inputs <= config.weight_rows
-        assert item.tile_parameters + item.tiles * config.group_lanes <= config.parameter_words
-        rows[item.row:item.row + item.inputs] += 1 if not item.streamed else 0
-        if not item.own and not item.loads_parameters:
-            at, end = item.tile_parameters, item.tile_parameters + item.tiles * config.group_lanes
-            parameters[at:end] += 1
-            parameters[item.parameters:item.parameters + 8] += item.tile == 0
-    assert rows.max(initial=0) <= 1 and parameters.max(initial=0) <= 1
-    for item in program.passes:
-        if item.streamed:
-            assert not rows[item.row:item.row + item.inputs].any()
-
-    regions = program.memory.inputs + program.memory.outputs
-    assert program.memory.words <= config.spike_words
-    if not program.memory.shared:
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(regions, 2))
+    check_memories(program)
 
     # Packets are legal, and numbered from the tag.
     inputs = np.zeros((2, sizes[0]), np.uint8) if net.input_bits else np.zeros((4, 2, sizes[0]))
@@ -268,9 +252,31 @@ def test_everything_lies_within_the_memories(seed):
             assert packet.sequence == (250 + number) % 256
             assert len(packet.payload) <= config.payload_words
             if packet.opcode == Opcode.PASS:
-                values = unpack(PASS, packet.payload)
+                values = unpack(PASS, packet.payload[:PASS_WORDS])
                 assert values["rounds"] < config.banks
                 assert values["column"] < config.tiles_per_word
+
+
+def check_memories(program):
+    """What stays on chip is not written over, neither by itself nor by what is streamed."""
+    config = program.config
+    rows, parameters = np.zeros(config.weight_rows, int), np.zeros(config.parameter_words, int)
+    for item in program.passes:
+        assert item.weights + item.rows <= config.weight_rows
+        assert item.tile_parameters + item.tiles * config.group_lanes <= config.parameter_words
+        rows[item.weights:item.weights + item.rows] += 1 if not item.streamed else 0
+        if not item.own and not item.loads_parameters:
+            at, end = item.tile_parameters, item.tile_parameters + item.tiles * config.group_lanes
+            parameters[at:end] += 1
+            parameters[item.parameters:item.parameters + 8] += item.tile == 0
+    assert rows.max(initial=0) <= 1 and parameters.max(initial=0) <= 1
+    for item in program.passes:
+        if item.streamed:
+            assert not rows[item.weights:item.weights + item.rows].any()
+    assert program.memory.words <= config.spike_words
+    if not program.memory.shared:
+        assert not any(a.overlaps(b)
+                       for a, b in itertools.combinations(program.memory.regions, 2))
 
 
 def test_own_follows_its_pass():
@@ -283,7 +289,8 @@ def test_own_follows_its_pass():
         assert item.own == (not before.drain)
         if item.own:
             assert (before.layer, before.tile) == (item.layer, item.tile)
-            assert before.first + before.inputs == item.first
+            assert before.sources[0].first_word + before.sources[0].words == \
+                item.sources[0].first_word
     assert passes[-1].drain
 
 
@@ -293,11 +300,12 @@ def test_network_ids_differ():
     weight = layer.weight.copy()
     weight[0, 0] ^= 1
     others = [replace(base, steps=3), replace(base, input_bits=2),
-              replace(base, layers=(replace(layer, weight=weight),)),
+              replace(base, layers=(replace(layer, branches=(replace(
+                  layer.branches[0], weight=weight[:, :, None, None]),)),)),
               replace(base, layers=(replace(layer, bias=layer.bias + 1),))]
-    streamed = replace(TINY, weight_rows=16, lanes=1, group_lanes=1)
+    streamed = replace(TINY, weight_rows=8, lanes=1, group_lanes=1, banks=8)
     assert len({compile(net, TINY).network_id for net in [base, *others]}) == 5
-    one, other = (compile(random_network(np.random.default_rng(seed), streamed, (16, 3), steps=1),
+    one, other = (compile(random_network(np.random.default_rng(seed), streamed, (8, 9), steps=1),
                           streamed) for seed in (1, 2))
     assert all(item.streamed for item in one.passes) and one.network_id != other.network_id
 

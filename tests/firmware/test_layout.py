@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from firmware.layout import (
+    pack_map,
     pack_parameters,
-    pack_pixels,
     pack_spikes,
     pack_weights,
+    pack_wide,
+    planes_of,
     tiles_of,
+    unpack_map,
     unpack_spikes,
     words_of,
 )
@@ -33,16 +36,44 @@ def test_spikes(config, channels):
     assert sum(map(int, np.bitwise_count(words).ravel())) == spikes.sum()      # the rest is 0
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_maps(config):
+    """Word of pixel (y, x), slot s, word w: ((y W + x) S + s) words + w."""
+    shape = channels, height, width = 70, 3, 5
+    spikes = np.random.default_rng(0).integers(0, 2, (2, 4, *shape)).astype(bool)
+    words = pack_map(spikes, config)
+    assert np.array_equal(unpack_map(words, shape, config), spikes)
+    per_slot = words_of(channels, config)
+    parts = words.reshape(2, -1, config.stream_words)
+    assert parts.shape[1] == height * width * 4 * per_slot
+    for image, slot, channel, y, x in np.ndindex(spikes.shape):
+        word, bit = divmod(channel, config.word_bits)
+        at = ((y * width + x) * 4 + slot) * per_slot + word
+        assert parts[image, at, bit // 32] >> bit % 32 & 1 == spikes[image, slot, channel, y, x]
+
+
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_pixels(bits):
     config = preset("tiny")
-    pixels = np.random.default_rng(bits).integers(0, 1 << bits, (4, 50), np.uint8)
-    planes = unpack_spikes(pack_pixels(pixels, bits, config), 50, config)
-    assert planes.shape == (4, bits, 50)
-    value = np.zeros((4, 50), int)
+    pixels = np.random.default_rng(bits).integers(0, 1 << bits, (4, 50, 1, 1), np.uint8)
+    planes = unpack_map(pack_map(planes_of(pixels, bits), config), (50, 1, 1), config)
+    assert planes.shape == (4, bits, 50, 1, 1)
+    value = np.zeros(pixels.shape, int)
     for plane in np.moveaxis(planes, 1, 0):             # most significant first, as the array folds
         value = 2 * value + plane
     assert np.array_equal(value, pixels)
+
+
+def test_wide_weights():
+    """Every value in a row of its own, beside the lane that takes it."""
+    config = preset("default")
+    values = np.array([5, -1, (1 << 29) - 1, -(1 << 29), 7])
+    words = pack_wide(values, 3, 10, config).astype(np.int64)
+    assert words.shape == (8, 10) and (words != 0).sum() == 5
+    for index, value in enumerate(values):
+        word = words[index // 4, 3 + index]
+        assert word & 3 == index % 4
+        assert ((word >> 2) ^ 1 << 29) - (1 << 29) == value
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
