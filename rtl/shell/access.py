@@ -25,6 +25,9 @@ class Registers:
     that does not fit.
     """
 
+    _read: Callable[[int], int]
+    _write: Callable[[int, int], object]
+
     def __init__(self, read: Callable[[int], int], write: Callable[[int, int], object]):
         self.__dict__.update(_read=read, _write=write)
 

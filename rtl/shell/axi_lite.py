@@ -32,7 +32,7 @@ AXI_LITE = wiring.Signature({
     "r": Out(_channel(data=32, resp=2)),
 })
 
-#: Accesses as the slave makes them: in the cycle of `write` or `read`, `*_ok` and `read_data` answer.
+#: Accesses as the slave makes them; `*_ok` and `read_data` answer in the same cycle.
 REGISTER_BUS = wiring.Signature({
     "write": Out(1), "write_address": Out(ADDRESS_BITS), "write_data": Out(32),
     "write_strobe": Out(4), "write_ok": In(1),

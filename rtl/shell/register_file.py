@@ -2,7 +2,7 @@
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Flow, In, Member, Out
 
 from ..config import ArrayConfig
 from .axi_lite import REGISTER_BUS
@@ -20,7 +20,8 @@ def _ports(name: str, field: Field) -> dict:
         Access.CONSTANT: {},
         Access.STATUS: {name: In(field.bits)},
         Access.COUNTER: {f"count_{name}": In(COUNT_BITS)},
-        Access.CONTROL: {name: Out(field.bits, init=field.reset)},
+        Access.CONTROL: {name: Member(
+            Flow.Out, field.bits, init=field.reset)},   # pyright: ignore[reportCallIssue]
         Access.STROBE: {name: Out(field.bits)},
         Access.STICKY: {name: Out(field.bits), f"set_{name}": In(field.bits)},
     }[field.access]

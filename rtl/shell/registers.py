@@ -138,8 +138,9 @@ def _table() -> tuple[Register, ...]:
                   "input is taken and dropped, an output frame under way is ended by one word 0"),
             Field("clear", Access.STROBE, "makes all counters 0", low=1))),
         ("status", "What the shell does now.", _bits(
-            Access.STATUS, held="the core is in reset", input_waiting="input beats wait in the FIFO",
-            input_open="an input packet has begun", output_waiting="output beats wait in the FIFO",
+            Access.STATUS, held="the core is in reset",
+            input_waiting="input beats wait in the FIFO", input_open="an input packet has begun",
+            output_waiting="output beats wait in the FIFO",
             output_open="an output frame has begun")),
         ("frame", "How answers become frames of m_axis.", (
             Field("answers", Access.CONTROL, "answers in one frame, TLAST after the last; 0 counts "

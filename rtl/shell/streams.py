@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import ArrayConfig
 from ..fields import HEADER_LAYOUT
 from ..receiver import STREAM_WORD
-from ..tape import Answer, Fault
+from ..tape import Answer
 
 __all__ = ["FRAME_WORD", "Answers", "Framer", "Narrow", "Widen", "beat_layout"]
 
@@ -20,7 +20,7 @@ def beat_layout(stream_bits: int) -> data.StructLayout:
                               "keep": stream_bits // 8, "last": 1})
 
 
-#: A word of an input frame. `none`: there is no word, only the end of the frame, which `last` marks.
+#: A word of an input frame. `none`: no word, only the end of the frame, which `last` marks.
 FRAME_WORD = data.StructLayout({"data": 32, "none": 1, "last": 1})
 
 
