@@ -1,0 +1,66 @@
+"""The AXI shell as Verilog, on every simulator: registers, streams, resets, protocol rules.
+
+The bench is `sim.bench_axi`, the rules are those of `sim.axi_checks`. Here by default one width and
+one level of stalls on each simulator; all of them in the slow test.
+"""
+
+import pytest
+
+from rtl.config import preset
+from rtl.shell.registers import constants
+from rtl.shell.verilog import generate
+from sim.axi_checks import CHANNELS, TOP, checked, rule
+from sim.cocotb_run import BenchFailure, run_bench
+
+from ..test_core import network_vectors
+
+CONFIG = preset("tiny")
+
+
+def axi_vectors(stream_bits: int, levels: list[str], seed: int = 3) -> dict:
+    """The packets of a network in frames of one packet and of many."""
+    vectors = network_vectors(seed, input_bits=2, readout=True, sizes=(12, 8, 4), images=1)
+    packets, frames = list(vectors["packets"]), []
+    for count in (1, 2, 1, len(packets)):
+        frames.append([word for packet in packets[:count] for word in packet])
+        del packets[:count]
+    assert len(frames[-1]) > CONFIG.packet_words
+    return {"registers": constants(CONFIG, stream_bits), "frames": frames,
+            "answers": vectors["answers"], "timeout": 3000, "levels": levels}
+
+
+def bench(simulator, stream_bits, levels, folder) -> int:
+    verilog, description = generate(CONFIG, stream_bits)
+    return run_bench(simulator, checked(verilog, description["ports"]), TOP,
+                     axi_vectors(stream_bits, levels), folder, module="sim.bench_axi")
+
+
+@pytest.mark.cocotb
+def test_verilog(simulator, tmp_path):
+    assert bench(simulator, 64, ["some"], tmp_path) == 8
+
+
+@pytest.mark.cocotb
+@pytest.mark.slow
+@pytest.mark.parametrize("stream_bits", [32, 64, 128])
+def test_verilog_at_every_width_and_level(simulator, stream_bits, tmp_path):
+    assert bench(simulator, stream_bits, ["none", "some", "heavy"], tmp_path) == 24
+
+
+@pytest.mark.cocotb
+@pytest.mark.slow
+def test_a_broken_rule_is_told(tmp_path):
+    """The checks do see: a shell whose answers change while they wait is found out."""
+    verilog, description = generate(CONFIG, 64)
+    broken = checked(verilog, description["ports"]).replace(
+        "quadfire_axi dut(", "wire [63:0] tdata; assign m_axis_tdata = tdata ^ "
+        "{63'b0, m_axis_tvalid & ~m_axis_tready & m_axis_t_pending};\n  quadfire_axi dut(").replace(
+        ".m_axis_tdata(m_axis_tdata)", ".m_axis_tdata(tdata)")
+    with pytest.raises(BenchFailure, match="m_axis_t: the payload changed before ready"):
+        run_bench("icarus", broken, TOP, axi_vectors(64, ["heavy"]), tmp_path,
+                  module="sim.bench_axi", waves=False)
+
+
+def test_rules_have_names():
+    assert rule(1) == "s_axi_aw: valid fell before ready"
+    assert rule(6 * len(CHANNELS)) == "m_axis_t: TKEEP is not full before TLAST"
