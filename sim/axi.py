@@ -46,7 +46,7 @@ def _load(path: Path) -> ctypes.CDLL:
             ("qa_open", handle, (u64, ctypes.c_double, ctypes.c_double, ctypes.c_char_p)),
             ("qa_close", None, (handle,)), ("qa_reset", None, (handle, u64)),
             ("qa_stalls", None, (handle, ctypes.c_double, ctypes.c_double)),
-            ("qa_step", None, (handle, u64)),
+            ("qa_step", None, (handle, u64)), ("qa_listen", None, (handle, ctypes.c_int64)),
             ("qa_write", ctypes.c_int, (handle, u32, u32, u32)),
             ("qa_read", ctypes.c_int, (handle, u32, pointer)),
             ("qa_send", None, (handle, pointer, u64, ctypes.c_int)),
@@ -100,6 +100,10 @@ class VerilatedShell:
     def stall(self, idle: float, backpressure: float) -> None:
         """Stalls from now on."""
         self._lib.qa_stalls(self._handle(), idle, backpressure)
+
+    def listen(self, frames: int) -> None:
+        """Take so many frames from now on, then hold TREADY low; -1: all that come."""
+        self._lib.qa_listen(self._handle(), frames)
 
     def step(self, cycles: int = 1) -> None:
         """Clock for so many cycles."""

@@ -65,6 +65,7 @@ struct Shell {
     std::deque<std::vector<uint8_t>> frames;
     std::vector<uint8_t> partial;
     uint64_t cycles = 0, sent = 0, taken = 0;
+    int64_t listening = -1;               // frames that are still taken; -1: all
     bool offering = false;
 
     bool aw = false, w = false, b = false, ar = false, r = false;   // still to be transferred
@@ -110,7 +111,7 @@ struct Shell {
             top->s_axis_tkeep = to_send.front().keep;
             top->s_axis_tlast = to_send.front().last;
         }
-        top->m_axis_tready = !stalls(backpressure);
+        top->m_axis_tready = listening != 0 && !stalls(backpressure);
     }
 
     void offer_bus() {
@@ -182,6 +183,7 @@ struct Shell {
             for (size_t i = 0; i < beat_bytes(); ++i)
                 if (keep >> i & 1) partial.push_back(uint8_t(out[i / 4] >> 8 * (i % 4)));
             if (last) {
+                if (listening > 0) --listening;
                 frames.emplace_back();
                 frames.back().swap(partial);
             }
@@ -254,6 +256,9 @@ void qa_stalls(Shell *shell, double idle, double backpressure) {
     shell->idle = static_cast<uint32_t>(idle * 4294967295.0);
     shell->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
 }
+
+// Take so many frames from now on, then hold tready low; -1: all.
+void qa_listen(Shell *shell, int64_t count) { shell->listening = count; }
 
 void qa_step(Shell *shell, uint64_t count) {
     while (count--) shell->step();

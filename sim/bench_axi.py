@@ -49,7 +49,8 @@ class Shell:
         self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **reset)
         self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.aclk, **reset)
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.aclk, **reset)
-        write, read = self.bus.write_if, self.bus.read_if
+        write: Any = self.bus.write_if
+        read: Any = self.bus.read_if
         sides = [write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
                  read.r_channel, self.source, self.sink]
         for part in (write, read, *sides):
@@ -69,8 +70,10 @@ class Shell:
     async def access(self, offset: int, content: bytes | None = None, size: int = 4
                      ) -> tuple[AxiResp, int]:
         """Write `content`, or read `size` bytes: response, and what was read."""
+        answer: Any
         if content is not None:
-            return (await self.bus.write(offset, content)).resp, 0
+            answer = await self.bus.write(offset, content)
+            return answer.resp, 0
         answer = await self.bus.read(offset, size)
         return answer.resp, int.from_bytes(answer.data, "little")
 
@@ -135,9 +138,9 @@ def _levels() -> list[str]:
     return golden.read(path)["levels"] if path else list(LEVELS)
 
 
-def bench(**parameters: list) -> Callable:
+def bench(**parameters: list) -> Any:
     """A cocotb test `(shell, ...)` after which no rule of AXI may have been broken."""
-    def decorate(body: Callable[..., Awaitable[None]]) -> Callable:
+    def decorate(body: Callable[..., Awaitable[None]]) -> Any:
         async def test(dut: Any, level: str, **given: Any) -> None:
             shell = Shell(dut, LEVELS[level])
             await shell.reset()
@@ -222,8 +225,10 @@ async def bad_addresses(shell: Shell) -> None:
 async def back_to_back(shell: Shell) -> None:
     """Many reads and writes under way at once keep their order and their answers."""
     enable = find("interrupt_enable").offset
-    reads = [shell.bus.init_read(find(name).offset, 4) for name in shell.vectors["registers"]]
-    writes = [shell.bus.init_write(enable, bytes([value, 0, 0, 0])) for value in (1, 2, 3, 0, 2)]
+    reads: list[Any] = [shell.bus.init_read(find(name).offset, 4)
+                        for name in shell.vectors["registers"]]
+    writes: list[Any] = [shell.bus.init_write(enable, bytes([value, 0, 0, 0]))
+                         for value in (1, 2, 3, 0, 2)]
     for event, (name, value) in zip(reads, shell.vectors["registers"].items(), strict=True):
         await event.wait()
         assert int.from_bytes(event.data.data, "little") == value, name

@@ -146,10 +146,12 @@ class Framer(wiring.Component):
 class Answers(wiring.Component):
     """Makes frames of answers: `answers` of them in one, or fewer if the last is an ERROR.
 
+    `answers` may change at any time: the last word of an answer waits until it is known whether it
+    ends the frame, that is until `answers` have come, or another one follows.
     `refused` is high for a cycle at the end of an ERROR, whose cause and header stand in `cause`
-    and `header` then. `open`: a frame has begun.
+    and `header` then; `packet` at the end of every answer.
 
-    Latency: 0. II: 1 word.
+    Latency: 1 cycle. II: 1 word.
     """
 
     def __init__(self):
@@ -164,43 +166,44 @@ class Answers(wiring.Component):
         })
 
     def model(self, packets: list[list[int]], answers: int) -> list[tuple[int, int]]:
-        """(data, last) of every word of packets."""
+        """(data, last) of every word of packets that leaves."""
         out, count = [], 0
         for packet in packets:
             count += 1
             end = count >= answers or packet[0] >> 24 == Answer.ERROR
             out += [(word, int(end and at == len(packet) - 1)) for at, word in enumerate(packet)]
             count = 0 if end else count
-        return out
+        return out if end else out[:-1]
 
     def elaborate(self, platform):
         m = Module()
-        word = self.i.payload
-        count = Signal(16)
-        inside, error, end, move = Signal(), Signal(), Signal(), Signal()
+        word, held, full = self.i.payload, Signal(STREAM_WORD), Signal()
         place = Signal(2)                               # of the word in its packet, up to 3
-        is_error = Signal()
+        error, is_error, end = Signal(), Signal(), Signal()
+        count = Signal(16)                              # answers in the frame so far
+        take, give = self.i.valid & self.i.ready, self.o.valid & self.o.ready
         m.d.comb += [
-            is_error.eq(Mux(inside, error, data.View(HEADER_LAYOUT, word.data).opcode
-                            == Answer.ERROR)),
-            end.eq(is_error | (count + 1 >= self.answers)),
-            self.o.valid.eq(self.i.valid),
-            self.i.ready.eq(self.o.ready),
-            self.o.payload.data.eq(word.data),
-            self.o.payload.last.eq(word.last & end),
-            move.eq(self.i.valid & self.i.ready),
-            self.packet.eq(move & word.last),
+            is_error.eq(Mux(place == 0, data.View(HEADER_LAYOUT, word.data).opcode == Answer.ERROR,
+                            error)),
+            self.packet.eq(take & word.last),
             self.refused.eq(self.packet & is_error),
+            end.eq(error | (count + 1 >= self.answers)),
+            self.i.ready.eq(~full | give),
+            self.o.valid.eq(full & (~held.last | end | self.i.valid)),
+            self.o.payload.data.eq(held.data),
+            self.o.payload.last.eq(held.last & end),
         ]
-        with m.If(move):
-            m.d.sync += [inside.eq(~word.last), error.eq(is_error),
+        with m.If(take):
+            m.d.sync += [held.eq(word), error.eq(is_error),
                          place.eq(Mux(word.last, 0, place + (place != 3)))]
             with m.Switch(place):
                 with m.Case(1):
                     m.d.sync += self.cause.eq(word.data)
                 with m.Case(2):
                     m.d.sync += self.header.eq(word.data)
-        with m.If(self.packet):
+        with m.If(take | give):
+            m.d.sync += full.eq(take)
+        with m.If(give & held.last):
             m.d.sync += count.eq(Mux(end, 0, count + 1))
         return m
 

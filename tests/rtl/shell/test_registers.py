@@ -116,8 +116,8 @@ def test_the_c_header_compiles_and_says_the_same(tmp_path):
 def test_the_python_module_stands_alone_and_says_the_same(tmp_path):
     (tmp_path / "quadfire_registers.py").write_text(render("py"))
     code = "import json, quadfire_registers as q; print(json.dumps([q.FIELDS, q.MAGIC]))"
-    text = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
-                          cwd=tmp_path, check=True, text=True, capture_output=True).stdout
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"]
+    text = subprocess.run(command, cwd=tmp_path, check=True, text=True, capture_output=True).stdout
     fields, magic = json.loads(text)
     assert {name: tuple(value) for name, value in fields.items()} == FIELDS
     assert magic == MAGIC

@@ -58,8 +58,10 @@ def test_narrow_and_widen_at_full_rate(width):
     moments = Play(narrow, streams(cells, [packed(FRAME_WORD, data=word) for word, _, _ in
                                            narrow.model(beats)])).moments["o"]
     assert moments == list(range(moments[0], moments[0] + 40))
-    play = Play(Widen(width), streams([packed(STREAM_WORD, data=word) for word in range(40)], cells))
-    assert play.moments["o"] == [moment + 1 for moment in play.moments["i"][words - 1::words]]
+    words = [packed(STREAM_WORD, data=word) for word in range(40)]
+    play = Play(Widen(width), streams(words, cells))
+    ends = play.moments["i"][width // 32 - 1::width // 32]
+    assert play.moments["o"] == [moment + 1 for moment in ends]
 
 
 def random_frame(rng) -> list[tuple[int, int, int]]:
