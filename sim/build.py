@@ -28,7 +28,8 @@ from sim import toolchain
 if TYPE_CHECKING:
     from rtl.config import ArrayConfig
 
-__all__ = ["BUILD", "WAIVERS", "axi_verilog", "cached", "core_verilog", "executable", "library"]
+__all__ = ["BUILD", "HARNESS", "WAIVERS", "axi_verilog", "cached", "core_verilog", "executable",
+           "library"]
 
 BUILD = toolchain.ROOT / "build"
 
@@ -94,7 +95,7 @@ def library(verilog: str, *, top: str = "quadfire", trace: bool = False, harness
         _native(folder, folder / "libcore.so", verilog, top, flags, (harness, "-O2"), ["-shared"],
                 optimize="-O2", trace=trace)
 
-    content = (verilog, top, flags, harness.read_text(), sorted(WAIVERS))
+    content = (verilog, top, flags, HARNESS.read_text(), harness.read_text(), sorted(WAIVERS))
     return cached("verilated", content, build, f"compiling {top} for simulation") / "libcore.so"
 
 

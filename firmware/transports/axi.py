@@ -153,11 +153,12 @@ class AxiTransport(Transport):
         self.dma.reset()
         patience = _Patience(self)
         self.dma.receive()
-        while registers.status_output_waiting or registers.status_output_open:
+        while (registers.status_input_waiting or registers.status_output_waiting
+               or registers.status_output_open):
             if self.dma.received() is not None:     # what was left over from before
                 self.dma.receive()
             if patience.over():
-                raise TimeoutError(f"the device cannot be reset: its output is not taken; "
+                raise TimeoutError(f"the device cannot be reset: its streams do not come to rest; "
                                    f"{self.state()}")
             self._pause()
         if self.dma.received() is not None:

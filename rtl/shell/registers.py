@@ -135,7 +135,8 @@ def _table() -> tuple[Register, ...]:
     block(0x040, [
         ("control", "What the host asks for.", (
             Field("reset", Access.CONTROL, "holds the core in reset: the network is forgotten, "
-                  "input is taken and dropped, an output frame under way is ended by one word 0"),
+                  "input is taken and dropped, an output frame under way is ended by one word 0. "
+                  "Write 0 once `status.input_waiting` is 0"),
             Field("clear", Access.STROBE, "makes all counters 0", low=1))),
         ("status", "What the shell does now.", _bits(
             Access.STATUS, held="the core is in reset",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from rtl.config import ArrayConfig
 from rtl.shell.access import FIELDS, Registers
 from rtl.shell.registers import MAP_VERSION, REGISTERS, Access, Field, Register, constants
-from rtl.tape import MAGIC, VERSION
+from rtl.tape import HEADER, MAGIC, VERSION, Answer
 
 __all__ = ["FORMATS", "render"]
 
@@ -53,16 +53,22 @@ def markdown(config: ArrayConfig, stream_bits: int) -> str:
 
 
 def c_header(config: ArrayConfig, stream_bits: int) -> str:
-    """Offsets, masks and shifts as macros."""
+    """Offsets, masks and shifts as macros; what a driver must know of packets."""
     lines = [f"/* {_GENERATED.format('c')} */", "#ifndef QUADFIRE_REGISTERS_H",
              "#define QUADFIRE_REGISTERS_H", "",
              f"#define QF_MAGIC_VALUE 0x{MAGIC:08x}u",
              f"#define QF_MAP_VERSION_VALUE 0x{MAP_VERSION:08x}u",
-             f"#define QF_TAPE_VERSION_VALUE 0x{VERSION:08x}u"]
+             f"#define QF_TAPE_VERSION_VALUE 0x{VERSION:08x}u", "", "/* Headers of packets */"]
+    low = 0
+    for field, bits in HEADER.items():
+        lines += [f"#define QF_HEADER_{field.upper()} 0x{(1 << bits) - 1 << low:08x}u",
+                  f"#define QF_HEADER_{field.upper()}_SHIFT {low}"]
+        low += bits
+    lines += [f"#define QF_ANSWER_{answer.name} 0x{answer:02x}u" for answer in Answer]
     for register in REGISTERS:
         name = f"QF_{register.name.upper()}"
         lines += ["", f"/* {register.what} */".replace("`", ""),
-                  f"#define {name} 0x{register.offset:03x}u"]
+                  f"#define QF_REG_{register.name.upper()} 0x{register.offset:03x}u"]
         for field in () if _alone(register) else register.fields:
             part = f"{name}_{field.name.upper()}"
             lines.append(f"#define {part} 0x{field.mask:08x}u /* {field.what} */".replace("`", ""))

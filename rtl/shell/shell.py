@@ -112,7 +112,7 @@ class AxiShell(wiring.Component):
             narrow.i.payload.eq(queue.r_data),
             narrow.i.valid.eq(queue.r_rdy & ~held),
             queue.r_en.eq(narrow.i.ready | held),
-            registers.status_input_waiting.eq(queue.r_rdy),
+            registers.status_input_waiting.eq(queue.level != 0),
         ]
         self._count(m, registers, "input", self.tape)
 
@@ -137,7 +137,7 @@ class AxiShell(wiring.Component):
             port.payload.eq(queue.r_data),
             port.valid.eq(queue.r_rdy),
             queue.r_en.eq(port.ready),
-            registers.status_output_waiting.eq(queue.r_rdy),
+            registers.status_output_waiting.eq(queue.level != 0),
             registers.set_interrupt_answer.eq(port.valid & port.ready & port.payload.last),
         ]
         with m.If(port.valid & port.ready):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ from rtl.config import ArrayConfig, preset
 from rtl.shell.access import FIELDS, Registers
 from rtl.shell.registers import ADDRESS_BITS, REGISTERS, Access, constants, find
 from rtl.shell.render import FORMATS, render
-from rtl.tape import MAGIC, Fault
+from rtl.tape import MAGIC, Answer, Fault
 from sim import toolchain
 
 pytestmark = pytest.mark.fast
@@ -93,21 +92,20 @@ def test_systemrdl_is_valid_and_says_the_same(tmp_path):
 
 
 def test_the_c_header_compiles_and_says_the_same(tmp_path):
-    compiler = shutil.which("cc") or toolchain.compiler()
     (tmp_path / "regs.h").write_text(render("c"))
     names = {}
     for register in REGISTERS:
-        names[f"QF_{register.name.upper()}"] = register.offset
+        names[f"QF_REG_{register.name.upper()}"] = register.offset
         for field in register.fields:
             if field.name != "value":
                 names[f"QF_{register.name.upper()}_{field.name.upper()}"] = field.mask
     names |= {f"QF_FAULT_CAUSE_{fault.name}": int(fault) for fault in Fault}
+    names |= {f"QF_ANSWER_{answer.name}": int(answer) for answer in Answer}
     lines = "\n".join(f'    printf("{name} %lu\\n", (unsigned long){name});' for name in names)
     (tmp_path / "main.c").write_text(
         f'#include "regs.h"\n#include <stdio.h>\nint main(void) {{\n{lines}\n    return 0;\n}}\n')
-    subprocess.run([compiler, *(["-x", "c"] if compiler.endswith("++") else []), "-std=c99",
-                    "-Wall", "-Wextra", "-Werror", "-pedantic", "main.c", "-o", "main"],
-                   cwd=tmp_path, check=True)
+    subprocess.run([toolchain.c_compiler(), "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic",
+                    "main.c", "-o", "main"], cwd=tmp_path, check=True)
     text = subprocess.run([tmp_path / "main"], check=True, text=True, capture_output=True).stdout
     assert dict(line.split() for line in text.splitlines()) == {
         name: str(value) for name, value in names.items()}
