@@ -4,11 +4,15 @@ The bench is `sim.bench_axi`, the rules are those of `sim.axi_checks`. Here by d
 one level of stalls on each simulator; all of them in the slow test.
 """
 
+import re
+
 import pytest
 
 from rtl.config import preset
 from rtl.shell.registers import constants
+from rtl.shell.verilog import TOP as AXI_TOP
 from rtl.shell.verilog import generate
+from sim import toolchain
 from sim.axi_checks import CHANNELS, TOP, checked, rule
 from sim.cocotb_run import BenchFailure, run_bench
 
@@ -64,3 +68,12 @@ def test_a_broken_rule_is_told(tmp_path):
 def test_rules_have_names():
     assert rule(1) == "s_axi_aw: valid fell before ready"
     assert rule(6 * len(CHANNELS)) == "m_axis_t: TKEEP is not full before TLAST"
+
+
+def test_the_block_design_connects_every_interface():
+    """Names in the Tcl script are those that Vivado infers from the ports."""
+    text = (toolchain.ROOT / "firmware" / "zynq" / "quadfire.tcl").read_text()
+    used = set(re.findall(r"quadfire_0/(\w+)", text))
+    ports = generate(CONFIG, 32)[1]["ports"]
+    assert used == {re.sub(r"^(s_axi|s_axis|m_axis)_.*", r"\1", port) for port in ports}
+    assert f"-reference {AXI_TOP} " in text

@@ -133,7 +133,8 @@ def test_markdown_lists_every_register_and_field():
     assert set(columns) == {6, 7}
 
 
-@pytest.mark.parametrize("path, form", [("firmware/c/quadfire_registers.h", "c")])
+@pytest.mark.parametrize("path, form", [("firmware/c/quadfire_registers.h", "c"),
+                                        ("firmware/registers.md", "md")])
 def test_committed_copies_are_up_to_date(path, form):
     assert (toolchain.ROOT / path).read_text() == render(form), (
         f"{path} is stale: run `python -m rtl registers --format {form} -o {path}`")
