@@ -5,9 +5,12 @@ tests/rtl/shell/test_axi.py.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firmware import Accelerator, DeviceError
 from firmware.packets import encode
@@ -19,10 +22,11 @@ from models import reference
 from models.random_network import random_inputs, random_network
 from rtl.config import preset
 from rtl.shell.access import Registers
-from rtl.shell.registers import constants, find
+from rtl.shell.registers import ADDRESS_BITS, REGISTERS, constants, find
 from rtl.tape import Answer, Fault, Opcode
-from sim.axi import VerilatedShell
+from sim.axi import BusError, VerilatedShell
 from sim.axi_transport import AxiDmaModel, Memory, VerilatedAxiTransport, simulated
+from sim.bench_axi import written
 from sim.pynq_standin import Pynq
 
 TINY = preset("tiny")
@@ -284,3 +288,40 @@ def test_what_is_no_dma_is_told():
 def test_a_dma_that_is_too_small():
     with pytest.raises(ValueError, match="must move 128 bytes at once"):
         registers_of_a_dma(size=160)
+
+
+# The bus, byte by byte --------------------------------------------------------------------------
+
+@given(st.lists(st.tuples(st.sampled_from([item for item in REGISTERS if item.writable]),
+                          st.integers(0, 0xFFFFFFFF), st.integers(0, 15)), max_size=12))
+@settings(max_examples=40)
+def test_any_strobes(writes):
+    """Every combination of WSTRB, on the Verilated shell, against the access rules of the table."""
+    shell = shell_of_strobes()
+    shell.reset()
+    state = {item.name: shell.read(item.offset) for item in REGISTERS if item.writable}
+    for register, word, strobe in writes:
+        shell.write(register.offset, word, strobe)
+        state[register.name] = written(register, state[register.name], word, strobe)
+        assert shell.read(register.offset) == state[register.name], (register.name, word, strobe)
+
+
+@functools.cache
+def shell_of_strobes() -> VerilatedShell:
+    return VerilatedShell(TINY, **STALLS, seed=8)
+
+
+def test_every_address_answers_as_the_table_says():
+    shell, mapped = shell_of_strobes(), {item.offset: item for item in REGISTERS}
+    shell.reset()
+    for address in range(1 << ADDRESS_BITS):
+        register = mapped.get(address)
+        for access, allowed in ((shell.read, register is not None),
+                                (lambda at: shell.write(at, 0),
+                                 register is not None and register.writable)):
+            if allowed:
+                access(address)
+            else:
+                with pytest.raises(BusError, match="SLVERR"):
+                    access(address)
+    assert shell.registers.error_access == 1

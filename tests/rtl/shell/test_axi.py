@@ -6,15 +6,21 @@ one level of stalls on each simulator; all of them in the slow test.
 
 import re
 
+import numpy as np
 import pytest
 
+from firmware import compile
+from models import reference
+from models.integer import IntegerNetwork
 from rtl.config import preset
 from rtl.shell.registers import constants
 from rtl.shell.verilog import TOP as AXI_TOP
 from rtl.shell.verilog import generate
 from sim import toolchain
+from sim import vectors as golden
 from sim.axi_checks import CHANNELS, TOP, checked, rule
-from sim.cocotb_run import BenchFailure, run_bench
+from sim.cocotb_run import BenchFailure, run_bench, run_module
+from sim.demo import PRETRAINED
 
 from ..test_core import network_vectors
 
@@ -77,3 +83,33 @@ def test_the_block_design_connects_every_interface():
     ports = generate(CONFIG, 32)[1]["ports"]
     assert used == {re.sub(r"^(s_axi|s_axis|m_axis)_.*", r"\1", port) for port in ports}
     assert f"-reference {AXI_TOP} " in text
+
+
+@pytest.mark.cocotb
+@pytest.mark.slow
+def test_the_trained_network(simulator, tmp_path):
+    """Two digits through the shell around the default array, every logit."""
+    from models.datasets import mnist5k
+
+    config = preset("default")
+    images = mnist5k().held_out_set[0].numpy()[:2]
+    network = IntegerNetwork.load(PRETRAINED / "mnist5k-784-128-10-int8.safetensors")
+    program, logits = compile(network, config), reference.run(network, images).logits.numpy()
+    frames, answers = [], []
+    for tape in (program.setup_tape(1), program.inference_tape(images, 2)):
+        frames.append(tape.to_array().tolist())
+        for item in tape.expected:
+            words: list[int | None] = [item.opcode << 24 | tape.tag << 16 | item.length]
+            if item.what == "logits":
+                tile = np.zeros(config.lanes, np.int64)
+                part = logits[item.image, item.index * config.lanes:][:config.lanes]
+                tile[:len(part)] = part
+                words += (tile & 0xFFFFFFFF).tolist()[:len(part)]
+            answers.append(words + [None] * (item.length + 2 - len(words)))
+    verilog, description = generate(config, 64)
+    path = golden.write(tmp_path / "vectors.json", {
+        "registers": constants(config, 64), "frames": frames, "answers": answers,
+        "timeout": 100_000, "levels": ["none"]})
+    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "sim.bench_axi",
+                      tmp_path, environment={"QUADFIRE_VECTORS": str(path), "QUADFIRE_SEED": "1",
+                                             "COCOTB_TEST_FILTER": "packets"}) == 2
