@@ -11,7 +11,7 @@ BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim lint bench clean
+.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ verilog: $(READY)  ## write the Verilog of CONFIG and its description to build/
 sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
 	$(RUN) -m sim build --config $(CONFIG)
 	$(RUN) -m sim cocotb
+
+fuzz: $(READY)  ## a million damaged packets into the simulated array: no hang, no wrong answer
+	$(RUN) -m sim.fuzz
 
 lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m ruff check .

@@ -1,6 +1,7 @@
 """`python -m rtl`: generate Verilog, and measure what it takes on an FPGA."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from rich.table import Table
 from . import verilog as generator
 from .bench import DEVICES, Row, measure
 from .config import PRESETS, ArrayConfig, preset
+from .shell import verilog as axi
+from .shell.registers import STREAM_BITS
+from .shell.render import FORMATS, render
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", help="""
 Generate the hardware.
@@ -20,6 +24,10 @@ Generate the hardware.
 [bold]python -m rtl verilog --config default -o build/[/]  Verilog and a description in JSON
 
 [bold]python -m rtl verilog --config default --set lanes=16 --set weight_bits=4[/]  your own array
+
+[bold]python -m rtl verilog --top axi --stream-bits 64[/]  with AXI4-Lite registers and interrupt
+
+[bold]python -m rtl registers --format c[/]  those registers, for C
 
 [bold]python -m rtl bench --config tiny --device ecp5-25f --seeds 1[/]  place and route
 """)
@@ -38,6 +46,8 @@ def configured(config: str, changes: list[str]) -> ArrayConfig:
 
 
 Config = Annotated[str, typer.Option(help="Preset to start from: " + ", ".join(PRESETS) + ".")]
+_WIDTHS = ", ".join(map(str, STREAM_BITS))
+StreamBits = Annotated[int, typer.Option(help=f"Width of both streams: {_WIDTHS}.")]
 Changes = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=NUMBER", help="Change a field of the configuration; may be repeated.")]
 
@@ -59,21 +69,57 @@ def configs() -> None:
 def verilog(config: Config = "default", changes: Changes = None,
             output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
                                                  help="Folder to write to.")] = Path("build"),
+            top: Annotated[str, typer.Option(help="core: the array with two bare streams. axi: in "
+                                                  "its AXI shell.")] = "core",
+            stream_bits: StreamBits = 32,
             ) -> None:
-    """Write `quadfire.v` and `quadfire.json`: ports, widths, latencies, hashes.
+    """Write the Verilog of an array and a description: ports, widths, latencies, hashes.
 
-    The same configuration gives the same bytes. `clk` and a synchronous `rst`; the tape goes in at
-    `s_axis_*`, the answers come out at `m_axis_*` (AXI4-Stream, 32 bits).
+    The same configuration gives the same bytes. `--top core` makes `quadfire.v`: `clk` and a
+    synchronous `rst`, the tape goes in at `s_axis_*`, the answers come out at `m_axis_*`
+    (AXI4-Stream, 32 bits). `--top axi` makes `quadfire_axi.v`: `aclk` and `aresetn`, the same
+    streams, registers at `s_axi_*` (AXI4-Lite; see `registers`), `irq`.
     """
     try:
         shape = configured(config, changes or [])
+        if top not in ("core", "axi"):
+            raise ValueError(f"--top must be core or axi, not {top!r}")
+        if stream_bits not in STREAM_BITS:
+            raise ValueError(f"--stream-bits must be one of {_WIDTHS}, not {stream_bits}")
+        if top == "core" and stream_bits != 32:
+            raise ValueError("--stream-bits goes with --top axi: the core has 32 bits")
     except ValueError as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     with console.status(f"generating Verilog: {shape}"):
-        source, about = generator.write(shape, output)
-    console.print(f"{shape}\n{source}: module {generator.TOP}\n{about}: configuration "
+        if top == "core":
+            source, about = generator.write(shape, output)
+        else:
+            source, about = generator.write(shape, output, axi.TOP,
+                                            partial(axi.generate, stream_bits=stream_bits))
+    console.print(f"{shape}\n{source}: module {source.stem}\n{about}: configuration "
                   f"0x{shape.hash:08x}")
+
+
+@app.command()
+def registers(form: Annotated[str, typer.Option("--format", help=", ".join(FORMATS) + ".")] = "md",
+              config: Config = "default", changes: Changes = None, stream_bits: StreamBits = 32,
+              output: Annotated[Path | None, typer.Option(
+                  "-o", "--output", dir_okay=False, help="File to write instead of printing.")
+                  ] = None) -> None:
+    """The registers of the AXI shell: Markdown, C header, Python module or SystemRDL.
+
+    The offsets are the same for every configuration; SystemRDL has the values of the constants too.
+    """
+    try:
+        text = render(form, configured(config, changes or []), stream_bits)
+        if output is not None:
+            output.write_text(text)
+    except (OSError, ValueError) as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    if output is None:
+        typer.echo(text, nl=False)
 
 
 @app.command()

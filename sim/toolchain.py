@@ -13,8 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ROOT", "ToolchainError", "Verilator", "compiler", "icarus", "jobs", "simulators",
-           "verilator"]
+__all__ = ["ROOT", "ToolchainError", "Verilator", "c_compiler", "compiler", "icarus", "jobs",
+           "simulators", "verilator"]
 
 #: The top folder of the project; everything generated goes to `ROOT / "build"`.
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,6 +75,16 @@ def compiler() -> str:
             return path
     raise ToolchainError("no C++ compiler was found: install g++ (Debian: apt-get install g++), "
                          "or name one in the variable CXX")
+
+
+@functools.cache
+def c_compiler() -> str:
+    """The C compiler: $CC, else gcc, else clang; ToolchainError if there is none."""
+    for name in (os.environ.get("CC"), "gcc", "clang"):
+        if name and (path := shutil.which(name)):
+            return path
+    raise ToolchainError("no C compiler was found: install gcc (Debian: apt-get install gcc), or "
+                         "name one in the variable CC")
 
 
 @functools.cache

@@ -68,15 +68,17 @@ class VerilatedCore:
     idle: probability that a cycle offers no word; backpressure: that a cycle takes none. A word
     once offered stays until it is taken. `seed` makes both repeatable.
     trace: a VCD file to write, of the cycles `trace_cycles[0]` to before `trace_cycles[1]`.
+    harness: a C++ file that includes the usual one.
     """
 
     def __init__(self, verilog: str, *, top: str = "quadfire", idle: float = 0.0,
                  backpressure: float = 0.0, seed: int = 0, trace: Path | str | None = None,
-                 trace_cycles: tuple[int, int] = (0, _FOREVER)):
+                 trace_cycles: tuple[int, int] = (0, _FOREVER), harness: Path = build.HARNESS):
         self._core = None
         _probability("idle", idle)
         _probability("backpressure", backpressure)
-        self._lib = _load(build.library(verilog, top=top, trace=trace is not None))
+        self._lib = _load(build.library(verilog, top=top, trace=trace is not None,
+                                       harness=harness))
         self._core = self._lib.qf_open(seed & _FOREVER, idle, backpressure,
                                        None if trace is None else str(trace).encode(),
                                        *trace_cycles)

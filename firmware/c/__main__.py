@@ -1,0 +1,51 @@
+"""`python -m firmware.c`: a network as a C header, for the C driver."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from firmware.bounds import CompileError
+from firmware.c.tape_header import c_header
+from firmware.compiler import compile
+from models.integer import IntegerNetwork, NetworkError
+from rtl.config import PRESETS, preset
+
+console = Console(stderr=True, highlight=False)
+
+
+def main(network: Annotated[Path, typer.Argument(metavar="NET", show_default=False,
+                                                 help="Integer network, a .safetensors file.")],
+         output: Annotated[Path, typer.Option("-o", "--output", dir_okay=False,
+                                              help="Header to write.")] = Path("build/net_tape.h"),
+         config: Annotated[str, typer.Option("-c", "--config", help="Array to compile for: "
+                                             f"{', '.join(PRESETS)}.")] = "default",
+         name: Annotated[str, typer.Option(help="What the tapes are called in C.")] = "net",
+         image: Annotated[Path | None, typer.Option(
+             dir_okay=False, help="The tape's own input, an .npy file of one image. By default "
+                                  "zeros.")] = None) -> None:
+    """Write the tapes of a network as a C header.
+
+    NAME_setup loads the network, NAME_run runs it on one input; a program gives other inputs to
+    qf_play. Compile quadfire.c with it, and see quadfire.h for how.
+    """
+    try:
+        program = compile(IntegerNetwork.load(network), preset(config))
+        net = program.network
+        shape = (1, net.inputs) if net.input_bits else (net.steps, 1, net.inputs)
+        pixels = np.zeros(shape, np.uint8)
+        if image is not None:
+            pixels = np.load(image, allow_pickle=False).reshape(shape)
+        text = c_header(program, pixels, name)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+    except (CompileError, NetworkError, OSError, ValueError) as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    console.print(f"{output}: {name}_setup and {name}_run, {len(text) >> 10} KiB of text")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,238 @@
+"""The transport to a device with the AXI shell: its registers, and a DMA that moves frames.
+
+A whole tape, or as many of its packets as fit, goes as one frame; the device finds the packets by
+their headers. Answers come as many to a frame as the receive buffer is sure to hold.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from firmware.accelerator import DeviceError
+from firmware.packets import PacketError, split
+from firmware.transport import Transport
+from rtl.config import ArrayConfig
+from rtl.shell.access import Registers
+from rtl.shell.registers import MAP_VERSION, REGISTERS, find
+from rtl.tape import MAGIC, VERSION, Answer, Fault
+
+__all__ = ["AxiTransport", "Dma", "DmaError", "configuration", "identify"]
+
+
+class DmaError(OSError):
+    """A DMA stopped with an error; the transport must be reset."""
+
+
+class Dma(ABC):
+    """Moves frames between memory and the streams of the shell, one each way at a time.
+
+    send_bytes, receive_bytes: longest frame each way.
+    """
+
+    send_bytes: int
+    receive_bytes: int
+
+    @abstractmethod
+    def send(self, words: np.ndarray) -> None:
+        """Begin to send uint32 words as a frame; only while `sent()`."""
+
+    @abstractmethod
+    def sent(self) -> bool:
+        """Has all gone? DmaError if it cannot."""
+
+    @abstractmethod
+    def receive(self) -> None:
+        """Begin to receive a frame; only when none is being received."""
+
+    @abstractmethod
+    def received(self) -> np.ndarray | None:
+        """The words of the frame, once; None while it has not ended. DmaError if it cannot."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Stop both ways at once."""
+
+    def close(self) -> None:  # noqa: B027  (nothing to let go of is the usual case)
+        """Let go of memory and device."""
+
+
+def configuration(registers: Registers) -> ArrayConfig:
+    """The configuration that a device was made from."""
+    return ArrayConfig.from_dict({
+        register.name.removeprefix("config_"): getattr(registers, register.name)
+        for register in REGISTERS if register.name.startswith("config_")})
+
+
+def identify(registers: Registers, config: ArrayConfig) -> None:
+    """Raise DeviceError, with the reason, unless this is a device made from `config`."""
+    if (magic := registers.magic) != MAGIC:
+        raise DeviceError(f"there is no Quadfire device at these registers: {magic:#010x} stands "
+                          f"where {MAGIC:#010x} should")
+    for name, mine in (("map_version", MAP_VERSION), ("tape_version", VERSION)):
+        if (theirs := getattr(registers, name)) >> 16 != mine >> 16:
+            raise DeviceError(f"the device has {name} {theirs >> 16}.{theirs & 0xFFFF}, this "
+                              f"driver knows {mine >> 16}.{mine & 0xFFFF}")
+    if (found := registers.configuration) != config.hash:
+        theirs = {name: getattr(registers, f"config_{name}") for name in config.as_dict()}
+        other = [f"{name} = {theirs[name]}, not {mine}"
+                 for name, mine in config.as_dict().items() if theirs[name] != mine]
+        raise DeviceError(f"the device has configuration {found:#010x}, not {config.hash:#010x}: "
+                          + (", ".join(other) or "made by another version of the generator"),
+                          Fault.CONFIGURATION)
+
+
+class AxiTransport(Transport):
+    """The driver's transport to the AXI shell behind `registers` and `dma`.
+
+    timeout: seconds without a beat on either stream after which `exchange` gives up.
+    clock, pause: what tells the time, and what to do between two looks at the DMA.
+    Raises DeviceError if the device is not one made from `config`. The device is reset.
+    """
+
+    def __init__(self, registers: Registers, dma: Dma, config: ArrayConfig, *,
+                 timeout: float = 5.0, clock: Callable[[], float] = time.monotonic,
+                 pause: Callable[[], object] = lambda: time.sleep(20e-6)):
+        self.registers, self.dma, self.config = registers, dma, config
+        self.timeout, self._clock, self._pause = timeout, clock, pause
+        identify(registers, config)
+        longest = 4 * (config.payload_words + 2)
+        self._per_frame = dma.receive_bytes // longest
+        if self._per_frame < 1 or dma.send_bytes < longest:
+            raise ValueError(f"the DMA must move {longest} bytes at once, the longest packet, not "
+                             f"{min(dma.send_bytes, dma.receive_bytes)}")
+        self._answers: deque[np.ndarray] = deque()
+        self.reset()
+
+    def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
+        """Send packets while receiving; return the next `answers` packets from the device.
+
+        Returns early with an ERROR answer as the last one; what was not sent by then is forgotten.
+        Raises TimeoutError, with what the device's registers say, when nothing moves for `timeout`.
+        """
+        frames = deque(self._frames(packets))
+        total, patience = len(frames), _Patience(self)
+        while True:
+            self._frame_answers(answers - len(self._answers))
+            moved = self._collect()
+            if (error := self._error()) is not None:
+                return self._take(error + 1)
+            if self.dma.sent():
+                if frames:
+                    self.dma.send(frames.popleft())
+                    moved = True
+                elif len(self._answers) >= answers:
+                    return self._take(answers)
+            if not moved and patience.over():
+                raise TimeoutError(
+                    f"the device made no progress for {self.timeout:g} s: {total - len(frames)} "
+                    f"of {total} frames were begun, {len(self._answers)} of {answers} answers "
+                    f"came; {self.state()}")
+            patience.note(moved)
+            if not moved:
+                self._pause()
+
+    def state(self) -> str:
+        """What the registers say of the device, in one line."""
+        registers, parts = self.registers, []
+        for name in ("status", "error"):
+            fields = [field.name for field in find(name).fields
+                      if getattr(registers, f"{name}_{field.name}")]
+            parts.append(f"{name}: {', '.join(fields) or 'none'}")
+        if registers.error_refused:
+            parts.append(f"fault {registers.fault_cause} of packet {registers.fault_header:#010x}")
+        return "; ".join([*parts, f"{registers.input_bytes} bytes in, "
+                                  f"{registers.output_bytes} out"])
+
+    def reset(self) -> None:
+        """Reset the device through its registers, and drop every word under way."""
+        registers = self.registers
+        registers.control_reset = 1
+        self.dma.reset()
+        patience = _Patience(self)
+        self.dma.receive()
+        while (registers.status_input_waiting or registers.status_output_waiting
+               or registers.status_output_open):
+            if self.dma.received() is not None:     # what was left over from before
+                self.dma.receive()
+            if patience.over():
+                raise TimeoutError(f"the device cannot be reset: its streams do not come to rest; "
+                                   f"{self.state()}")
+            self._pause()
+        if self.dma.received() is not None:
+            self.dma.receive()
+        for field in find("error").fields:
+            setattr(registers, f"error_{field.name}", 1)
+        registers.control_clear = 1
+        registers.control_reset = 0
+        self._answers.clear()
+        self._asked = registers.frame_answers
+
+    def close(self) -> None:
+        """Let go of the DMA."""
+        self.dma.close()
+
+    def _frames(self, packets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Packets back to back, as many as one transfer can hold."""
+        frame: list[np.ndarray] = []
+        room = self.dma.send_bytes
+        for packet in packets:
+            if not 0 < 4 * len(packet) <= self.dma.send_bytes:
+                raise ValueError(f"a packet must have 1..{self.dma.send_bytes // 4} words, not "
+                                 f"{len(packet)}")
+            if 4 * len(packet) > room:
+                yield np.concatenate(frame).astype(np.uint32)
+                frame, room = [], self.dma.send_bytes
+            frame.append(packet)
+            room -= 4 * len(packet)
+        if frame:
+            yield np.concatenate(frame).astype(np.uint32)
+
+    def _frame_answers(self, wanted: int) -> None:
+        """Ask for frames of all answers that are wanted, or of as many as fit."""
+        if (count := max(1, min(wanted, self._per_frame))) != self._asked:
+            self.registers.frame_answers = self._asked = count
+
+    def _collect(self) -> bool:
+        """Take a frame that has come, if one has."""
+        if (words := self.dma.received()) is None:
+            return False
+        self.dma.receive()
+        try:
+            self._answers.extend(split(words))
+        except PacketError:
+            self._answers.append(words)     # the driver says what is wrong with it
+        return True
+
+    def _error(self) -> int | None:
+        """Place of the first ERROR among the answers."""
+        return next((place for place, packet in enumerate(self._answers)
+                     if len(packet) and int(packet[0]) >> 24 == Answer.ERROR), None)
+
+    def _take(self, count: int) -> list[np.ndarray]:
+        return [self._answers.popleft() for _ in range(count)]
+
+
+class _Patience:
+    """Is over after a transport's timeout without progress, in frames or in beats."""
+
+    def __init__(self, transport: AxiTransport):
+        self.transport = transport
+        self.since, self.beats = transport._clock(), self._beats()
+
+    def _beats(self) -> tuple[int, int]:
+        registers = self.transport.registers
+        return registers.input_beats, registers.output_beats
+
+    def note(self, moved: bool) -> None:
+        if moved:
+            self.since = self.transport._clock()
+
+    def over(self) -> bool:
+        if self.transport._clock() - self.since < self.transport.timeout:
+            return False
+        before, self.beats = self.beats, self._beats()
+        self.since = self.transport._clock()
+        return self.beats == before

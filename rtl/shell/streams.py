@@ -1,0 +1,253 @@
+"""From beats of AXI4-Stream to the packets of the core, and from its answers to beats."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..fields import HEADER_LAYOUT
+from ..receiver import STREAM_WORD
+from ..tape import Answer
+
+__all__ = ["FRAME_WORD", "Answers", "Framer", "Narrow", "Widen", "beat_layout"]
+
+WORD_BYTES = 4
+
+
+def beat_layout(stream_bits: int) -> data.StructLayout:
+    """A beat: words, the first in the lowest bits; TKEEP, a bit a byte; TLAST."""
+    return data.StructLayout({"data": data.ArrayLayout(32, stream_bits // 32),
+                              "keep": stream_bits // 8, "last": 1})
+
+
+#: A word of an input frame. `none`: no word, only the end of the frame, which `last` marks.
+FRAME_WORD = data.StructLayout({"data": 32, "none": 1, "last": 1})
+
+
+class Narrow(wiring.Component):
+    """Takes beats apart into words.
+
+    A word is 4 bytes in their natural place, all of them kept. Null words, of which no byte is
+    kept, are left out wherever they stand. Of a word of which some bytes are kept nothing is
+    passed on, and `keep_error` is high for a cycle.
+
+    Latency: 0. II: 1 word, and 1 beat without any.
+    """
+
+    def __init__(self, stream_bits: int):
+        self.layout = beat_layout(stream_bits)
+        super().__init__({
+            "i": In(stream.Signature(self.layout)),
+            "o": Out(stream.Signature(FRAME_WORD)),
+            "keep_error": Out(1),
+        })
+
+    def model(self, beats: list[tuple[list[int], int, int]]) -> list[tuple[int, int, int]]:
+        """(data, none, last) of every word that beats (words, keep, last) leave."""
+        out = []
+        for words, keep, last in beats:
+            kept = [word for at, word in enumerate(words) if keep >> WORD_BYTES * at & 15 == 15]
+            out += [(word, 0, last * (at == len(kept) - 1)) for at, word in enumerate(kept)]
+            if last and not kept:
+                out.append((0, 1, 1))
+        return out
+
+    def elaborate(self, platform):
+        m = Module()
+        beat, words = self.i.payload, len(self.i.payload.data)
+        keep = [beat.keep[WORD_BYTES * at:WORD_BYTES * (at + 1)] for at in range(words)]
+        whole, part = Cat(k.all() for k in keep), Cat(k.any() & ~k.all() for k in keep)
+        taken, left = Signal(words), Signal(words)      # words that have gone, that are to go
+        chosen = Signal(words)                          # the lowest of those, one-hot
+        final, send = Signal(), Signal()
+        m.d.comb += [
+            left.eq(whole & ~taken),
+            chosen.eq(left & ~(left - 1)),
+            final.eq((left & ~chosen) == 0),
+            send.eq((left != 0) | beat.last),
+            self.o.valid.eq(self.i.valid & send),
+            self.o.payload.none.eq(left == 0),
+            self.o.payload.last.eq(beat.last & final),
+            self.i.ready.eq(final & (self.o.ready | ~send)),
+            self.keep_error.eq(self.i.valid & self.i.ready & part.any()),
+        ]
+        for at in range(words):
+            with m.If(chosen[at]):
+                m.d.comb += self.o.payload.data.eq(beat.data[at])
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += taken.eq(0)
+        with m.Elif(self.o.valid & self.o.ready):
+            m.d.sync += taken.eq(taken | chosen)
+        return m
+
+
+class Framer(wiring.Component):
+    """Finds the packets in frames, by the lengths in their headers, and marks the end of each.
+
+    A frame holds one packet, or many back to back: a DMA plays a whole tape as one transfer. The
+    end of a frame ends the packet under way too, with a word 0 where the frame ends without one;
+    the core then refuses that packet (`truncated`, one cycle). After a header whose length cannot
+    be, everything up to the end of the frame belongs to that packet (`oversize`, one cycle). So
+    whatever is damaged, the next frame begins with a header.
+
+    Latency: 0. II: 1 word.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(FRAME_WORD)),
+            "o": Out(stream.Signature(STREAM_WORD)),
+            "open": Out(1),
+            "truncated": Out(1),
+            "oversize": Out(1),
+        })
+
+    def model(self, words: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+        """(data, last) of every word that words (data, none, last) leave."""
+        out, left = [], 0
+        for word, none, last in words:
+            if none and not left:
+                continue
+            if left:
+                left -= 1
+            else:
+                left = (word & 0xFFFF) + 1
+                if left > self.config.payload_words + 1:
+                    left = 1 << 32
+            out.append((0 if none else word, int(last or not left)))
+            left = 0 if last else left
+        return out
+
+    def elaborate(self, platform):
+        m = Module()
+        word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
+        left = Signal(range(self.config.payload_words + 2))     # words of the packet to come
+        endless = Signal()
+        move, complete = Signal(), Signal()
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid & (self.open | ~word.none)),
+            self.i.ready.eq(self.o.ready | ~(self.open | ~word.none)),
+            self.o.payload.data.eq(Mux(word.none, 0, word.data)),
+            complete.eq(self.open & ~endless & (left == 1)),
+            self.o.payload.last.eq(word.last | complete),
+            move.eq(self.o.valid & self.o.ready),
+            self.truncated.eq(move & word.last & ~endless & (word.none | ~complete)
+                              & ~self.oversize),
+        ]
+        with m.If(move):
+            m.d.sync += [self.open.eq(~self.o.payload.last), left.eq(left - 1)]
+            with m.If(~self.open):
+                m.d.comb += self.oversize.eq(header.length > self.config.payload_words)
+                m.d.sync += [left.eq(header.length + 1), endless.eq(self.oversize)]
+        return m
+
+
+class Answers(wiring.Component):
+    """Makes frames of answers: `answers` of them in one, or fewer if the last is an ERROR.
+
+    `answers` may change at any time: the last word of an answer waits until it is known whether it
+    ends the frame, that is until `answers` have come, or another one follows.
+    `refused` is high for a cycle at the end of an ERROR, whose cause and header stand in `cause`
+    and `header` then; `packet` at the end of every answer.
+
+    Latency: 1 cycle. II: 1 word.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "i": In(stream.Signature(STREAM_WORD)),
+            "o": Out(stream.Signature(STREAM_WORD)),
+            "answers": In(16),
+            "packet": Out(1),
+            "refused": Out(1),
+            "cause": Out(8),
+            "header": Out(32),
+        })
+
+    def model(self, packets: list[list[int]], answers: int) -> list[tuple[int, int]]:
+        """(data, last) of every word of packets that leaves."""
+        out, count = [], 0
+        for packet in packets:
+            count += 1
+            end = count >= answers or packet[0] >> 24 == Answer.ERROR
+            out += [(word, int(end and at == len(packet) - 1)) for at, word in enumerate(packet)]
+            count = 0 if end else count
+        return out if end else out[:-1]
+
+    def elaborate(self, platform):
+        m = Module()
+        word, held, full = self.i.payload, Signal(STREAM_WORD), Signal()
+        place = Signal(2)                               # of the word in its packet, up to 3
+        error, is_error, end = Signal(), Signal(), Signal()
+        count = Signal(16)                              # answers in the frame so far
+        take, give = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        m.d.comb += [
+            is_error.eq(Mux(place == 0, data.View(HEADER_LAYOUT, word.data).opcode == Answer.ERROR,
+                            error)),
+            self.packet.eq(take & word.last),
+            self.refused.eq(self.packet & is_error),
+            end.eq(error | (count + 1 >= self.answers)),
+            self.i.ready.eq(~full | give),
+            self.o.valid.eq(full & (~held.last | end | self.i.valid)),
+            self.o.payload.data.eq(held.data),
+            self.o.payload.last.eq(held.last & end),
+        ]
+        with m.If(take):
+            m.d.sync += [held.eq(word), error.eq(is_error),
+                         place.eq(Mux(word.last, 0, place + (place != 3)))]
+            with m.Switch(place):
+                with m.Case(1):
+                    m.d.sync += self.cause.eq(word.data)
+                with m.Case(2):
+                    m.d.sync += self.header.eq(word.data)
+        with m.If(take | give):
+            m.d.sync += full.eq(take)
+        with m.If(give & held.last):
+            m.d.sync += count.eq(Mux(end, 0, count + 1))
+        return m
+
+
+class Widen(wiring.Component):
+    """Puts words together to beats; the last beat of a frame may have fewer words.
+
+    Latency: 1 cycle from the last word of a beat. II: 1 word.
+    """
+
+    def __init__(self, stream_bits: int):
+        self.layout = beat_layout(stream_bits)
+        super().__init__({
+            "i": In(stream.Signature(STREAM_WORD)),
+            "o": Out(stream.Signature(self.layout)),
+        })
+
+    def model(self, words: list[tuple[int, int]]) -> list[tuple[list[int], int, int]]:
+        """(words, keep, last) of every beat that words (data, last) leave; unkept words are 0."""
+        size = self.layout["keep"].width // WORD_BYTES
+        out, beat = [], []
+        for word, last in words:
+            beat.append(word)
+            if last or len(beat) == size:
+                keep = (1 << WORD_BYTES * len(beat)) - 1
+                out.append((beat + [0] * (size - len(beat)), keep, last))
+                beat = []
+        return out
+
+    def elaborate(self, platform):
+        m = Module()
+        words = len(self.o.payload.data)
+        place = Signal(range(max(words, 2)))
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            end = self.i.payload.last | (place == words - 1)
+            m.d.sync += [self.o.valid.eq(end), place.eq(Mux(end, 0, place + 1)),
+                         self.o.payload.last.eq(self.i.payload.last)]
+            with m.Switch(place):
+                for at in range(words):
+                    with m.Case(at):
+                        clear = [self.o.payload.data[k].eq(0) for k in range(at + 1, words)]
+                        m.d.sync += [self.o.payload.data[at].eq(self.i.payload.data), *clear,
+                                     self.o.payload.keep.eq((1 << WORD_BYTES * (at + 1)) - 1)]
+        return m

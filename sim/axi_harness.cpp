@@ -1,0 +1,340 @@
+// Clocks the AXI shell: an AXI4-Lite master, and the two sides of its streams, with random stalls.
+//
+// One instance is a shell with a queue of bytes to send and a queue of frames received. Every
+// cycle the rules of the protocol are checked on every channel that the shell drives: valid stays
+// until ready, the payload stays with it, TKEEP has no holes and is full but in the last beat.
+
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+namespace {
+
+using Words = std::vector<uint32_t>;
+
+void put(IData &port, const uint32_t *words) { port = words[0]; }
+void put(QData &port, const uint32_t *words) { port = words[0] | uint64_t(words[1]) << 32; }
+template <size_t N> void put(VlWide<N> &port, const uint32_t *words) {
+    for (size_t i = 0; i < N; ++i) port[i] = words[i];
+}
+Words get(const IData &port) { return {port}; }
+Words get(const QData &port) { return {uint32_t(port), uint32_t(port >> 32)}; }
+template <size_t N> Words get(const VlWide<N> &port) { return Words(&port[0], &port[0] + N); }
+
+struct Beat {
+    uint32_t words[4]{};
+    uint32_t keep = 0;
+    bool last = false;
+};
+
+// A channel that the shell drives: what it offered and was not taken must stay.
+struct Watch {
+    const char *name;
+    bool pending = false;
+    Words held{};
+
+    const char *check(bool valid, bool ready, const Words &payload) {
+        const char *wrong = nullptr;
+        if (pending && !valid) wrong = "valid fell before ready";
+        else if (pending && payload != held) wrong = "the payload changed before ready";
+        pending = valid && !ready;
+        held = payload;
+        return wrong;
+    }
+};
+
+struct Shell {
+    VerilatedContext context;
+    std::unique_ptr<Vtop> top;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> vcd;
+#endif
+    uint64_t state;                       // of the generator of stalls
+    uint32_t idle = 0, backpressure = 0;  // probabilities, 2^32 = 1
+
+    std::deque<Beat> to_send;
+    std::deque<std::vector<uint8_t>> frames;
+    std::vector<uint8_t> partial;
+    uint64_t cycles = 0, sent = 0, taken = 0;
+    int64_t listening = -1;               // frames that are still taken; -1: all
+    bool offering = false;
+
+    bool aw = false, w = false, b = false, ar = false, r = false;   // still to be transferred
+    uint32_t address = 0, data = 0, strobe = 0, response = 0;
+    bool aw_up = false, w_up = false, ar_up = false;
+
+    Watch m_axis{"m_axis"}, b_watch{"s_axi b"}, r_watch{"s_axi r"};
+    std::string violation;
+
+    explicit Shell(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {
+        if (state == 0) state = 1;
+        for (int i = 0; i < 8; ++i) chance(0x80000000u);
+    }
+
+    bool chance(uint32_t probability) {  // xorshift64*
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        return static_cast<uint32_t>((state * 0x2545F4914F6CDD1Dull) >> 32) < probability;
+    }
+    bool stalls(uint32_t probability) { return probability && chance(probability); }
+
+    void settle(bool clock) {
+        top->aclk = clock;
+        top->eval();
+#if VM_TRACE
+        if (vcd) vcd->dump(2 * cycles + clock);
+#endif
+    }
+
+    void broken(const std::string &channel, const char *what) {
+        if (what && violation.empty())
+            violation = channel + ": " + what + ", in cycle " + std::to_string(cycles);
+    }
+
+    size_t beat_bytes() const { return sizeof top->s_axis_tdata; }
+
+    void offer_stream() {
+        if (!offering) offering = !to_send.empty() && !stalls(idle);
+        top->s_axis_tvalid = offering;
+        if (offering) {
+            put(top->s_axis_tdata, to_send.front().words);
+            top->s_axis_tkeep = to_send.front().keep;
+            top->s_axis_tlast = to_send.front().last;
+        }
+        top->m_axis_tready = listening != 0 && !stalls(backpressure);
+    }
+
+    void offer_bus() {
+        aw_up = aw && (aw_up || !stalls(idle));
+        w_up = w && (w_up || !stalls(idle));
+        ar_up = ar && (ar_up || !stalls(idle));
+        top->s_axi_awvalid = aw_up;
+        top->s_axi_awaddr = address;
+        top->s_axi_wvalid = w_up;
+        top->s_axi_wdata = data;
+        top->s_axi_wstrb = strobe;
+        top->s_axi_arvalid = ar_up;
+        top->s_axi_araddr = address;
+        top->s_axi_bready = b && !stalls(backpressure);
+        top->s_axi_rready = r && !stalls(backpressure);
+    }
+
+    void check_keep(uint32_t keep, bool last) {
+        const uint32_t full = beat_bytes() == 4 ? 0xF : beat_bytes() == 8 ? 0xFF : 0xFFFF;
+        if (keep == 0 || (keep & (keep + 1))) broken("m_axis", "TKEEP has holes");
+        else if (keep != full && !last) broken("m_axis", "TKEEP is not full before TLAST");
+    }
+
+    // One clock cycle: drive, let the logic settle, see what is transferred, clock.
+    void step() {
+        offer_stream();
+        offer_bus();
+        settle(false);
+
+        const bool accepted = offering && top->s_axis_tready;
+        const bool given = top->m_axis_tvalid && top->m_axis_tready;
+        const Words out = get(top->m_axis_tdata);
+        const uint32_t keep = top->m_axis_tkeep;
+        const bool last = top->m_axis_tlast;
+        Words payload = out;
+        payload.push_back(keep);
+        payload.push_back(last);
+        broken("m_axis", m_axis.check(top->m_axis_tvalid, top->m_axis_tready, payload));
+        if (top->m_axis_tvalid) check_keep(keep, last);
+        broken("s_axi b", b_watch.check(top->s_axi_bvalid, top->s_axi_bready, {top->s_axi_bresp}));
+        broken("s_axi r", r_watch.check(top->s_axi_rvalid, top->s_axi_rready,
+                                        {top->s_axi_rdata, top->s_axi_rresp}));
+        if (top->s_axi_bvalid && !b) broken("s_axi b", "a response that nobody asked for");
+        if (top->s_axi_rvalid && !r) broken("s_axi r", "data that nobody asked for");
+        const bool aw_done = aw_up && top->s_axi_awready, w_done = w_up && top->s_axi_wready;
+        const bool ar_done = ar_up && top->s_axi_arready;
+        const bool b_done = b && top->s_axi_bvalid && top->s_axi_bready;
+        const bool r_done = r && top->s_axi_rvalid && top->s_axi_rready;
+        if (b_done) response = top->s_axi_bresp;
+        if (r_done) {
+            response = top->s_axi_rresp;
+            data = top->s_axi_rdata;
+        }
+        settle(true);
+        ++cycles;
+
+        if (aw_done) aw = aw_up = false;
+        if (w_done) w = w_up = false;
+        if (ar_done) ar = ar_up = false;
+        if (b_done) b = false;
+        if (r_done) r = false;
+        if (accepted) {
+            to_send.pop_front();
+            offering = false;
+            ++sent;
+        }
+        if (given) {
+            ++taken;
+            for (size_t i = 0; i < beat_bytes(); ++i)
+                if (keep >> i & 1) partial.push_back(uint8_t(out[i / 4] >> 8 * (i % 4)));
+            if (last) {
+                if (listening > 0) --listening;
+                frames.emplace_back();
+                frames.back().swap(partial);
+            }
+        }
+    }
+
+    bool finish_bus(uint64_t limit) {
+        while (aw || w || b || ar || r) {
+            if (limit-- == 0) return false;
+            step();
+        }
+        return true;
+    }
+
+    void reset(uint64_t count) {
+        to_send.clear();
+        frames.clear();
+        partial.clear();
+        offering = aw = w = b = ar = r = aw_up = w_up = ar_up = false;
+        m_axis.pending = b_watch.pending = r_watch.pending = false;
+        top->aresetn = 0;
+        for (; count; --count) {
+            top->s_axis_tvalid = top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_arvalid = 0;
+            top->m_axis_tready = top->s_axi_bready = top->s_axi_rready = 0;
+            settle(false);
+            settle(true);
+            ++cycles;
+        }
+        top->aresetn = 1;
+    }
+};
+
+constexpr uint64_t kBusLimit = 100000;
+
+}  // namespace
+
+extern "C" {
+
+Shell *qa_open(uint64_t seed, double idle, double backpressure, const char *trace) {
+    auto shell = std::make_unique<Shell>(seed);
+    shell->idle = static_cast<uint32_t>(idle * 4294967295.0);
+    shell->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
+    shell->top = std::make_unique<Vtop>(&shell->context, "");
+#if VM_TRACE
+    if (trace) {
+        shell->context.traceEverOn(true);
+        shell->vcd = std::make_unique<VerilatedVcdC>();
+        shell->top->trace(shell->vcd.get(), 99);
+        shell->vcd->open(trace);
+    }
+#endif
+    shell->top->aclk = 1;
+    shell->top->eval();
+    shell->reset(4);
+    return shell.release();
+}
+
+void qa_close(Shell *shell) {
+#if VM_TRACE
+    if (shell->vcd) shell->vcd->close();
+#endif
+    shell->top->final();
+    delete shell;
+}
+
+void qa_reset(Shell *shell, uint64_t cycles) { shell->reset(cycles); }
+
+// Stalls from now on.
+void qa_stalls(Shell *shell, double idle, double backpressure) {
+    shell->idle = static_cast<uint32_t>(idle * 4294967295.0);
+    shell->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
+}
+
+// Take so many frames from now on, then hold tready low; -1: all.
+void qa_listen(Shell *shell, int64_t count) { shell->listening = count; }
+
+void qa_step(Shell *shell, uint64_t count) {
+    while (count--) shell->step();
+}
+
+// Write a register: its BRESP, or -1 without a response in time.
+int qa_write(Shell *shell, uint32_t address, uint32_t data, uint32_t strobe) {
+    shell->address = address;
+    shell->data = data;
+    shell->strobe = strobe;
+    shell->aw = shell->w = shell->b = true;
+    return shell->finish_bus(kBusLimit) ? int(shell->response) : -1;
+}
+
+// Read a register: its RRESP, or -1 without a response in time.
+int qa_read(Shell *shell, uint32_t address, uint32_t *data) {
+    shell->address = address;
+    shell->ar = shell->r = true;
+    const bool done = shell->finish_bus(kBusLimit);
+    *data = shell->data;
+    return done ? int(shell->response) : -1;
+}
+
+// Queue bytes as beats, all full but the last one; `last` marks that as the end of a frame.
+void qa_send(Shell *shell, const uint8_t *bytes, uint64_t count, int last) {
+    const uint64_t size = shell->beat_bytes();
+    for (uint64_t at = 0; at < count; at += size) {
+        const uint64_t length = count - at < size ? count - at : size;
+        Beat beat;
+        std::memcpy(beat.words, bytes + at, length);
+        beat.keep = (1u << length) - 1;
+        beat.last = last && at + size >= count;
+        shell->to_send.push_back(beat);
+    }
+}
+
+// Queue one beat as it is given.
+void qa_beat(Shell *shell, const uint32_t *words, uint32_t keep, int last) {
+    Beat beat;
+    std::memcpy(beat.words, words, shell->beat_bytes());
+    beat.keep = keep;
+    beat.last = last;
+    shell->to_send.push_back(beat);
+}
+
+// Forget the beats not sent yet, except one that is being offered.
+void qa_drop(Shell *shell) { shell->to_send.resize(shell->offering ? 1 : 0); }
+
+// Bytes of the first frame received, or -1; with `bytes`, also copies and removes it.
+int64_t qa_frame(Shell *shell, uint8_t *bytes) {
+    if (shell->frames.empty()) return -1;
+    const auto size = static_cast<int64_t>(shell->frames.front().size());
+    if (bytes) {
+        std::memcpy(bytes, shell->frames.front().data(), size);
+        shell->frames.pop_front();
+    }
+    return size;
+}
+
+// Take up to `limit` whole words from what was received, whether their frame has ended or not.
+uint64_t qa_words(Shell *shell, uint32_t *words, uint64_t limit) {
+    auto &bytes = shell->frames.empty() ? shell->partial : shell->frames.front();
+    const uint64_t count = bytes.size() / 4 < limit ? bytes.size() / 4 : limit;
+    std::memcpy(words, bytes.data(), 4 * count);
+    bytes.erase(bytes.begin(), bytes.begin() + 4 * count);
+    if (!shell->frames.empty() && bytes.empty()) shell->frames.pop_front();
+    return count;
+}
+
+// cycles, beats sent, beats taken, beats still to send, frames received, irq, violations
+void qa_status(Shell *shell, uint64_t *values) {
+    const uint64_t all[] = {shell->cycles, shell->sent, shell->taken, shell->to_send.size(),
+                            shell->frames.size(), shell->top->irq, !shell->violation.empty()};
+    std::memcpy(values, all, sizeof all);
+}
+
+const char *qa_violation(Shell *shell) { return shell->violation.c_str(); }
+
+}  // extern "C"
