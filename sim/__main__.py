@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from rtl.config import PRESETS, ArrayConfig, preset
 from sim import build as builder
@@ -184,8 +185,6 @@ def activity(spike_words: Annotated[int, typer.Option(
     """Measure a 3 x 3 convolution in RTL at spike rates from 0 to 50 %: cost grows with spikes."""
     from dataclasses import replace
 
-    from rich.table import Table
-
     run = importlib.import_module("sim.activity").run
     try:
         shape = replace(preset("default"), spike_words=spike_words)
@@ -244,11 +243,14 @@ def estimate(network: Net, config: Config = "default",
                   f"a cycle, {words / total:.2f} words a cycle")
 
 
+_SWEEP = ("lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384")
+
+
 @app.command()
 def sweep(network: Net, config: Config = "default",
-          option: Annotated[list[str], typer.Option(
-              "--set", help="A field and its values, as lanes=16,32,64; may be repeated.")] = [
-                  "lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384"],
+          option: Annotated[list[str] | None, typer.Option(
+              "--set", help="A field and its values, as lanes=16,32,64; may be repeated. By "
+                            "default lanes, weight_rows and spike_words.")] = None,
           output: Annotated[Path, typer.Option(help="Picture to draw.")] = Path(
               "build/sweep.png")) -> None:
     """Many arrays: cycles against resources in closed form, and those that are worth it."""
@@ -256,7 +258,7 @@ def sweep(network: Net, config: Config = "default",
 
     try:
         values = {name: [int(value) for value in part.split(",")]
-                  for name, part in (text.split("=") for text in option)}
+                  for name, part in (text.split("=") for text in option or _SWEEP)}
         designs, refused = estimates.sweep(_integer_network(network, preset(config)),
                                            preset(config), values)
     except (ValueError, OSError) as error:

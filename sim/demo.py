@@ -66,8 +66,8 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
         folder: Path | None = None, network: str = "dense") -> dict:
     """Run the demo; prints, writes pictures and `summary.json` into `folder`, returns the summary.
 
-    network: of DEMOS. images: how many of the held-out digits, of all classes alike. bits: of the weights, 8 or 4.
-    folder: by default build/demo, or build/demo-NETWORK.
+    network: of DEMOS. images: how many of the held-out digits, of all classes alike. bits: of the
+    weights, 8 or 4. folder: by default build/demo, or build/demo-NETWORK.
     """
     console = Console(highlight=False)
     shape = preset(config)
