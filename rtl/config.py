@@ -15,6 +15,7 @@ _LIMITS = {
     "group_lanes": (1, 8, "lanes that share a neuron pipeline"),
     "weight_bits": (4, 8, "width of a signed weight"),
     "weight_rows": (8, 65536, "rows of the weight memory, one per input channel"),
+    "weight_ports": (1, 2, "ports of the weight memory: 1 lets it be single-port RAM"),
     "accumulator_bits": (8, 32, "width A of a signed accumulator"),
     "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
     "state_bits": (8, 18, "width W of the membrane potential"),
@@ -46,6 +47,7 @@ class ArrayConfig:
     group_lanes: int = 4
     weight_bits: int = 8
     weight_rows: int = 1024
+    weight_ports: int = 2
     accumulator_bits: int = 20
     slots: int = 16
     state_bits: int = 12
@@ -171,7 +173,7 @@ class ArrayConfig:
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
                         slots=8, spike_words=64, parameter_words=64, packet_words=64),
-    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, spike_words=512,
+    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, weight_ports=1, slots=8, spike_words=512,
                          parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
     "large": ArrayConfig(lanes=64, weight_bits=4, spike_words=16384, parameter_words=1024),

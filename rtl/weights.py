@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .memories import BLOCK
+from .memories import BLOCK, LARGE
 
 __all__ = ["WeightMemory"]
 
@@ -16,7 +16,8 @@ class WeightMemory(wiring.Component):
 
     Latency: 3 cycles (memory, its output register, fabric register that also zeroes).
     Reading and writing the same row in one cycle gives an undefined row: the executor writes only
-    while no pass runs.
+    while no pass runs. With `config.weight_ports` of 1 both share one address, and any write in the
+    cycle of a read makes the row undefined: so a memory fits RAM with a single port.
     """
 
     latency = 3
@@ -37,7 +38,7 @@ class WeightMemory(wiring.Component):
         m = Module()
         m.submodules.weight_mem = memory = Memory(
             shape=self.width, depth=self.config.weight_rows, init=[],
-            attrs=BLOCK)
+            attrs=BLOCK if self.config.weight_ports == 2 else LARGE)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.en.eq(self.read),
@@ -46,6 +47,14 @@ class WeightMemory(wiring.Component):
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
         ]
+        if self.config.weight_ports == 1:
+            address = Signal(range(self.config.weight_rows), name="either_address")
+            m.d.comb += [
+                address.eq(Mux(self.write, self.write_address, self.address)),
+                read.en.eq(self.read & ~self.write),
+                read.addr.eq(address),
+                write.addr.eq(address),
+            ]
         s1_read = Signal()
         s2_read = Signal()
         s2_row = Signal(self.width, reset_less=True)
