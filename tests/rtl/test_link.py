@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In
 
-from firmware.serial_link import HostLink
+from firmware.transports.serial_link import HostLink
 from rtl.receiver import STREAM_WORD
 from rtl.shell.frames import BLOCK, ESCAPE, Code
 from rtl.shell.link import Link, window_blocks
