@@ -1,4 +1,6 @@
-"""The host's end of the serial line, without the line: packets to bytes and back, `rtl.shell.frames`.
+"""The host's end of the serial line, without the line: packets to bytes and back.
+
+`rtl.shell.frames` says what the bytes mean.
 
 Nothing here waits. `SerialTransport` moves the bytes; tests move them as they like.
 """

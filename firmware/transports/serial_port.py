@@ -77,7 +77,7 @@ class SerialTransport(Transport):
         return bool(data)
 
     def _find_again(self, error: OSError) -> None:
-        """The port is gone: open it again, reset the device, and tell the caller by TimeoutError."""
+        """The port is gone: open it again, reset the device, and raise TimeoutError."""
         self._let_go()
         end = time.monotonic() + self.reconnect
         while True:
@@ -199,7 +199,7 @@ class SerialTransport(Transport):
         return received
 
     def reset(self) -> None:
-        """Reset the core and the link; raises TimeoutError if the device does not say that it did."""
+        """Reset the core and the link; raises TimeoutError if the device does not say so."""
         self._restart(self._link.replies)
         self._link.clear()
         self._settled = True

@@ -15,7 +15,7 @@ LEAST_CYCLES = 4
 
 
 def bit_period(clock: float, baud: float) -> int:
-    """Clock cycles a bit, in units of 2^-FRACTION; ValueError where they are too few or too many."""
+    """Clock cycles a bit, in units of 2^-FRACTION; ValueError where too few or too many."""
     period = round(clock / baud * (1 << FRACTION)) if baud > 0 else 0
     if not LEAST_CYCLES << FRACTION <= period < 1 << 20:
         raise ValueError(f"baud must give {LEAST_CYCLES} to {(1 << 20 - FRACTION) - 1} cycles a "

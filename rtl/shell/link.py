@@ -117,8 +117,8 @@ class LinkReceiver(wiring.Component):
 class LinkSender(wiring.Component):
     """Packets of words to bytes for the line, with what the receiver has to say in between.
 
-    acked, poll, consumed, marked, empty: from the receiver. The first bytes after a reset are RESET,
-    ACK 0, MARK 0 and EMPTY.
+    acked, poll, consumed, marked, empty: from the receiver. The first bytes after a reset are
+    RESET, ACK 0, MARK 0 and EMPTY.
     """
 
     def __init__(self, *, blocks: int):

@@ -20,8 +20,8 @@ def edges(data: bytes, *, period: float, rng: random.Random, gap: float = 0.0, s
 def levels(changes: list[tuple[float, int]], cycles: int) -> list[int]:
     """The level in every clock cycle."""
     out, level = [], 1
-    for (_, level_before), (time, level) in pairwise([(0.0, 1), *changes]):
-        out += [level_before] * max(0, round(time) - len(out))
+    for (_, before), (time, level) in pairwise([(0.0, 1), *changes]):
+        out += [before] * max(0, round(time) - len(out))
     return (out + [level] * cycles)[:max(cycles, len(out))]
 
 

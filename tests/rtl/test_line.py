@@ -53,12 +53,11 @@ def sent(data: bytes, clock: float, baud: float, rng: random.Random) -> list[int
     return samples
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize("clock, baud", RATES)
 @pytest.mark.parametrize("drift", [0.98, 1.0, 1.02])
 def test_bytes_at_clocks_that_differ(clock, baud, drift):
     rng = random.Random(f"{clock} {baud} {drift}")
-    data = bytes(rng.choices(range(256), k=60)) + b"\x00\xff\x55\xaa\x00\x00"
+    data = bytes(rng.choices(range(256), k=24)) + b"\x00\xff\x55\xaa\x00\x00"
     changes = edges(data, period=clock / baud * drift, rng=rng, gap=rng.choice([0, 0, 3]))
     samples = levels(changes, round(changes[-1][0] + 20 * clock / baud))
     assert receive(samples, clock, baud) == list(data)
@@ -67,7 +66,7 @@ def test_bytes_at_clocks_that_differ(clock, baud, drift):
 @pytest.mark.parametrize("clock, baud", RATES)
 def test_the_transmitter_keeps_the_rate(clock, baud):
     rng = random.Random(7)
-    data = bytes(rng.choices(range(256), k=40))
+    data = bytes(rng.choices(range(256), k=16))
     samples = sent(data, clock, baud, rng)
     assert received(samples, clock / baud) == list(data)
     assert receive(samples, clock, baud) == list(data)
@@ -77,11 +76,12 @@ def test_bytes_in_a_row_have_no_gap():
     samples = sent(b"\x00" * 3, 16e6, 1e6, random.Random(1))
     begin = samples.index(0)
     first_stop = begin + 9 * 16
-    assert samples[begin:first_stop] == [0] * 144 and samples[first_stop:first_stop + 16] == [1] * 16
+    assert samples[begin:first_stop] == [0] * 144
+    assert samples[first_stop:first_stop + 16] == [1] * 16
 
 
 def test_break_noise_and_a_missing_stop_bit():
-    """A break is one error and no byte; so is a low stop bit; a glitch is nothing; then all is well."""
+    """A break is one error and no byte; so is a low stop bit; a glitch is nothing."""
     rng = random.Random(3)
     period = 16.0
 

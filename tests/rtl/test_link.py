@@ -16,7 +16,7 @@ from rtl.shell.link import Link, window_blocks
 from .bench_tools import simulate
 
 #: Clock cycles of a byte on the line.
-SLOT = 3
+SLOT = 2
 
 
 class Loop(wiring.Component):
@@ -105,7 +105,7 @@ def test_no_symbol_is_lost(hold, reads):
 
     async def bench(ctx):
         rng = random.Random(f"{hold} {reads}")
-        host, sent = HostLink(), packets(rng, 20)
+        host, sent = HostLink(), packets(rng, 12)
         line = Line(ctx, dut, host, rng, reads)
         line.hold = hold
         await line.until(lambda: host.window)
@@ -132,7 +132,7 @@ def test_a_host_that_does_not_read_stops_the_device():
         for packet in sent:
             host.queue(packet)
         line.reads = 0.0
-        for _ in range(2500):
+        for _ in range(2000):
             await line.slot()
         assert 16 * BLOCK <= len(line.to_host) <= 2 * 17 * BLOCK + 100
         line.reads = 1.0
@@ -154,11 +154,11 @@ def test_whatever_is_damaged_the_link_goes_on(seed, damage):
         host = HostLink()
         line = Line(ctx, dut, host, rng)
         await line.until(lambda: host.window)
-        for _ in range(2):
+        for _ in range(1 + seed):
             line.damage = damage
-            for packet in packets(rng, 12):
+            for packet in packets(rng, 10):
                 host.queue(packet)
-            for _ in range(2000):
+            for _ in range(1500):
                 await line.slot()
             line.damage = 0
             host.drop()
