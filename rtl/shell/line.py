@@ -1,11 +1,16 @@
 """The bits of a serial line: 8 data bits, no parity, 1 stop bit, least significant bit first."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LineReceiver", "LineTransmitter", "bit_period"]
+__all__ = ["IDLE", "LineReceiver", "LineTransmitter", "bit_period"]
+
+#: Of a pin: high while nothing is sent.
+IDLE: Any = {"init": 1}
 
 #: Fractional bits of the length of a bit, which is counted in clock cycles.
 FRACTION = 6
@@ -53,7 +58,7 @@ class LineReceiver(wiring.Component):
     def __init__(self, *, clock: float, baud: float):
         self.period = bit_period(clock, baud)
         super().__init__({
-            "rx": In(1, init=1),
+            "rx": In(1, **IDLE),
             "valid": Out(1),
             "data": Out(8),
             "error": Out(1),
@@ -101,7 +106,7 @@ class LineTransmitter(wiring.Component):
         self.period = bit_period(clock, baud)
         super().__init__({
             "i": In(stream.Signature(8)),
-            "tx": Out(1, init=1),
+            "tx": Out(1, **IDLE),
         })
 
     def elaborate(self, platform):

@@ -9,7 +9,7 @@ from ..core import Core
 from ..modules import placed
 from ..receiver import STREAM_WORD
 from ..verilog import component_verilog
-from .line import LineReceiver, LineTransmitter
+from .line import IDLE, LineReceiver, LineTransmitter
 from .link import Link
 
 __all__ = ["BAUD", "TOP", "Uart", "UartCore", "uart_verilog"]
@@ -37,8 +37,8 @@ class Uart(wiring.Component):
         self.transmitter = LineTransmitter(clock=clock, baud=baud)
         self.link = Link(buffer=buffer)
         super().__init__({
-            "rx": In(1, init=1),
-            "tx": Out(1, init=1),
+            "rx": In(1, **IDLE),
+            "tx": Out(1, **IDLE),
             "o": Out(stream.Signature(STREAM_WORD)),
             "i": In(stream.Signature(STREAM_WORD)),
             "reset": Out(1),
@@ -76,7 +76,7 @@ class UartCore(wiring.Component):
                  buffer: int = 2048):
         self.config = config
         self.uart = Uart(clock=clock, baud=baud, buffer=buffer)
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "lost": Out(1)})
+        super().__init__({"rx": In(1, **IDLE), "tx": Out(1, **IDLE), "lost": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

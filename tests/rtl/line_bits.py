@@ -19,10 +19,10 @@ def edges(data: bytes, *, period: float, rng: random.Random, gap: float = 0.0, s
 
 def levels(changes: list[tuple[float, int]], cycles: int) -> list[int]:
     """The level in every clock cycle."""
-    out, level = [], 1
-    for (_, before), (time, level) in pairwise([(0.0, 1), *changes]):
+    out: list[int] = []
+    for (_, before), (time, _) in pairwise([(0.0, 1), *changes]):
         out += [before] * max(0, round(time) - len(out))
-    return (out + [level] * cycles)[:max(cycles, len(out))]
+    return (out + [changes[-1][1]] * cycles)[:max(cycles, len(out))]
 
 
 def received(samples: list[int], period: float) -> list[int]:
