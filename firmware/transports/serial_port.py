@@ -9,9 +9,13 @@ import serial
 
 from firmware.transport import Transport
 from firmware.transports.serial_link import HostLink
+from rtl.config import ArrayConfig
 from rtl.tape import Answer
 
-__all__ = ["SerialTransport"]
+__all__ = ["BAUD", "SerialTransport", "from_address"]
+
+#: Where none is named.
+BAUD = 1_000_000
 
 
 class SerialTransport(Transport):
@@ -218,3 +222,12 @@ class SerialTransport(Transport):
 
 def _opcode(frame: bytes) -> int:
     return frame[3] if len(frame) > 3 else 0
+
+
+def from_address(address: str, config: ArrayConfig) -> SerialTransport:
+    """`PORT[:BAUD]`, 1 Mbaud by default; the configuration is the device's own."""
+    port, colon, baud = address.partition(":")
+    if not port or colon and not baud.isdigit():
+        raise ValueError("a serial device is named serial:PORT[:BAUD], such as "
+                         f"serial:/dev/ttyUSB0:3000000, not serial:{address}")
+    return SerialTransport(port, int(baud) if baud else BAUD)
