@@ -11,7 +11,7 @@ from firmware.packets import decode, encode
 from models.integer import IntegerNetwork
 from rtl.tape import COUNTERS, Answer, Opcode
 
-__all__ = ["GOLDEN", "golden", "selftest"]
+__all__ = ["GOLDEN", "TESTS", "golden", "selftest"]
 
 #: A small network; beside it, as .npz, inputs and the logits of the integer reference.
 GOLDEN = Path(__file__).with_name("golden.safetensors")
@@ -90,13 +90,16 @@ def _network(device: Accelerator) -> str:
     return f"{logits.size} logits"
 
 
+#: Each returns what it has seen, and raises DeviceError where something is wrong.
+TESTS: dict[str, Callable[[Accelerator], str]] = {
+    "registers": _registers, "spike memory": _memory, "golden network": _network}
+
+
 def selftest(device: Accelerator) -> Iterator[tuple[str, str]]:
     """Yields (test, what was seen) as each passes; raises DeviceError where one fails.
 
     The network that was loaded is forgotten.
     """
     device.program = None
-    tests: dict[str, Callable[[Accelerator], str]] = {
-        "registers": _registers, "spike memory": _memory, "golden network": _network}
-    for name, test in tests.items():
+    for name, test in TESTS.items():
         yield name, test(device)

@@ -42,9 +42,7 @@ BOARDS = {
     # No LUT RAM, so memories that are read at once are flip-flops; SPRAM holds the weights.
     "icebreaker": Board(
         ICEBreakerPlatform, ice40_pll,
-        replace(PRESETS["small"], lanes=1, group_lanes=1, slots=4, weight_rows=1024,
-                accumulator_bits=16, current_bits=16, spike_words=64, parameter_words=64,
-                packet_words=64), 24e6, 1e6, 256,
+        replace(PRESETS["small"], accumulator_bits=18, current_bits=20), 24e6, 1e6, 256,
         synthesis="synth_ice40 -device u -dsp -spram -abc9",
         place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
         packer=("icepack", "bin"),

@@ -16,7 +16,7 @@ def ecp5_pll(m: Module, pin: Value, clock: Signal, locked: Signal, reference: fl
     for divide in range(1, 9):
         for output in range(1, 129):
             multiply = round(frequency * divide / reference)
-            if (10e6 <= reference / divide and 400e6 <= frequency * output <= 800e6
+            if (3.125e6 <= reference / divide and 400e6 <= frequency * output <= 800e6
                     and abs(reference * multiply / divide - frequency) < 1):
                 m.submodules.pll = Instance(
                     "EHXPLLL", a_FREQUENCY_PIN_CLKI=str(reference / 1e6),
@@ -73,9 +73,10 @@ class BoardTop(Elaboratable):
         m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
         platform.add_clock_constraint(clock, self.clock)
 
-        port = platform.request("uart", 0)
-        lost = Signal()
-        m.submodules.core = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(),
-                                     i_rx=port.rx.i, o_tx=port.tx.o, o_lost=lost)
-        m.d.comb += platform.request("led", 0).o.eq(lost)
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.submodules.core = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=rx.i,
+                                     o_tx=tx.o, o_lost=led.o)
         return m
