@@ -64,7 +64,7 @@ class BoardTop(Elaboratable):
         clock_pin = platform.request(platform.default_clk, dir="-")
         clock, locked = Signal(name="pll_clock"), Signal(name="pll_locked")
         if self.pll is ecp5_pll:
-            m.submodules.clock_buffer = buffer = io.Buffer("i", clock_pin)
+            m.submodules.clock_buffer = buffer = io.Buffer(io.Direction.Input, clock_pin)
             self.pll(m, buffer.i, clock, locked, reference, self.clock)
         else:
             self.pll(m, clock_pin.io, clock, locked, reference, self.clock)
@@ -74,9 +74,9 @@ class BoardTop(Elaboratable):
         platform.add_clock_constraint(clock, self.clock)
 
         uart = platform.request("uart", 0, dir="-")
-        m.submodules.rx = rx = io.Buffer("i", uart.rx)
-        m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.submodules.rx = rx = io.Buffer(io.Direction.Input, uart.rx)
+        m.submodules.tx = tx = io.Buffer(io.Direction.Output, uart.tx)
+        m.submodules.led = led = io.Buffer(io.Direction.Output, platform.request("led", 0, dir="-"))
         m.submodules.core = Instance(TOP, i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=rx.i,
                                      o_tx=tx.o, o_lost=led.o)
         return m

@@ -5,8 +5,6 @@ import re
 import pytest
 from amaranth import Module, Signal
 
-pytest.importorskip("amaranth_boards", reason="`make bitstream` installs it")
-
 from rtl.boards.flow import TimingError, build
 from rtl.boards.targets import BOARDS
 from rtl.boards.top import BoardTop, ecp5_pll, ice40_pll
