@@ -15,7 +15,8 @@ CHANGES = {"banks": 3, "lanes": 8, "group_lanes": 1, "weight_bits": 4, "weight_r
            "current_bits": 23, "spike_words": 65, "parameter_words": 65, "packet_words": 128}
 
 LIMITS = {"banks": (1, 16), "lanes": (1, 128), "group_lanes": (1, 8), "weight_bits": (4, 8),
-          "weight_rows": (8, 65536), "weight_ports": (1, 2), "accumulator_bits": (8, 32), "slots": (1, 16),
+          "weight_rows": (8, 65536), "weight_ports": (1, 2), "accumulator_bits": (8, 32),
+          "slots": (1, 16),
           "state_bits": (8, 18), "fraction_bits": (4, 16), "current_bits": (12, 24),
           "spike_words": (16, 65536), "parameter_words": (16, 65536), "packet_words": (32, 4096)}
 
