@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CONFIG ?= default
+BOARD  ?= ulx3s-85f
 JOBS   ?= 2
 
 VENV   := .venv
@@ -11,11 +12,13 @@ BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench clean
+.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench \
+        bitstream clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  CONFIG=$(CONFIG) names the array (tiny, small, default, large)"
+	@echo "  BOARD=$(BOARD) names the board (ulx3s-85f, icebreaker)"
 
 setup: $(READY)  ## make .venv and install everything into it
 
@@ -68,6 +71,9 @@ lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 
 bench: $(BENCH)  ## place and route arrays on ECP5: area and clock
 	$(RUN) -m rtl bench
+
+bitstream: $(BENCH)  ## build the bitstream of BOARD, with timing and utilisation
+	$(RUN) -m rtl bitstream --board $(BOARD)
 
 clean:  ## remove what was built; .venv stays
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

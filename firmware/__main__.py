@@ -1,4 +1,4 @@
-"""`python -m firmware`: compile networks to tapes, and run them on the simulated device.
+"""`python -m firmware`: compile networks to tapes, and run them on a device, real or simulated.
 
 A compiled network is two files. NAME.tape: the setup tape, packets back to back as little-endian
 32-bit words; a UART or a DMA can play it as it is (a packet ends where its header's length says).
@@ -11,13 +11,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from firmware.accelerator import Accelerator, DeviceError
+from firmware import commands
+from firmware.accelerator import DeviceError
 from firmware.compiler import CompileError, compile
 from firmware.program import Program
 from firmware.report import LayerReport
@@ -28,7 +27,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=(
     "Compiler and driver: an integer network (a .safetensors file, made by `python -m models`) "
     "goes to a tape, and the tape to a device.\n\n"
     "Start with `report net.safetensors`: does the network fit, in how many passes, how wide are "
-    "its sums? Then `run net.safetensors images.npy` computes it on the simulated array."))
+    "its sums? Then `run net.safetensors images.npy` computes it on the simulated array, and with "
+    "`--device serial:/dev/ttyUSB0` on a board; `devices` lists what there is."))
 console = Console()
 
 NetworkPath = Annotated[Path, typer.Argument(metavar="NET", show_default=False,
@@ -39,17 +39,6 @@ Config = Annotated[str, typer.Option("--config", "-c",
 
 def _program(path: Path, config: str) -> Program:
     return compile(IntegerNetwork.load(path), preset(config))
-
-
-def _array(path: Path) -> np.ndarray:
-    """The array of an .npy file; raises ValueError for anything else."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except ValueError:
-        array = None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: not an .npy file of plain numbers")
-    return array
 
 
 def _table(program: Program) -> Table:
@@ -94,37 +83,7 @@ def compile_(network: NetworkPath, config: Config = "default",
     console.print(f"{output}: {len(tape.packets)} packets, {tape.words} words; {path}")
 
 
-@app.command()
-def run(network: NetworkPath,
-        inputs: Annotated[Path, typer.Argument(
-            metavar="INPUT.npy", show_default=False,
-            help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs].")],
-        config: Config = "default",
-        output: Annotated[Path | None, typer.Option(
-            "--output", "-o", metavar="FILE.npy",
-            help="Write logits [N, outputs], or spikes [T, N, outputs].")] = None):
-    """Run inputs on the simulated Verilog of the array; print classes and counters."""
-    from sim.verilated import VerilatedTransport
-
-    program = _program(network, config)
-    data = _array(inputs)
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("building the simulation", total=None)
-        with Accelerator(VerilatedTransport(program.config), program.config) as device:
-            progress.update(task, description="loading the network")
-            device.load(program)
-            result = device.run(data, progress=lambda done, total: progress.update(
-                task, description="running", completed=done, total=total))
-    votes = result.outputs.sum(axis=0) if result.outputs.ndim == 3 else result.outputs
-    console.print("classes: " + " ".join(map(str, votes.argmax(axis=1))))
-    table = Table("counter", "total", "an image")
-    for name, value in result.counters.items():
-        table.add_row(name, str(value), f"{value / max(1, len(votes)):.1f}")
-    console.print(table)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        np.save(output, result.outputs)
+commands.register(app)
 
 
 def main() -> None:

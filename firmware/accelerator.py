@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from rtl.config import ArrayConfig
 from rtl.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
 
 __all__ = ["Accelerator", "DeviceError", "Info"]
+
+_T = TypeVar("_T")
 
 _EXPLANATIONS = {
     Fault.CRC: "its checksum does not match: it was damaged on the way",
@@ -74,6 +77,10 @@ def _refused(payload: np.ndarray) -> DeviceError:
 class Accelerator:
     """A device behind `transport` that was made from `config`; a tape takes up to `batch` images.
 
+    retries: how often a tape is played again that was damaged on the way, or that nobody answered.
+    The device is asked what it still knows before, and loaded again where it has forgotten the
+    network: tapes hold all that they need, so nothing that the caller gave is lost.
+
     >>> with Accelerator(transport, config) as device:      # doctest: +SKIP
     ...     device.load(IntegerNetwork.load("net.safetensors"))
     ...     print(device.run(images).outputs.argmax(axis=1))
@@ -82,10 +89,14 @@ class Accelerator:
     #: Words of weights and parameters that one tape may stream, roughly.
     STREAMED_WORDS = 1 << 20
 
-    def __init__(self, transport: Transport, config: ArrayConfig, *, batch: int = 64):
+    def __init__(self, transport: Transport, config: ArrayConfig, *, batch: int = 64,
+                 retries: int = 0):
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch!r}")
+        if retries < 0:
+            raise ValueError(f"retries must be at least 0, not {retries!r}")
         self.transport, self.config, self.batch = transport, config, batch
+        self.retries = retries
         self.program: Program | None = None
         self._tag = 0
         self._checked = False
@@ -201,16 +212,48 @@ class Accelerator:
         program = network if isinstance(network, Program) else compile(network, self.config)
         if program.config != self.config:
             raise ValueError(f"the program was compiled for {program.config}, not {self.config}")
-        self._check()
         self.program = None
-        self._play(program.setup_tape(self._next_tag()))
+        self._again(self._check)
+        self._again(lambda: self._play(program.setup_tape(self._next_tag())))
         self.program = program
         return program
 
-    def _lost(self, program: Program, error: DeviceError) -> bool:
+    def _again(self, work: Callable[[], _T], program: Program | None = None) -> _T:
+        """The result of `work`, tried again where that may help; `program` must be loaded for it.
+
+        A device that has forgotten the program is loaded again even without `retries`, once.
+        """
+        left, lost, failure = self.retries, False, None
+        while True:
+            try:
+                if failure is not None:
+                    self._recover(failure, program)
+                return work()
+            except (DeviceError, TimeoutError) as error:
+                if left > 0 and _may_pass(error):
+                    left -= 1
+                elif not lost and program is not None and self._lost(program, error):
+                    lost = True
+                else:
+                    raise
+                failure = error
+
+    def _lost(self, program: Program, error: Exception) -> bool:
         """Has the device forgotten the network, as after a reset?"""
-        return (error.fault in (Fault.NETWORK, Fault.SEQUENCE)
+        return (isinstance(error, DeviceError)
+                and error.fault in (Fault.NETWORK, Fault.SEQUENCE)
                 and self.info().network != program.network_id)
+
+    def _recover(self, failure: Exception, program: Program | None) -> None:
+        """Let what was under way pass by, or reset the device; load it again if need be."""
+        if isinstance(failure, TimeoutError):
+            self._checked = False
+            try:
+                self._catch_up()
+            except TimeoutError:
+                self.transport.reset()
+        if program is not None and self.info().network != program.network_id:
+            self.load(program)
 
     def run(self, inputs: np.ndarray, *, profile: bool = False, probe: bool = False,
             spikes: bool = False, progress: Callable[[int, int], object] | None = None) -> Outputs:
@@ -238,14 +281,7 @@ class Accelerator:
                     put_map=lambda image, layer, words: collector.put_map(
                         first + image, layer, words)))
 
-            try:
-                answers = play()
-            except DeviceError as error:
-                if not self._lost(program, error):
-                    raise
-                self.load(program)
-                answers = play()
-            collector.put(first, answers)
+            collector.put(first, self._again(play, program))
             if progress is not None:
                 progress(min(first + batch, images), images)
         return collector.outputs()
@@ -264,6 +300,12 @@ class Accelerator:
     def _batch(self, program: Program) -> int:
         words = sum(layer.streamed_words for layer in program.layers) + 1
         return max(1, min(self.batch, self.STREAMED_WORDS // words))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Is it no fault of what was sent, but one of the way to the device or back?"""
+    return not isinstance(error, DeviceError) or error.fault not in (
+        Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT)
 
 
 def _check_inputs(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:

@@ -34,9 +34,11 @@ Generate the hardware.
 console = Console(highlight=False)
 
 
-def configured(config: str, changes: list[str]) -> ArrayConfig:
-    """The preset with `name=value` changes; raises ValueError that says what is wrong."""
-    values = preset(config).as_dict()
+def configured(config: str | None, changes: list[str], otherwise: ArrayConfig | None = None
+               ) -> ArrayConfig:
+    """The preset, or `otherwise`, with `name=value` changes; ValueError says what is wrong."""
+    base = otherwise if config is None and otherwise is not None else preset(config or "default")
+    values = base.as_dict()
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or not value.strip().isdigit():
@@ -150,6 +152,50 @@ def bench(config: Annotated[list[str] | None, typer.Option(
         table.add_row(*map(str, row.as_dict().values()))
     console.print(table)
     (output / "summary.json").write_text(json.dumps([row.as_dict() for row in rows], indent=2))
+
+
+@app.command()
+def bitstream(board: Annotated[str, typer.Option(
+                  help="ulx3s-85f or icebreaker.")] = "ulx3s-85f",
+              config: Annotated[str | None, typer.Option(
+                  help="Preset to start from, by default the board's own.")] = None,
+              changes: Changes = None,
+              clock: Annotated[float | None, typer.Option(
+                  help="Clock in MHz, by default the board's own.")] = None,
+              baud: Annotated[int | None, typer.Option(help="Baud rate of the UART.")] = None,
+              seed: Annotated[int, typer.Option(min=1, help="Of the placement.")] = 1,
+              output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                                   help="Folder; the board's name is added.")
+                                ] = Path("build/bitstream"),
+              ) -> None:
+    """Build a bitstream: the array behind a UART on a board. Fails where it misses its clock.
+
+    Needs `make bench`'s tools. Prints clock and cells used; files and logs are in the output
+    folder.
+    """
+    from .boards.flow import build      # only here: the boards need packages of their own
+    from .boards.targets import BOARDS
+
+    try:
+        if board not in BOARDS:
+            raise ValueError(f"no board is called {board!r}; there are {', '.join(BOARDS)}")
+        target = BOARDS[board]
+        shape = target.config
+        if config is not None or changes:
+            shape = configured(config, changes or [], target.config)
+        with console.status("") as status:
+            result = build(board, target, shape, output / board,
+                           clock=clock * 1e6 if clock else target.clock,
+                           baud=baud or target.baud, seed=seed, progress=status.update)
+    except (OSError, ValueError, RuntimeError) as error:
+        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    table = Table("cells", "used", "of", title=f"{board}: {shape}")
+    for cell, (used, available) in result.cells.items():
+        table.add_row(cell, str(used), str(available))
+    console.print(table)
+    console.print(f"{result.reached_mhz:.1f} MHz reached, {result.wanted_mhz:g} wanted\n"
+                  f"{result.path}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ _LIMITS = {
     "group_lanes": (1, 8, "lanes that share a neuron pipeline"),
     "weight_bits": (4, 8, "width of a signed weight"),
     "weight_rows": (8, 65536, "rows of the weight memory, one per input channel"),
+    "weight_ports": (1, 2, "ports of the weight memory: 1 lets it be single-port RAM"),
     "accumulator_bits": (8, 32, "width A of a signed accumulator"),
     "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
     "sources": (1, 16, "maps, or shifted copies of maps, that one pass reads"),
@@ -51,6 +52,7 @@ class ArrayConfig:
     group_lanes: int = 4
     weight_bits: int = 8
     weight_rows: int = 1024
+    weight_ports: int = 2
     accumulator_bits: int = 20
     slots: int = 16
     sources: int = 16
@@ -208,7 +210,8 @@ PRESETS = {
     "tiny-conv": ArrayConfig(lanes=4, group_lanes=2, weight_rows=256, accumulator_bits=16, slots=8,
                              line_words=128, spike_words=1024, state_words=64, parameter_words=64,
                              packet_words=256),
-    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, slots=8, sources=1, line_words=0,
+    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, weight_ports=1, slots=8,
+                         sources=1, line_words=0,
                          spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
     "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, spike_words=16384,

@@ -118,6 +118,8 @@ class Executor(wiring.Component):
                 m.d.sync += expected.eq(header.sequence + 1)
             with m.Switch(header.opcode):
                 for opcode, length, first in _PACKETS:
+                    if opcode == Opcode.WEIGHTS and self.config.weight_ports == 1:
+                        first = "IDLE"      # its one port is the running pass's
                     with m.Case(opcode):
                         m.next = first
                         with m.If(self._left < 2 if length is None else self._left != length):

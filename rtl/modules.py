@@ -29,7 +29,8 @@ class ModuleLibrary:
         self.prefix = prefix
         self.modules: dict[str, str] = {}
 
-    def instance(self, name: str, component: wiring.Component) -> Instance:
+    def instance(self, name: str, component: wiring.Component, reset: Value | None = None
+                 ) -> Instance:
         name = f"{self.prefix}_{name}"
         if name not in self.modules:
             self.modules[name] = ""     # before its own parts, so that an error stands out
@@ -37,12 +38,18 @@ class ModuleLibrary:
                                                ports=named_ports(component))
         ports = {f"{'i' if way is PortDirection.Input else 'o'}_{port}": value
                  for port, (value, way) in named_ports(component).items()}
-        return Instance(name, i_clk=ClockSignal(), i_rst=ResetSignal(), **ports)
+        rst = ResetSignal() if reset is None else ResetSignal() | reset
+        return Instance(name, i_clk=ClockSignal(), i_rst=rst, **ports)
 
 
-def placed(platform, name: str, component: wiring.Component) -> Any:
-    """`component`, or an instance of its one module where `platform` is a ModuleLibrary."""
-    return platform.instance(name, component) if isinstance(platform, ModuleLibrary) else component
+def placed(platform, name: str, component: wiring.Component, reset: Value | None = None) -> Any:
+    """`component`, or an instance of its one module where `platform` is a ModuleLibrary.
+
+    reset: a signal that also resets it, synchronously.
+    """
+    if isinstance(platform, ModuleLibrary):
+        return platform.instance(name, component, reset)
+    return component if reset is None else ResetInserter(reset)(component)
 
 
 def convert(component: Elaboratable, name: str, ports: dict) -> str:

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .memories import BLOCK
+from .memories import BLOCK, LARGE
 
 __all__ = ["WeightMemory"]
 
@@ -18,7 +18,9 @@ class WeightMemory(wiring.Component):
 
     Latency: 3 cycles (memory, its output register, fabric register that also zeroes).
     Reading and writing the same row in one cycle gives an undefined row: the compiler puts a WAIT
-    before it writes rows that the running pass reads.
+    before it writes rows that the running pass reads. With
+    `config.weight_ports` of 1 both share one address, and any write in the cycle of a read makes
+    the row undefined: so a memory fits RAM with a single port.
     """
 
     latency = 3
@@ -42,7 +44,8 @@ class WeightMemory(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.weight_mem = memory = Memory(
-            shape=config.row_bits, depth=config.weight_rows, init=[], attrs=BLOCK)
+            shape=config.row_bits, depth=config.weight_rows, init=[],
+            attrs=BLOCK if config.weight_ports == 2 else LARGE)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.en.eq(self.read),
@@ -51,6 +54,14 @@ class WeightMemory(wiring.Component):
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
         ]
+        if config.weight_ports == 1:
+            address = Signal(range(config.weight_rows), name="either_address")
+            m.d.comb += [
+                address.eq(Mux(self.write, self.write_address, self.address)),
+                read.en.eq(self.read & ~self.write),
+                read.addr.eq(address),
+                write.addr.eq(address),
+            ]
         s1_read, s1_wide = Signal(), Signal()
         s2_read, s2_wide = Signal(), Signal()
         s2_row = Signal(config.row_bits, reset_less=True)

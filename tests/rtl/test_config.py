@@ -13,12 +13,13 @@ BASE = {**PRESETS["tiny"].as_dict(), "banks": 9}
 
 #: A change of every field that leaves that a valid array.
 CHANGES = {"banks": 3, "lanes": 8, "group_lanes": 1, "weight_bits": 4, "weight_rows": 65,
-           "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8, "state_bits": 13,
+           "weight_ports": 1, "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8, "state_bits": 13,
            "fraction_bits": 9, "current_bits": 23, "spike_words": 65, "state_words": 1,
            "parameter_words": 65, "packet_words": 256}
 
 LIMITS = {"banks": (1, 16), "lanes": (1, 128), "group_lanes": (1, 8), "weight_bits": (4, 8),
-          "weight_rows": (8, 65536), "accumulator_bits": (8, 32), "slots": (1, 16),
+          "weight_rows": (8, 65536), "weight_ports": (1, 2),
+          "accumulator_bits": (8, 32), "slots": (1, 16),
           "sources": (1, 16), "line_words": (0, 4096), "state_bits": (8, 18),
           "fraction_bits": (4, 16), "current_bits": (12, 24), "spike_words": (16, 65536),
           "state_words": (0, 4096), "parameter_words": (16, 65536), "packet_words": (32, 4096)}

@@ -1,0 +1,108 @@
+"""Bitstreams: amaranth-boards names the pins, yosys (pyosys) synthesises, nextpnr places and packs.
+
+In the output folder: `NAME.bit` or `NAME.bin`, `report.json` (nextpnr's timing and utilisation),
+`summary.json`, and a log of every tool.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import ArrayConfig
+from ..shell.uart import TOP
+from .targets import Board
+from .top import BoardTop
+
+__all__ = ["Bitstream", "TimingError", "build"]
+
+#: Messages of yosys after which its netlist computes something else.
+_MISTAKES = ("Driver-driver conflict",)
+
+
+class TimingError(RuntimeError):
+    """The design does not reach its clock."""
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """A bitstream, its clock wanted and reached (MHz), and how much of the device it takes."""
+
+    path: Path
+    wanted_mhz: float
+    reached_mhz: float
+    cells: dict[str, tuple[int, int]]
+
+
+def _run(command: list[str], folder: Path, log: str) -> str:
+    with (folder / log).open("w") as file:
+        code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
+                              check=False).returncode
+    text = (folder / log).read_text()
+    if code:
+        lines = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()[-8:]
+        raise RuntimeError(f"{Path(command[0]).name} failed, see {folder / log}:\n"
+                           + "\n".join(lines))
+    return text
+
+
+def _tool(command: str) -> list[str]:
+    name, *options = command.split()
+    return [str(Path(sys.executable).parent / f"yowasp-{name}"), *options]
+
+
+def _synthesise(board: Board, folder: Path) -> None:
+    """netlist.json of the design and its Verilog; memories have no initial contents."""
+    commands = [f"read_verilog {TOP}.v", "read_rtlil top.il", "delete t:$meminit*"]
+    if board.constraints == "pcf":      # no LUT RAM on iCE40
+        commands.append("setattr -unset ram_style a:ram_style=distributed")
+    commands.append(f"{board.synthesis} -top top -json netlist.json")
+    program = (f"from pyosys import libyosys as ys; d = ys.Design(); "
+               f"[ys.run_pass(c, d) for c in {commands!r}]")
+    log = _run([sys.executable, "-c", program], folder, "synthesis.log")
+    for mistake in _MISTAKES:
+        if mistake in log:
+            raise RuntimeError(f"yosys says {mistake!r}, see {folder / 'synthesis.log'}")
+
+
+def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: float, baud: float,
+          seed: int, progress: Callable[[str], object]) -> Bitstream:
+    """Make the bitstream of an array for a board.
+
+    clock, baud: Hz. Raises ValueError for a design that cannot be, RuntimeError with the end of the
+    log when a tool fails, TimingError when the clock is not reached; no bitstream is left then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{name}.{board.packer[1]}"
+    target.unlink(missing_ok=True)
+    progress("generating Verilog")
+    top = BoardTop(config, pll=board.pll, clock=clock, baud=baud, buffer=board.buffer)
+    platform = board.platform()
+    # the platform's own script is not run: only its files are used
+    plan = platform.build(top, name="top", do_build=False, build_dir=str(folder))
+    for file, text in plan.files.items():
+        if file in ("top.il", f"top.{board.constraints}", f"{TOP}.v"):
+            (folder / file).write_text(text if isinstance(text, str) else text.decode())
+    progress("synthesis")
+    _synthesise(board, folder)
+    progress("place and route (minutes)")
+    output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
+    _run([*_tool(board.place), f"top.{board.constraints}", "--json", "netlist.json", *output,
+          "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"], folder,
+         "place.log")
+    report = json.loads((folder / "report.json").read_text())
+    reached = min(entry["achieved"] for entry in report["fmax"].values())
+    used = {cell: (report["utilization"][cell]["used"], report["utilization"][cell]["available"])
+            for cell in board.cells}
+    result = Bitstream(target, clock / 1e6, reached, used)
+    (folder / "summary.json").write_text(json.dumps({
+        "board": name, "configuration": config.as_dict(), "clock_mhz": clock / 1e6, "baud": baud,
+        "seed": seed, "reached_mhz": reached, "cells": used}, indent=2) + "\n")
+    if reached < clock / 1e6:
+        raise TimingError(f"{name} reaches {reached:.1f} MHz, not {clock / 1e6:g}: try another "
+                          f"--seed or a lower --clock (report: {folder / 'report.json'})")
+    progress("packing")
+    _run([*_tool(board.packer[0]), "top.config", target.name], folder, "pack.log")
+    return result

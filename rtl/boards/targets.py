@@ -1,0 +1,50 @@
+"""The boards that there are, and what stands on each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from ..config import PRESETS, ArrayConfig
+from .top import ecp5_pll, ice40_pll
+
+__all__ = ["BOARDS", "Board"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board: its platform, how to synthesise, place and pack for it, and its default design.
+
+    clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
+    calls them. packer: tool and suffix of the bitstream.
+    """
+
+    platform: type
+    pll: Callable
+    config: ArrayConfig
+    clock: float
+    baud: float
+    buffer: int
+    synthesis: str
+    place: str
+    constraints: str
+    packer: tuple[str, str]
+    cells: tuple[str, ...]
+
+
+BOARDS = {
+    "ulx3s-85f": Board(
+        ULX3S_85F_Platform, ecp5_pll, PRESETS["tiny"], 50e6, 3e6, 2048,
+        synthesis="synth_ecp5", place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --lpf",
+        constraints="lpf", packer=("ecppack --compress", "bit"),
+        cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")),
+    # No LUT RAM, so memories that are read at once are flip-flops; SPRAM holds the weights.
+    "icebreaker": Board(
+        ICEBreakerPlatform, ice40_pll,
+        replace(PRESETS["small"], accumulator_bits=18, current_bits=20), 24e6, 1e6, 256,
+        synthesis="synth_ice40 -device u -dsp -spram -abc9",
+        place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
+        packer=("icepack", "bin"),
+        cells=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP")),
+}

@@ -1,0 +1,47 @@
+"""Simulated devices by name, for `firmware.transports`."""
+
+from firmware.transport import Transport
+from firmware.transports.serial_port import SerialTransport
+from rtl.config import ArrayConfig
+
+__all__ = ["cocotb", "uart", "verilated"]
+
+
+def _nothing(kind: str, address: str) -> None:
+    if address:
+        raise ValueError(f"{kind} takes no address, not {address!r}")
+
+
+def verilated(address: str, config: ArrayConfig) -> Transport:
+    """The array in this process."""
+    from sim.verilated import VerilatedTransport
+
+    _nothing("sim", address)
+    return VerilatedTransport(config)
+
+
+def cocotb(address: str, config: ArrayConfig) -> Transport:
+    """The array in a simulator that cocotb drives."""
+    from sim.cocotb_transport import CocotbTransport
+
+    return CocotbTransport(config, address or "verilator")
+
+
+class _Served(SerialTransport):
+    """A serial transport with the server of its pseudo-terminal."""
+
+    def __init__(self, config: ArrayConfig):
+        from sim.uart import UartServer
+
+        self._server = UartServer(config)
+        super().__init__(self._server.path, self._server.baud, patience=60.0)
+
+    def close(self) -> None:
+        super().close()
+        self._server.close()
+
+
+def uart(address: str, config: ArrayConfig) -> Transport:
+    """The array behind a UART at a pseudo-terminal."""
+    _nothing("uart", address)
+    return _Served(config)

@@ -1,0 +1,121 @@
+"""Commands that talk to a device, on simulated ones."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from firmware import Accelerator, DeviceError
+from firmware.__main__ import app
+from firmware.commands import read_inputs
+from firmware.packets import encode
+from firmware.selftest import GOLDEN, TESTS, golden, selftest
+from firmware.transports import KINDS, open_device
+from models.reference import run as reference
+from rtl.config import preset
+from rtl.tape import Answer, Opcode
+from sim.uart import UartServer
+
+from .device import FakeTransport
+
+
+def invoke(*arguments: str, fails: bool = False) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert (result.exit_code != 0) == fails, result.output
+    return str(result.exception) if fails else " ".join(result.output.split())
+
+
+def test_the_golden_network_is_the_reference():
+    network, inputs, logits = golden()
+    result = reference(network, inputs, record=True)
+    assert np.array_equal(result.logits.numpy(), logits)
+    assert 0.2 < result.spikes[0].float().mean() < 0.8
+
+
+def changed(opcode: int, place: int):
+    """Flips a bit of payload word `place` in every packet or answer of an opcode."""
+    def change(index, words):
+        if int(words[0]) >> 24 != opcode:
+            return words
+        payload = words[1:-1].copy()
+        payload[place] ^= 1 << 7
+        return encode(opcode, int(words[0]) >> 16 & 0xFF, payload)
+    return change
+
+
+@pytest.mark.fast
+def test_selftest_finds_what_is_wrong():
+    """On a stand-in whose counters stand still, so that the first test fails, too."""
+    device = Accelerator(FakeTransport(preset("tiny")), preset("tiny"))
+    line = device.transport
+    with pytest.raises(DeviceError, match="counters of an idle device"):
+        next(selftest(device))
+    assert TESTS["spike memory"](device) == "64 words"
+    assert TESTS["golden network"](device) == "56 logits"
+    line.tamper = changed(Opcode.SPIKES, 3)
+    with pytest.raises(DeviceError, match="words of the spike memory are wrong, the first at 2"):
+        TESTS["spike memory"](device)
+    line.tamper, line.garble = (lambda index, words: words), changed(Answer.TAPS, 1)
+    with pytest.raises(DeviceError, match="wrong, the first of image 0, output 1"):
+        TESTS["golden network"](device)
+
+
+def test_every_command_on_a_board_at_a_serial_port(tmp_path):
+    """As a user would: `python -m sim serve`, then load, run without loading, test, measure."""
+    config, net = preset("tiny"), str(GOLDEN)
+    _, inputs, logits = golden()
+    np.savez(tmp_path / "x.npz", images=inputs)
+    with UartServer(config) as server:
+        device = ("--device", f"serial:{server.path}:{server.baud}")
+        assert "no network" in invoke("info", *device)
+        assert "loaded in" in invoke("load", net, *device)
+        assert "was loaded already" in invoke("load", net, *device)
+        for name in ("y.npy", "y.json"):
+            output = invoke("run", net, str(tmp_path / "x.npz"), *device,
+                            "-o", str(tmp_path / name))
+            assert "classes: " + " ".join(map(str, logits.argmax(axis=1))) in output
+        assert np.array_equal(np.load(tmp_path / "y.npy"), logits)
+        written = json.loads((tmp_path / "y.json").read_text())
+        assert written["outputs"] == logits.tolist() and written["counters"]["events"] > 0
+        assert "bytes sent" in invoke("throughput", net, *device, "--images", "4")
+        output = invoke("selftest", *device)
+        assert output.count("passed") == 3 and "56 logits" in output
+        assert "no network" not in invoke("info", *device)
+        assert "not the configuration asked for" in invoke("info", *device, "-c", "small")
+        assert not server.port.lost
+
+
+def test_pictures(tmp_path):
+    network = golden()[0]
+    assert network.input_bits == 8
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6), np.uint8)     # 30 inputs
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    got = read_inputs([tmp_path / "a.png", tmp_path / "b.png"], network)
+    assert np.array_equal(got, np.stack([pixels.ravel()] * 2))
+    Image.fromarray(pixels[:4]).save(tmp_path / "c.png")
+    with pytest.raises(ValueError, match="the picture is 6 x 4, but the network takes 30 pixels"):
+        read_inputs([tmp_path / "c.png"], network)
+    with pytest.raises(ValueError, match="takes spikes"):
+        read_inputs([tmp_path / "a.png"], replace(network, input_bits=0))
+    np.save(tmp_path / "x.npy", pixels)
+    with pytest.raises(ValueError, match="one .npy or .npz file"):
+        read_inputs([tmp_path / "x.npy"] * 2, network)
+
+
+@pytest.mark.fast
+def test_names_of_devices():
+    output = invoke("devices")
+    assert all(kind.form.split("[")[0] in output for kind in KINDS.values())
+    with pytest.raises(ValueError, match="no kind of device is called 'usb'; there are sim, "):
+        open_device("usb:1", preset("tiny"))
+    for wrong in ("serial:", "serial:/dev/null:fast"):
+        with pytest.raises(ValueError, match="named serial:PORT"):
+            open_device(wrong, preset("tiny"))
+    with pytest.raises(ValueError, match="sim takes no address"):
+        open_device("sim:7", preset("tiny"))
+    assert "must end in .npy or .json" in invoke(
+        "run", str(GOLDEN), "x.npy", "-o", "y.txt", fails=True)
