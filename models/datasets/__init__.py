@@ -1,7 +1,7 @@
-"""Data sets: two that come inside of Python packages, and readers of the usual files.
+"""Data sets: some that come inside of packages, and readers of the usual files.
 
 Nothing is ever downloaded. mnist5k and digits need no files; the others are read from a folder the
-user names, in the format they are published in.
+user names, in the format they are published in (mnist10k: build/ unless another is named).
 """
 
 from pathlib import Path
@@ -10,14 +10,15 @@ from . import events, images
 from .base import Dataset, ImageDataset, Samples, TensorSamples
 from .events import CIFAR10_DVS, Events, cifar10_dvs, read_aedat, to_frames
 from .images import cifar10, cifar100, imagenet, mnist, read_idx
-from .packaged import DATASETS, digits, mnist5k
+from .packaged import DATASETS, MNIST10K_LAYOUT, digits, mnist5k, mnist10k
 
 __all__ = ["CIFAR10_DVS", "DATASETS", "FILES", "Dataset", "Events", "ImageDataset", "Samples",
            "TensorSamples", "cifar10", "cifar100", "cifar10_dvs", "digits", "imagenet",
-           "load_dataset", "mnist", "mnist5k", "read_aedat", "read_idx", "to_frames"]
+           "load_dataset", "mnist", "mnist10k", "mnist5k", "read_aedat", "read_idx", "to_frames"]
 
 #: Data sets that are read from a folder, and what it holds.
-FILES = {"mnist": images.MNIST_LAYOUT, "cifar10": images.CIFAR10_LAYOUT,
+FILES = {"mnist10k": MNIST10K_LAYOUT, "mnist": images.MNIST_LAYOUT,
+         "cifar10": images.CIFAR10_LAYOUT,
          "cifar100": images.CIFAR100_LAYOUT, "imagenet": images.IMAGENET_LAYOUT,
          "cifar10dvs": events.LAYOUT}
 
@@ -34,6 +35,8 @@ def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10
     if name not in FILES:
         raise ValueError(f"no data set is called {name!r}; there are "
                          f"{', '.join((*DATASETS, *FILES))}")
+    if name == "mnist10k":
+        return mnist10k(Path(folder or "build").resolve())
     if folder is None:
         raise ValueError(f"{name} is read from files: name their folder (--data FOLDER), which "
                          f"holds\n{FILES[name]}")

@@ -32,12 +32,13 @@ from .moments import (
     stationary_moments,
 )
 
-__all__ = ["bifurcations", "draw_all", "f_i_curve", "membrane", "mismatch", "recurrence"]
+__all__ = ["bifurcations", "draw_all", "f_i_curve", "membrane", "mismatch", "panels",
+           "recurrence"]
 
 INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2b6cb0", "#dd6b20", "#2f855a", "#a0aec0"
 
 
-def _figure(columns: int, width: float = 4.6, height: float = 4.0) -> tuple[Figure, list[Any]]:
+def panels(columns: int, width: float = 4.6, height: float = 4.0) -> tuple[Figure, list[Any]]:
     figure = Figure(figsize=(width * columns, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
@@ -79,7 +80,7 @@ def _cobweb(ax: Axes, neuron: QuadraticMap, start: float, current: float, steps:
 
 def recurrence(neuron: QuadraticMap) -> Figure:
     """u' over u: without input, and at a current that makes it spike."""
-    figure, (free, driven) = _figure(2, 5.0, 4.8)
+    figure, (free, driven) = panels(2, 5.0, 4.8)
     threshold, points, basin = neuron.v_threshold, neuron.fixed_points(), neuron.basin()
     low, high = (basin.lower, basin.upper) if basin else (neuron.vertex - 3, threshold + 3)
     margin = 0.08 * (high - low)
@@ -120,7 +121,7 @@ def recurrence(neuron: QuadraticMap) -> Figure:
 
 def bifurcations(neuron: QuadraticMap) -> Figure:
     """Where u ends at a constant current, threshold left out; and where it would spike."""
-    figure, (ax,) = _figure(1, 9.0, 4.8)
+    figure, (ax,) = panels(1, 9.0, 4.8)
     low, high = neuron.escape_below, neuron.saddle_node
     span = high - low
     current = np.linspace(low, high, 1600)
@@ -162,7 +163,7 @@ def bifurcations(neuron: QuadraticMap) -> Figure:
 
 def membrane(neuron: QuadraticMap, alpha: float = 1.0, steps: int = 8) -> Figure:
     """Density of u under tdBN's current: simulated, and Gaussian with the moments of theory."""
-    figure, axes = _figure(3, 4.4, 3.9)
+    figure, axes = panels(3, 4.4, 3.9)
     kinds: tuple[Reset, ...] = ("hard", "soft", "none")
     s = float(input_deviation(neuron, alpha))
     grid = np.linspace(-4.2 * s, max(5.0 * s, 1.8 * neuron.v_threshold), 400)
@@ -212,7 +213,7 @@ def membrane(neuron: QuadraticMap, alpha: float = 1.0, steps: int = 8) -> Figure
 
 def f_i_curve(neuron: QuadraticMap) -> Figure:
     """Spikes per time step at constant current, discrete and in continuous time."""
-    figure, (whole, near) = _figure(2, 4.8, 4.0)
+    figure, (whole, near) = panels(2, 4.8, 4.0)
     rheobase = neuron.rheobase()
     span = max(1.0, neuron.v_threshold)
     ranges = (np.linspace(neuron.escape_below, rheobase + 2.5 * span, 2000),
@@ -241,7 +242,7 @@ def f_i_curve(neuron: QuadraticMap) -> Figure:
 
 def mismatch(neuron: QuadraticMap, alpha: float = 1.0) -> Figure:
     """What a rectangular window makes of the gradient: gain per layer, over depth, and error."""
-    figure, (gain, deep, error) = _figure(3, 4.4, 4.0)
+    figure, (gain, deep, error) = panels(3, 4.4, 4.0)
     moments, s = one_step_moments(neuron, alpha), float(input_deviation(neuron, alpha))
     threshold = neuron.v_threshold
     closed = isometric_window(moments, s, threshold)

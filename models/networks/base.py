@@ -5,9 +5,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..encoding import present_images
+from ..network import check_neuron
 from ..neurons import SpikingNeuron, make_neuron
 from ..tdbn import TDBatchNorm
 
@@ -15,8 +17,17 @@ __all__ = ["ConvLayer", "ImageNetwork", "over_time", "scaled"]
 
 
 def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`module`, which knows no time, on every step of x [T, N, ...]."""
-    return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    """`module`, which knows no time, on every step of x [T, N, C, H, W].
+
+    Channels are innermost in memory: pooling and tdBN take half the time then, on a CPU.
+    """
+    order = torch.channels_last
+    x, times = x.flatten(0, 1), x.shape[:2]
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) != module.stride:
+        x = x.contiguous()      # in torch 2.13 the other order corrupts memory, below 8 channels
+    else:
+        x = x.contiguous(memory_format=order)
+    return module(x).contiguous(memory_format=order).unflatten(0, times)
 
 
 def scaled(channels: int, width: float) -> int:
@@ -62,6 +73,7 @@ class ImageNetwork(nn.Module):
             raise ValueError(f"input_shape must be (C, H, W), not {input_shape!r}")
         if steps < 1:
             raise ValueError(f"steps must be above 0, not {steps!r}")
+        check_neuron(neuron)
         channels, height, width = input_shape
         self.input_shape = (channels, height, width)
         self.steps = steps

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Limits, SpikingNeuron, fire
+from ..surrogate import spike
+from .base import Limits, SpikingNeuron
 
 __all__ = ["ARLIF", "arlif_step"]
 
@@ -24,12 +25,12 @@ def arlif_step(x: Tensor, v: Tensor, m: Tensor, *, beta: float = 0.5, memory: An
     """
     v = beta * v + x
     threshold = v_threshold + shift
-    spike, _ = fire(v, threshold, None, None, window, surrogate)
-    m = memory * m + (1 - memory) * (by_input * x + by_output * spike)
-    gate = spike.detach() if detach_reset else spike
+    fired = spike(v - threshold, window, surrogate)
+    m = memory * m + (1 - memory) * (by_input * x + by_output * fired)
+    gate = fired.detach() if detach_reset else fired
     if limits is not None:
         v = v.clamp(*limits)
-    return spike, v - gate * threshold * (1 + torch.tanh(m)), m
+    return fired, v - gate * threshold * (1 + torch.tanh(m)), m
 
 
 class ARLIF(SpikingNeuron):

@@ -21,11 +21,38 @@ from torch import Tensor, nn
 from rtl.numerics import Canonical
 
 from ..dynamics.maps import QuadraticMap
-from ..surrogate import SURROGATES, Window, analytic_window_of, spike
+from ..surrogate import SURROGATES, Kernel, Window, analytic_window_of, kernel, spike, step
 
 __all__ = ["Limits", "SpikingNeuron", "fire"]
 
 Limits = tuple[float, float] | None
+
+
+class _HardReset(torch.autograd.Function):
+    """(spike, v after a hard reset) of v at once: the values and gradients of
+
+        spike(v - v_threshold),    v (1 - spike) + v_reset spike
+
+    in a fraction of the time, and without what autograd would keep of each part.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, v_threshold: float, v_reset: float, window: Window,
+                gradient: Kernel, detach: bool) -> tuple[Tensor, Tensor]:
+        x = v - v_threshold
+        fired = step(x)
+        ctx.save_for_backward(v, x, fired)
+        ctx.rest = v_reset, window, gradient, detach
+        after = (1 - fired).mul_(v)
+        return fired, after.add_(fired, alpha=v_reset) if v_reset else after
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (v, x, fired), (v_reset, window, gradient, detach) = ctx.saved_tensors, ctx.rest
+        by_spike, by_after = grads
+        if not detach:
+            by_spike = (v_reset - v).mul_(by_after).add_(by_spike)
+        return gradient(by_spike, x, window).add_((1 - fired).mul_(by_after)), *[None] * 5
 
 
 def fire(v: Tensor, v_threshold: Any, v_reset: float | None, limits: Limits, window: Window,
@@ -33,6 +60,9 @@ def fire(v: Tensor, v_threshold: Any, v_reset: float | None, limits: Limits, win
          amount: Any = None) -> tuple[Tensor, Tensor]:
     """(spike, v after reset) of a membrane potential; `amount` is what a soft reset subtracts,
     v_threshold by default."""
+    if v_reset is not None and limits is None and not isinstance(v_threshold, Tensor):
+        return _HardReset.apply(        # pyright: ignore[reportReturnType]
+            v, v_threshold, v_reset, window, kernel(surrogate, window), detach_reset)
     fired = spike(v - v_threshold, window, surrogate)
     if limits is not None:
         v = v.clamp(*limits)
@@ -40,6 +70,18 @@ def fire(v: Tensor, v_threshold: Any, v_reset: float | None, limits: Limits, win
     if v_reset is None:
         return fired, v - (v_threshold if amount is None else amount) * gate
     return fired, v * (1 - gate) + v_reset * gate
+
+
+class _Steps(torch.autograd.Function):
+    """x [T, N, ...] as T tensors; unlike `unbind`'s, its gradient keeps the order in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
+        return x.unbind()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return torch.cat(grads).unflatten(0, (len(grads), -1))
 
 
 class SpikingNeuron(nn.Module):
@@ -190,6 +232,11 @@ class SpikingNeuron(nn.Module):
         options = self.at_step(self.options(x), self.elapsed)
         return type(self).function(x, *state, **options)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies get: the state without its history, which cannot be copied."""
+        state = None if self.state is None else tuple(part.detach() for part in self.state)
+        return {**self.__dict__, "state": state}
+
     def reset(self) -> None:
         self.state = None
         self.elapsed = 0
@@ -199,12 +246,12 @@ class SpikingNeuron(nn.Module):
         state = self.initial(sequence[0]) if self.state is None else self.state
         options, function = self.options(sequence[0]), type(self).function
         spikes = []
-        for current in sequence:
+        for current in _Steps.apply(sequence):      # pyright: ignore[reportGeneralTypeIssues]
             fired, *rest = function(current, *state, **self.at_step(options, self.elapsed))
             state = tuple(rest)
             spikes.append(fired)
             self.elapsed += 1
         self.state = state
-        result = torch.stack(spikes) if self.step_mode == "m" else spikes[0]
+        result = torch.cat(spikes).view(sequence.shape) if self.step_mode == "m" else spikes[0]
         self.rate = result.detach().mean().item()
         return result

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import Limits, SpikingNeuron, fire
+from ..surrogate import spike
+from .base import Limits, SpikingNeuron
 
 __all__ = ["CLIF", "clif_step"]
 
@@ -20,12 +21,12 @@ def clif_step(x: Tensor, v: Tensor, m: Tensor, *, tau: float = 2.0, v_threshold:
     spiked and gives the gradient a second path through time.
     """
     v = (1 - 1 / tau) * v + x
-    spike, _ = fire(v, v_threshold, None, None, window, surrogate)
-    m = m * torch.sigmoid(v / tau) + spike
-    gate = spike.detach() if detach_reset else spike
+    fired = spike(v - v_threshold, window, surrogate)
+    m = m * torch.sigmoid(v / tau) + fired
+    gate = fired.detach() if detach_reset else fired
     if limits is not None:
         v = v.clamp(*limits)
-    return spike, v - gate * (v_threshold + torch.sigmoid(m)), m
+    return fired, v - gate * (v_threshold + torch.sigmoid(m)), m
 
 
 class CLIF(SpikingNeuron):

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Limits, SpikingNeuron, fire
+from ..surrogate import spike
+from .base import Limits, SpikingNeuron
 
 __all__ = ["GLIF", "glif_step"]
 
@@ -26,8 +27,8 @@ def glif_step(x: Tensor, v: Tensor, s: Tensor, *, alpha: Any, beta: Any, gamma: 
     gate = s.detach() if detach_reset else s
     v = ((1 - alpha * (1 - tau)) * v * (1 - gamma * gate) - (1 - alpha) * leak
          + (1 - beta * (1 - conduct)) * x - (1 - gamma) * subtract * gate)
-    spike, _ = fire(v, v_threshold, None, None, window, surrogate)
-    return spike, v if limits is None else v.clamp(*limits), spike
+    fired = spike(v - v_threshold, window, surrogate)
+    return fired, v if limits is None else v.clamp(*limits), fired
 
 
 class GLIF(SpikingNeuron):

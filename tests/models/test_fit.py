@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.datasets import ImageDataset, TensorSamples
 from models.losses import mean_loss, tet_loss
 from models.network import SpikingMLP
 from models.networks import ConvNet
-from models.neurons import LIF, QIF
+from models.neurons import GLIF, LIF, QIF
 from models.train import (
     CheckpointError,
     Options,
@@ -100,6 +101,20 @@ def test_every_way_of_training_learns(pictures, options):
     assert share > 0.6 and len(rates) == 3
 
 
+def test_a_last_batch_of_one_sample_is_left_out(data):
+    """It would have no variance: a dense network's tdBN cannot train on it."""
+    some = replace(data, train=data.train[:41])
+    networks, watched = [], []
+    for dataset in (some, replace(data, train=data.train[:40])):
+        torch.manual_seed(1)
+        networks.append(SpikingMLP([64, 8, 10], LIF(), 2))
+        fit(networks[-1], dataset, Options(epochs=1, batch=20, augment=None),
+            watch=watched.append)
+    assert [step.batch for step in watched] == [1, 2, 1, 2]
+    with pytest.raises(ValueError, match="more than 1 value"):      # what else would it do
+        fit(networks[0], some, Options(epochs=1, batch=1, augment=None))
+
+
 def test_decay_of_weights_leaves_norms_and_neurons_alone(pictures):
     """With a rate of almost nothing only decay moves parameters."""
     for decay, still in (("weights", True), ("all", False)):
@@ -110,6 +125,18 @@ def test_decay_of_weights_leaves_norms_and_neurons_alone(pictures):
                                     augment=None))
         assert torch.allclose(network.readout.bias, torch.ones(4), atol=1e-6) == still
         assert network.readout.weight.abs().max() < 0.9 * small().readout.weight.abs().max()
+
+
+def test_decay_of_weights_leaves_the_gates_of_glif_alone(pictures):
+    """Per channel they have two dimensions, as weights have."""
+    network = ConvNet("4C3-P2-4", GLIF(2, channels=4), input_shape=(3, 12, 12), steps=2)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    assert before["layers.0.neuron.gates"].shape == (3, 4)
+    fit(network, pictures, plan(epochs=1, rate=1e-9, weight_decay=1e8, decay="weights",
+                                augment=None))
+    for name, value in network.named_parameters():
+        moved = not torch.allclose(value, before[name], atol=1e-6)
+        assert moved == (name in ("layers.0.conv.weight", "readout.weight")), name
 
 
 def test_measure_in_batches_is_accuracy(pictures):

