@@ -30,7 +30,7 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 """)
 console = Console(highlight=False)
 
-Config = Annotated[str, typer.Option(help="Array: tiny, small, default or large.")]
+Config = Annotated[str, typer.Option(help="Array: tiny, small, medium, default or large.")]
 
 
 def _fail(error: Exception) -> typer.Exit:
