@@ -201,8 +201,8 @@ class ArrayConfig:
                 f"{self.state_bits}-bit membrane")
 
 
-#: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `default` and
-#: `large` for ECP5.
+#: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `medium` for the
+#: bitstream of a ULX3S, `default` and `large` for ECP5.
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
                         slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,
@@ -213,6 +213,8 @@ PRESETS = {
     "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, weight_ports=1, slots=8,
                          sources=1, line_words=0,
                          spike_words=512, parameter_words=256, packet_words=256),
+    "medium": ArrayConfig(banks=4, lanes=8, weight_rows=4096, slots=8, sources=1, line_words=0,
+                          spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
     "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, spike_words=16384,
                          parameter_words=1024),

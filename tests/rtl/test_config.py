@@ -13,7 +13,8 @@ BASE = {**PRESETS["tiny"].as_dict(), "banks": 9}
 
 #: A change of every field that leaves that a valid array.
 CHANGES = {"banks": 3, "lanes": 8, "group_lanes": 1, "weight_bits": 4, "weight_rows": 65,
-           "weight_ports": 1, "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8, "state_bits": 13,
+           "weight_ports": 1, "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8,
+           "state_bits": 13,
            "fraction_bits": 9, "current_bits": 23, "spike_words": 65, "state_words": 1,
            "parameter_words": 65, "packet_words": 256}
 
