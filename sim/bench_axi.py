@@ -113,6 +113,8 @@ class Shell:
         self.send(self.vectors["frames"])
         answers = self.vectors["answers"]
         for first in range(0, len(answers), per_frame):
+            if (count := len(answers) - first) < per_frame:
+                await self.write("frame", count)    # the rest makes a shorter frame
             expected = [word for answer in answers[first:first + per_frame] for word in answer]
             got = await self.receive(f"answer {first}")
             wrong = [at for at, (one, other) in enumerate(zip(got, expected, strict=False))

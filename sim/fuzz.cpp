@@ -63,6 +63,7 @@ struct Fuzz {
     // Change a packet without mending its checksum.
     void damage(std::vector<Packet> &tape, size_t at) {
         Packet &packet = tape[at];
+        if (packet.empty()) return;     // all of it has been lost already
         switch (random(9)) {
         case 0: packet[random(packet.size())] ^= 1u << random(32); break;
         case 1: packet[random(packet.size())] = uint32_t(random(1ull << 32)); break;

@@ -286,7 +286,8 @@ def test_what_is_no_dma_is_told():
 
 
 def test_a_dma_that_is_too_small():
-    with pytest.raises(ValueError, match="must move 128 bytes at once"):
+    longest = 4 * (TINY.payload_words + 2)
+    with pytest.raises(ValueError, match=f"must move {longest} bytes at once"):
         registers_of_a_dma(size=160)
 
 
