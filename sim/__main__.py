@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from rtl.config import PRESETS, ArrayConfig, preset
 from sim import build as builder
@@ -207,6 +208,9 @@ def _integer_network(name: str, shape: ArrayConfig):
     return network_of(name, shape) if name in INPUTS else IntegerNetwork.load(name)
 
 
+#: What `sweep` varies by default.
+_SPACE = ("lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384")
+
 Net = Annotated[str, typer.Argument(help="Integer network, .safetensors, or resnet19, vgg11, "
                                          "vggsnn (random weights).")]
 
@@ -215,7 +219,10 @@ Net = Annotated[str, typer.Argument(help="Integer network, .safetensors, or resn
 def estimate(network: Net, config: Config = "default",
              rate: Annotated[float, typer.Option(help="Spikes a neuron and step.")] = 0.15,
              ) -> None:
-    """Cycles, utilisation and host traffic of every layer, without any Verilog."""
+    """Cycles, utilisation and host traffic of every layer, without any Verilog.
+
+    used: share of the lanes' additions that the network calls for. words: between host and array.
+    """
     from firmware.compiler import compile
     from sim import estimate as estimates
 
@@ -226,7 +233,7 @@ def estimate(network: Net, config: Config = "default",
         raise _fail(error) from None
     table = Table(title=f"{program.config}\none image, {rate:.0%} spikes")
     for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",
-                   "utilisation", "words to and from the host"):
+                   "used", "words"):
         table.add_column(column, justify="left" if column in ("layer", "by") else "right")
     for layer in layers:
         table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
@@ -241,9 +248,9 @@ def estimate(network: Net, config: Config = "default",
 
 @app.command()
 def sweep(network: Net, config: Config = "default",
-          option: Annotated[list[str], typer.Option(
-              "--set", help="A field and its values, as lanes=16,32,64; may be repeated.")] = [
-                  "lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384"],
+          option: Annotated[list[str] | None, typer.Option(
+              "--set", help="A field and its values, as lanes=16,32,64; may be repeated. By "
+                            "default lanes, weight_rows and spike_words.")] = None,
           output: Annotated[Path, typer.Option(help="Picture to draw.")] = Path(
               "build/sweep.png")) -> None:
     """Many arrays: cycles against resources in closed form, and those that are worth it."""
@@ -251,7 +258,7 @@ def sweep(network: Net, config: Config = "default",
 
     try:
         values = {name: [int(value) for value in part.split(",")]
-                  for name, part in (text.split("=") for text in option)}
+                  for name, part in (text.split("=") for text in option or _SPACE)}
         designs, refused = estimates.sweep(_integer_network(network, preset(config)),
                                            preset(config), values)
     except (ValueError, OSError) as error:
