@@ -92,7 +92,7 @@ def report(network: NetworkPath, config: Config = "default"):
     Saturation: "none" never happens, "lossless" changes no spike, "model" can change spikes and is
     part of the model.
     """
-    console.print(_table(_program(network, config)))
+    console.print(_table(_program(network, config)), width=max(console.width, 120), crop=False)
 
 
 @app.command("compile")

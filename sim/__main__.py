@@ -239,7 +239,7 @@ def estimate(network: Net, config: Config = "default",
         table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
                       f"{layer.events:,}", f"{layer.nulls:,}", f"{layer.drains:,}",
                       f"{layer.starved:,}", f"{layer.utilisation:.1%}", f"{layer.words:,}")
-    console.print(table)
+    console.print(table, width=max(console.width, 110), crop=False)
     busy, total = (sum(getattr(layer, name) for layer in layers) for name in ("busy", "cycles"))
     words = sum(layer.words for layer in layers)
     console.print(f"{busy:,} cycles of computing, {words:,} words; {total:,} cycles with one word "
