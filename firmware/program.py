@@ -316,8 +316,7 @@ class _Inference:
             match step:
                 case Load():
                     if not self.host.complete(step.map):
-                        layer = next(s.item.layer for s in steps[index:] if isinstance(s, Run))
-                        self.tape.report(image=image, layer=layer if self.profile else -1)
+                        self._report_part(image, steps[index:])
                         yield from self._play()
                         self.tape = self._begin()
                     words = self.host.rows(step.map, step.rows)
@@ -335,6 +334,11 @@ class _Inference:
                     self.host.ask(step)
             if index in self.layer_ends:
                 self._layer_over(self.layer_ends[index], image)
+
+    def _report_part(self, image: int, following: Sequence[Step]) -> None:
+        """Counters of the layer that goes on in the next tape, whose BEGIN clears them."""
+        layer = next(step.item.layer for step in following if isinstance(step, Run))
+        self.tape.report(**({"image": image, "layer": layer} if self.profile else {}))
 
     def _run(self, step: Run, image: int) -> None:
         program, item = self.program, step.item

@@ -89,25 +89,30 @@ def cocotb(
 
 
 @app.command()
-def demo(config: Config = "default",
+def demo(network: Annotated[str, typer.Option(
+             help="dense (784-128-10) or conv (16C3-P2-32C3-P2-128-10).")] = "dense",
+         config: Config = "default",
          images: Annotated[int | None, typer.Option(
-             min=1, max=1000, help="How many held-out digits; by default all 1,000.")] = None,
+             min=1, max=1000,
+             help="How many held-out digits; by default 1,000, conv 200.")] = None,
          bits: Annotated[int, typer.Option(help="Width of the weights, 8 or 4.")] = 8,
-         output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
-                                              help="Folder to write to.")] = builder.BUILD / "demo",
+         output: Annotated[Path | None, typer.Option(
+             "-o", "--output", file_okay=False,
+             help="Folder to write to, by default build/demo or build/demo-conv.")] = None,
          ) -> None:
     """Run a trained network on the generated Verilog and compare every spike and membrane.
 
-    Prints accuracy, mismatches and cycles; writes two pictures and `summary.json`. Fails if
-    anything differs from the integer model.
+    Prints accuracy, mismatches and cycles; writes pictures and `summary.json`. Fails if anything
+    differs from the integer model.
     """
     run = importlib.import_module("sim.demo").run     # only here: it takes PyTorch to load
     try:
-        summary = run(config, images, bits, output)
+        summary = run(config, images, bits, output, network)
     except (ValueError, toolchain.ToolchainError) as error:
         raise _fail(error) from None
     if wrong := sum(summary[f"mismatched_{what}"] for what in ("spikes", "membranes", "logits")):
-        raise _fail(ValueError(f"{wrong} values of the RTL differ from the reference"))
+        raise _fail(ValueError(f"{wrong} values of the RTL differ from the reference, first: "
+                               f"{summary['first_mismatch']}"))
 
 
 @app.command()

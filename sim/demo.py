@@ -19,111 +19,108 @@ from models.integer import IntegerNetwork
 from models.train import accuracy, load_checkpoint
 from rtl.config import ArrayConfig, preset
 from sim import cycles, pictures
+from sim.compare import first_mismatch
 from sim.toolchain import ROOT
 from sim.verilated import VerilatedTransport
 
-__all__ = ["Comparison", "compare", "run"]
+__all__ = ["DEMOS", "PRETRAINED", "Demo", "run"]
 
 PRETRAINED = ROOT / "models" / "pretrained"
-NAME = "mnist5k-784-128-10"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """RTL against reference: numbers of values compared, and of those that differ."""
+class Demo:
+    """A trained network, on how many digits it runs by default, and of how many the membranes."""
 
-    spikes: int
-    membranes: int
-    logits: int
-    mismatched_spikes: int
-    mismatched_membranes: int
-    mismatched_logits: int
-
-    @property
-    def mismatches(self) -> int:
-        return self.mismatched_spikes + self.mismatched_membranes + self.mismatched_logits
+    name: str
+    images: int
+    probed: int
 
 
-def compare(outputs: Outputs, result: reference.Result) -> Comparison:
-    """Every spike, membrane and logit of a probed run with those of the integer reference."""
-    hidden = [spikes for spikes in outputs.spikes if spikes is not None]
-    pairs = {
-        "spikes": list(zip(hidden, result.spikes, strict=True)),
-        "membranes": list(zip(outputs.membranes, result.membranes, strict=True)),
-        "logits": [(outputs.outputs, result.logits)],
-    }
-    counts = {name: sum(expected.numel() for _, expected in items) for name, items in pairs.items()}
-    wrong = {f"mismatched_{name}": sum(int((got != expected.numpy()).sum())
-                                       for got, expected in items)
-             for name, items in pairs.items()}
-    return Comparison(**counts, **wrong)
+#: The dense network, and the one of convolutions 16C3-P2-32C3-P2-128-10.
+DEMOS = {"dense": Demo("mnist5k-784-128-10", 1000, 1000), "conv": Demo("mnist5k-conv", 200, 5)}
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(),
-                    TimeElapsedColumn(), console=console)
+def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, probed: int,
+            console: Console) -> tuple[Program, Outputs, Outputs]:
+    """(program, run of all images, run of `probed` that reads every membrane).
 
-
-def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, console: Console
-            ) -> tuple[Program, Outputs, Outputs]:
-    """(program, plain run, probed run) of all images on the Verilated array."""
+    The first reads spikes as well, unless the second does so for all images.
+    """
     device = Accelerator(VerilatedTransport(config), config)
     program = device.load(network)
-    with _progress(console) as progress:
+    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
         runs = []
-        for title, probe in (("RTL", False), ("RTL, probing every membrane", True)):
-            task = progress.add_task(title, total=len(images))
+        for title, count, probe in (("RTL", len(images), False),
+                                    ("RTL, probing every membrane", probed, True)):
+            task = progress.add_task(title, total=count)
             runs.append(device.run(
-                images, probe=probe, spikes=probe,
+                images[:count], probe=probe, spikes=probe or probed < len(images),
                 progress=lambda done, _, task=task: progress.update(task, completed=done)))
     return program, *runs
 
 
 def run(config: str = "default", images: int | None = None, bits: int = 8,
-        folder: Path = ROOT / "build" / "demo") -> dict:
+        folder: Path | None = None, network: str = "dense") -> dict:
     """Run the demo; prints, writes pictures and `summary.json` into `folder`, returns the summary.
 
-    images: how many of the held-out digits, by default all 1,000. bits: of the weights, 8 or 4.
+    network: of DEMOS. images: how many of the held-out digits, of all classes alike. bits: of the weights, 8 or 4.
+    folder: by default build/demo, or build/demo-NETWORK.
     """
     console = Console(highlight=False)
     shape = preset(config)
+    if network not in DEMOS:
+        raise ValueError(f"network must be one of {', '.join(DEMOS)}, not {network!r}")
     if bits not in (4, 8):
         raise ValueError(f"bits must be 8 or 4, not {bits}")
+    demo = DEMOS[network]
+    folder = folder or ROOT / "build" / ("demo" if network == "dense" else f"demo-{network}")
     dataset: Dataset = mnist5k()
-    x, labels = (part[:images] for part in dataset.held_out_set)
-    floating, _ = load_checkpoint(PRETRAINED / f"{NAME}.safetensors")
-    network = IntegerNetwork.load(PRETRAINED / f"{NAME}-int{bits}.safetensors")
-    console.print(f"[bold]Network[/]  {NAME}, QIF neurons, {network.steps} time steps, {bits}-bit "
-                  f"weights, {network.state_bits}-bit membranes\n"
+    held_out = len(dataset.held_out)        # sorted by class: take some of all
+    chosen = np.linspace(0, held_out, min(images or demo.images, held_out), endpoint=False)
+    x, labels = (part[chosen.astype(int)] for part in dataset.held_out_set)
+    probed = min(demo.probed, len(x))
+    floating, _ = load_checkpoint(PRETRAINED / f"{demo.name}.safetensors")
+    integers = IntegerNetwork.load(PRETRAINED / f"{demo.name}-int{bits}.safetensors")
+    console.print(f"[bold]Network[/]  {demo.name}, QIF neurons, {integers.steps} time steps, {bits}"
+                  f"-bit weights, {integers.state_bits}-bit membranes\n"
                   f"[bold]Data[/]     {len(x)} held-out MNIST digits, 8-bit pixels\n"
                   f"[bold]Array[/]    {config}: {shape}")
 
     with console.status("PyTorch: floating point, then integers"), torch.no_grad():
         float_accuracy = accuracy(floating, x, labels)
-        expected = reference.run(network, x, record=True)
+        expected = reference.run(integers, x, record=True)
+        of_probed = reference.run(integers, x[:probed], record=True)
     integer_accuracy = (expected.classes == labels).double().mean().item()
 
     pixels = x.numpy()
-    program, plain, probed = _on_rtl(network, shape, pixels, console)
-    comparison = compare(probed, expected)
+    program, plain, probe = _on_rtl(integers, shape, pixels, probed, console)
+    compared, mismatched, first = first_mismatch(probe, of_probed, integers)
+    if probed < len(x):     # all spikes are those of the plain run
+        spikes = first_mismatch(plain, expected, integers)
+        first = first or spikes[2]
+        for total, part in ((compared, spikes[0]), (mismatched, spikes[1])):
+            total |= {"spike": part["spike"]}
     unequal = int((plain.outputs != expected.logits.numpy()).sum())
-    rtl_accuracy = float((plain.outputs.argmax(axis=1) == labels.numpy()).mean())
 
-    spikes = [layer.numpy() for layer in expected.spikes]
-    predicted = cycles.predict(program, pixels, spikes)[:, :, 0].sum() / len(x)
+    fired = [layer.numpy() for layer in expected.spikes]
+    predicted = cycles.predict(program, pixels, fired)[:, :, 0].sum() / len(x)
     counters = {name: value / len(x) for name, value in plain.counters.items()}
-    operations = int(cycles.synaptic_operations(network, pixels, spikes).sum()) / len(x)
+    operations = int(cycles.synaptic_operations(integers, pixels, fired).sum()) / len(x)
     summary = {
-        "network": NAME, "configuration": config, "weight_bits": bits,
+        "network": demo.name, "configuration": config, "weight_bits": bits,
         "images": len(x),
         "accuracy_float": float_accuracy,
         "accuracy_integer": integer_accuracy,
-        "accuracy_rtl": rtl_accuracy,
-        "compared_spikes": comparison.spikes,
-        "compared_membranes": comparison.membranes,
-        "mismatched_spikes": comparison.mismatched_spikes,
-        "mismatched_membranes": comparison.mismatched_membranes,
-        "mismatched_logits": comparison.mismatched_logits + unequal,
+        "accuracy_rtl": float((plain.outputs.argmax(axis=1) == labels.numpy()).mean()),
+        "compared_spikes": compared["spike"],
+        "compared_membranes": compared["membrane"],
+        "mismatched_spikes": mismatched["spike"],
+        "mismatched_membranes": mismatched["membrane"],
+        "mismatched_logits": mismatched["logit"] + unequal,
+        "first_mismatch": None if first is None else str(first),
         "cycles_per_image": counters["busy"],
         "predicted_cycles_per_image": float(predicted),
         "streamed_cycles_per_image": counters["cycles"],
@@ -134,11 +131,16 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
         "neuron_pipelines": shape.groups,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    pictures.raster(folder / "spikes.png", pixels, labels.numpy(), probed, expected)
-    pictures.membrane(folder / "membrane.png", labels.numpy(), network, probed, expected)
+    if network == "dense":
+        pictures.raster(folder / "spikes.png", pixels, labels.numpy(), probe, expected)
+        pictures.membrane(folder / "membrane.png", labels.numpy(), integers, probe, expected)
+        drawn = "spikes.png, membrane.png"
+    else:
+        pictures.maps(folder / "maps.png", pixels, labels.numpy(), integers, plain, expected)
+        drawn = "maps.png"
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     _print(console, summary, counters)
-    console.print(f"\n{folder}/summary.json, spikes.png, membrane.png")
+    console.print(f"\n{folder}/summary.json, {drawn}")
     return summary
 
 

@@ -13,7 +13,7 @@ from firmware.outputs import Outputs
 from models.integer import IntegerNetwork
 from models.reference import Result
 
-__all__ = ["membrane", "raster"]
+__all__ = ["maps", "membrane", "raster"]
 
 _REFERENCE, _RTL = "#b9c7d9", "#c2410c"
 
@@ -112,5 +112,37 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     axes.set_title(f"Membrane potential of hidden neuron {index} after each of {steps} time steps "
                    "(after reset), w' = w² + J", fontsize=10)
     axes.legend(loc="upper right", fontsize=8, ncols=4, framealpha=0.95)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def maps(path: Path, pixels: np.ndarray, labels: np.ndarray, network: IntegerNetwork, rtl: Outputs,
+         expected: Result, channels: int = 8) -> None:
+    """Spikes of the first layer's maps over one digit of each class, summed over time, by RTL.
+
+    A pixel in which RTL and reference differ in any time step is red.
+    """
+    some = _one_of_each(labels)
+    got, want = _spikes(rtl), expected.spikes[0].numpy()
+    differ, steps = got != want, network.steps
+    chosen = rtl.outputs.argmax(axis=1)
+    figure, grid = plt.subplots(
+        channels + 1, len(some), figsize=(0.95 * len(some), 0.95 * channels + 1.6),
+        layout="constrained", squeeze=False)
+    side = network.input_shape[1:]
+    for column, image in enumerate(some):
+        grid[0, column].imshow(pixels[image].reshape(side), cmap="gray_r")
+        grid[0, column].set_title(f"{labels[image]} → {chosen[image]}", fontsize=9)
+        for channel in range(channels):
+            counts = got[:, image, channel].sum(axis=0) / steps
+            colours = plt.get_cmap("magma_r")(counts * 0.9)[..., :3]
+            colours[differ[:, image, channel].any(axis=0)] = (1, 0, 0)
+            grid[channel + 1, column].imshow(colours)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    figure.suptitle(f"Spikes of {channels} maps of {network.layers[0].name}, computed by the RTL: "
+                    f"{int(differ.sum())} of {want.size:,} differ from PyTorch\n"
+                    f"(darker: more of {steps} time steps; digit → class given by the RTL)",
+                    fontsize=10)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -6,8 +6,11 @@ import torch
 from models import reference
 from models.__main__ import CHECKPOINT, PRETRAINED
 from models.datasets import mnist5k
-from models.integer import IntegerNetwork
-from models.train import accuracy, load_checkpoint
+from models.integer import IntegerNetwork, Pool
+from models.report import Selection, integer_accuracy
+from models.train import accuracy, load_checkpoint, measure
+
+CONV = PRETRAINED / "mnist5k-conv.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +37,24 @@ def test_integers(held_out, bits, tolerance):
     assert found >= network.about["float_accuracy"]["held_out"] - tolerance
     assert {layer.weight_bits for layer in network.layers} == {bits}
     assert torch.unique(result.classes).tolist() == [*range(10)]
+
+
+def test_convolutions_in_floating_point():
+    network, about = load_checkpoint(CONV)
+    found, _ = measure(network, Selection(mnist5k().held_out_samples, 250))
+    assert found >= 0.965 and about["accuracy"]["held_out"] >= 0.98
+    assert about["command"] == ("python -m models train --network 16C3-P2-32C3-P2-128-10 "
+                                f"--epochs 40 --out models/pretrained/{CONV.name}")
+    assert network.config()["layers"] == "16C3-P2-32C3-P2-128-10" and network.steps == 4
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_convolutions_in_integers(bits):
+    network = IntegerNetwork.load(CONV.with_stem(f"{CONV.stem}-int{bits}"))
+    assert integer_accuracy(network, mnist5k().held_out_samples) == \
+        network.about["accuracy"]["held_out"] >= 0.98
+    assert {layer.weight_bits for layer in network.layers} == {bits}
+    assert network.input_shape == (1, 28, 28)
+    assert network.shapes == ((16, 28, 28), (32, 14, 14), (128, 1, 1), (10, 1, 1))
+    assert [layer.branches[0].pool for layer in network.layers] == [
+        None, *[Pool(kind="max", size=2, stride=2)] * 2, None]

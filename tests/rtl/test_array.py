@@ -24,13 +24,14 @@ from .test_neuron import kinds
 CONFIGS = {
     "tiny": preset("tiny"),
     "one_group": ArrayConfig(banks=3, lanes=2, group_lanes=2, weight_rows=16, accumulator_bits=16,
-                             slots=4, parameter_words=32),
+                             slots=4, parameter_words=32, line_words=0),
     "one_bank": ArrayConfig(banks=1, lanes=8, group_lanes=2, weight_rows=16, accumulator_bits=16,
-                            slots=4, parameter_words=32),
+                            slots=4, parameter_words=32, line_words=0),
     "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=16, accumulator_bits=16,
-                            slots=2, parameter_words=32),
+                            slots=2, parameter_words=32, line_words=0),
     "four_bits": ArrayConfig(banks=2, lanes=16, group_lanes=8, weight_bits=4, weight_rows=16,
-                             accumulator_bits=12, slots=3, parameter_words=32, state_bits=18,
+                             accumulator_bits=12, slots=3, parameter_words=32, line_words=0,
+                             state_bits=18,
                              fraction_bits=16),
 }
 

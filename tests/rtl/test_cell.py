@@ -1,4 +1,4 @@
-"""A cell against its model: sources, null events, slots, limits, and what it passes on."""
+"""A cell against its model: sources, null events, wide weights, slots, limits, what it hands on."""
 
 import random
 
@@ -16,14 +16,16 @@ from sim import vectors as golden
 from sim.cocotb_run import run_bench
 
 from .bench_tools import Play, packed, simulate
+from .test_weights import weights_of
 
 BANK = 1
 CONFIGS = {
     "tiny": preset("tiny"),
+    "tiny-conv": preset("tiny-conv"),
     "one_lane": ArrayConfig(banks=2, lanes=1, group_lanes=1, weight_rows=8, slots=1,
-                            accumulator_bits=8, weight_bits=8),
+                            accumulator_bits=8, weight_bits=8, line_words=0),
     "eight_lanes": ArrayConfig(banks=3, lanes=8, group_lanes=8, weight_bits=4, weight_rows=32,
-                               accumulator_bits=9, slots=16),
+                               accumulator_bits=9, slots=16, line_words=0),
 }
 
 
@@ -33,10 +35,13 @@ def command_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 class CellBench(wiring.Component):
-    """A cell that gets both parts of a command, and the neighbour's sums, in one transaction."""
+    """A cell that gets both parts of a command, and the neighbour's sums, in one transaction.
+
+    It takes wide weights where the array can have taps.
+    """
 
     def __init__(self, config: ArrayConfig):
-        self.config, self.cell = config, Cell(config)
+        self.config, self.cell = config, Cell(config, takes_wide=config.taps)
         super().__init__({
             "write__valid": In(1), "write__payload": In(write_layout(config)),
             "command__valid": In(1), "command__payload": In(command_layout(config)),
@@ -66,28 +71,23 @@ class CellBench(wiring.Component):
         return m
 
 
-def weights_of(rng: random.Random, config: ArrayConfig) -> list[list[int]]:
-    """Rows of weights; the first two are all lowest, all highest."""
-    low, high = -(1 << config.weight_bits - 1), (1 << config.weight_bits - 1) - 1
-    rows = [[rng.randint(low, high) for _ in range(config.group_lanes)]
-            for _ in range(config.weight_rows)]
-    rows[0], rows[1] = [low] * config.group_lanes, [high] * config.group_lanes
+def random_rows(rng: random.Random, config: ArrayConfig) -> list[int]:
+    """Rows of weights; in the first two all are lowest, all are highest."""
+    low, high = ((1 << config.weight_bits - 1) - less for less in (0, 1))
+    rows = [rng.getrandbits(config.row_bits) for _ in range(config.weight_rows)]
+    rows[0], rows[1] = (sum(weight << lane * config.weight_bits
+                            for lane in range(config.group_lanes)) for weight in (low, high))
     return rows
-
-
-def row_word(row: list[int], config: ArrayConfig) -> int:
-    return sum((weight & (1 << config.weight_bits) - 1) << lane * config.weight_bits
-               for lane, weight in enumerate(row))
 
 
 def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
     """Rows are written, also to other banks; then random commands that stay within the limits."""
     rng = random.Random(seed)
     config, cell, lanes = bench.config, bench.cell, bench.config.group_lanes
-    rows = weights_of(rng, config)
+    rows = random_rows(rng, config)
     low, high = -(1 << config.accumulator_bits - 1), (1 << config.accumulator_bits - 1) - 1
     writes = [packed(write_layout(config), weight=1, bank=BANK, address=address,
-                     data=row_word(row, config)) for address, row in enumerate(rows)]
+                     data=row) for address, row in enumerate(rows)]
     for address in range(config.weight_rows):
         writes += [packed(write_layout(config), weight=1, bank=0, address=address, data=0x5A5A5A5A),
                    packed(write_layout(config), parameter=1, bank=BANK, address=address,
@@ -95,25 +95,28 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
 
     commands, expected, plain = [], [], []
 
-    def give(slot: int, source, row: int | None, *, write: int = 1) -> None:
+    def weights(row: int | None, wide: bool) -> list[int] | None:
+        return None if row is None else weights_of(rows[row], wide, config)
+
+    def give(slot: int, source, row: int | None, *, wide: bool = False, write: int = 1) -> None:
         values = source if isinstance(source, list) else [rng.randint(low, high)
                                                           for _ in range(lanes)]
         neighbour = isinstance(source, list)
         if neighbour:
             expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
         if write:
-            plain.append({"slot": slot, "source": source,
-                          "weights": None if row is None else rows[row]})
+            plain.append({"slot": slot, "source": source, "weights": weights(row, wide)})
         commands.append(packed(
             command_layout(config),
-            address={"kind": AddressKind.NONE if row is None else AddressKind.ROW,
+            address={"kind": AddressKind.NONE if row is None else
+                     AddressKind.WIDE if wide else AddressKind.ROW,
                      "address": rng.randrange(config.weight_rows) if row is None else row},
             control={"write": write, "slot": slot, "own": source == "own", "shift": neighbour},
             neighbour=values))
 
-    def fits(slot: int, source, row: int | None) -> bool:
+    def fits(slot: int, source, row: int | None, wide: bool) -> bool:
         after = cell.model([*plain, {"slot": slot, "source": source,
-                                     "weights": None if row is None else rows[row]}])[slot]
+                                     "weights": weights(row, wide)}])[slot]
         return low <= min(after) <= max(after) <= high
 
     for slot in range(config.slots):            # the accumulators start with anything
@@ -129,8 +132,9 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
         if source == "shift":
             edge = rng.choice([low, high, 0, rng.randint(low, high)])
             source = [edge if rng.random() < 0.5 else rng.randint(low, high) for _ in range(lanes)]
-        if fits(slot, source, row):
-            give(slot, source, row, write=rng.random() < 0.9)
+        wide = cell.takes_wide and rng.random() < 0.4
+        if fits(slot, source, row, wide):
+            give(slot, source, row, wide=wide, write=rng.random() < 0.9)
     for slot in range(config.slots):
         give(slot, [slot] * lanes, None)
     return golden.vectors(
@@ -173,7 +177,7 @@ def test_commands_pass_on_one_cycle_later_and_sums_hold():
             for port, _ in ports:
                 value = rng.getrandbits(len(Value.cast(port)))
                 if port is dut.address_in:
-                    value &= ~3 | rng.randrange(3)      # there is no kind 3
+                    value = value & ~7 | rng.randrange(len(AddressKind))
                 ctx.set(Value.cast(port), value)
                 sent.append(value)
             shift = bool(ctx.get(dut.control_in.shift))

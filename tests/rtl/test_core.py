@@ -8,15 +8,21 @@ from firmware.packets import crc32, decode, encode, pack
 from models import reference
 from models.random_network import random_inputs, random_network
 from rtl.config import preset
-from rtl.tape import COUNTERS, MAGIC, PASS, TARGET, VERSION, Answer, Emit, Fault, Opcode
+from rtl.tape import (COUNTERS, MAGIC, PASS, SOURCE, TARGET, VERSION, Answer, Emit, Fault,
+                      Opcode)
 from sim.build import core_verilog
 from sim.cocotb_run import run_bench
 from sim.verilated import VerilatedTransport
 
 CONFIG = preset("tiny")
 NETWORK = 0x1234ABCD
-PASS_FIELDS = {"slots": 1, "steps": 1, "drain": 1, "words": 0, "input_stride": 1,
-               "output_base": 8, "output_stride": 1, "tile": 8}
+PASS_FIELDS = {"slots": 1, "steps": 1, "drain": 1, "output_base": 8, "output_stride": 1, "tile": 8}
+SOURCE_TABLE = pack(SOURCE, slot_stride=1, map_width=1, map_height=1)
+
+
+def pass_words(tables: int = 1, **fields: int) -> np.ndarray:
+    """Payload of a PASS over one word in two slots, changed by `fields`."""
+    return np.concatenate([pack(PASS, **{**PASS_FIELDS, **fields}), *[SOURCE_TABLE] * tables])
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +96,7 @@ def device(transport):
 def rest(device: Device) -> list[np.ndarray]:
     """Packets that would be carried out, and answered, in an open tape."""
     return [device.packet(Opcode.SPIKES, [0, 1, 2]), device.packet(Opcode.REPORT),
-            device.packet(0x7E), device.packet(Opcode.READ, [0, 1]),
+            device.packet(0x7E), device.packet(Opcode.READ, [0, 1]), device.packet(Opcode.WAIT),
             device.packet(Opcode.SEAL, [9]), device.packet(Opcode.REPORT, sequence=0)]
 
 
@@ -135,7 +141,7 @@ def test_wrong_configuration(device):
                    Fault.CONFIGURATION)
 
 
-@pytest.mark.parametrize("opcode", [0x00, 0x0A, 0x81, 0xFF], ids=hex)
+@pytest.mark.parametrize("opcode", [0x00, 0x0B, 0x81, 0xFF], ids=hex)
 def test_unknown_opcode(device, opcode):
     device.refuses([device.begin(), device.packet(opcode, [1, 2, 3]), *rest(device)], 1,
                    Fault.OPCODE)
@@ -185,8 +191,11 @@ def test_a_damaged_begin_is_told(device):
     (Opcode.BEGIN, [CONFIG.hash]), (Opcode.BEGIN, [CONFIG.hash, 0, 0]), (Opcode.INFO, [0]),
     (Opcode.REPORT, [0]), (Opcode.SEAL, []), (Opcode.SEAL, [1, 2]), (Opcode.READ, [0]),
     (Opcode.READ, [0, 1, 2]), (Opcode.WEIGHTS, []), (Opcode.WEIGHTS, [0]),
-    (Opcode.PARAMETERS, [0]), (Opcode.SPIKES, [0]), (Opcode.SPIKES, []), (Opcode.PASS, [0] * 4),
-    (Opcode.PASS, [0] * 6)], ids=str)
+    (Opcode.PARAMETERS, [0]), (Opcode.SPIKES, [0]), (Opcode.SPIKES, []), (Opcode.WAIT, [0]),
+    (Opcode.PASS, [0] * 4), (Opcode.PASS, [0] * 7), (Opcode.PASS, pass_words(0)),
+    (Opcode.PASS, pass_words()[:-1]), (Opcode.PASS, [*pass_words(), 0]),
+    (Opcode.PASS, pass_words(2)), (Opcode.PASS, pass_words(2, sources=2))],
+    ids=lambda value: f"{len(value)}" if not isinstance(value, Opcode) else value.name)
 def test_wrong_lengths(device, opcode, payload):
     device.refuses([device.begin(), device.packet(opcode, payload), *rest(device)], 1,
                    Fault.ARGUMENT)
@@ -218,11 +227,11 @@ OUT_OF_RANGE = {
     "read, 16 bits": (Opcode.READ, [0, 0x10001]),
 }
 PASS_RANGES = {"slots": CONFIG.slots, "steps": CONFIG.slots, "rounds": CONFIG.banks, "emit": 3,
-               "column": CONFIG.tiles_per_word, "row": CONFIG.weight_rows,
-               "input_base": CONFIG.spike_words, "words": CONFIG.spike_words,
-               "output_base": CONFIG.spike_words, "parameters": CONFIG.parameter_words,
+               "column": CONFIG.tiles_per_word, "sources": CONFIG.sources,
+               "taps": 1, "load": 1, "store": 1, "output_base": CONFIG.spike_words,
+               "parameters": CONFIG.parameter_words,
                "tile": CONFIG.parameter_words}
-OUT_OF_RANGE |= {f"pass {name}": (Opcode.PASS, pack(PASS, **{**PASS_FIELDS, name: value}))
+OUT_OF_RANGE |= {f"pass {name}": (Opcode.PASS, pass_words(**{name: value}))
                  for name, value in PASS_RANGES.items()}
 
 
@@ -249,9 +258,10 @@ def test_the_last_places_can_be_reached(device):
         device.packet(Opcode.READ, [STREAM_WORDS - 2, 2]),
         device.packet(Opcode.SPIKES, [0, *range(CONFIG.payload_words - 1)]),
         device.packet(Opcode.READ, [0, CONFIG.payload_words]),
-        device.packet(Opcode.PASS, pack(PASS, **{
-            **PASS_FIELDS, "slots": CONFIG.slots - 1, "steps": CONFIG.slots - 1, "rounds": 1,
-            "column": CONFIG.tiles_per_word - 1, "emit": 0})),
+        device.packet(Opcode.PASS, pass_words(
+            CONFIG.sources, sources=CONFIG.sources - 1, slots=CONFIG.slots - 1,
+            steps=CONFIG.slots - 1, rounds=1, column=CONFIG.tiles_per_word - 1, emit=0)),
+        device.packet(Opcode.WAIT),
         device.packet(Opcode.REPORT)]
     last, first, report = device.exchange(packets, 3)
     assert [*last.payload] == [5, 6]
@@ -260,8 +270,8 @@ def test_the_last_places_can_be_reached(device):
 
 
 def test_an_error_waits_for_the_pass_and_its_taps(device):
-    fields = {**PASS_FIELDS, "emit": Emit.MEMBRANES, "rounds": CONFIG.banks - 1}
-    packets = [device.begin(), device.packet(Opcode.PASS, pack(PASS, **fields)),
+    words = pass_words(emit=Emit.MEMBRANES, rounds=CONFIG.banks - 1)
+    packets = [device.begin(), device.packet(Opcode.PASS, words),
                device.packet(0x55), *rest(device)]
     for packet in packets:
         device.transport.send_partial(packet, last=True)
@@ -278,7 +288,7 @@ def test_an_error_waits_for_the_pass_and_its_taps(device):
 def test_counters(device):
     first, second = device.exchange([
         device.begin(), device.packet(Opcode.SPIKES, [0, 0b1011, 0]),
-        device.packet(Opcode.PASS, pack(PASS, **PASS_FIELDS)), device.packet(Opcode.REPORT),
+        device.packet(Opcode.PASS, pass_words()), device.packet(Opcode.REPORT),
         device.packet(Opcode.REPORT)], 2)
     seen = dict(zip(COUNTERS, map(int, first.payload), strict=True))
     assert (seen["events"], seen["nulls"]) == (3, 1)

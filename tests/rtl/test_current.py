@@ -4,13 +4,13 @@ import random
 
 import pytest
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import ArrayConfig, preset
-from rtl.current import Current, lane_layout
+from rtl.current import Current, lane_layout, scan_layout
 from rtl.parameters import Parameters
-from rtl.signals import SCAN, AddressKind, sums_layout
+from rtl.signals import AddressKind
 from rtl.verilog import component_verilog
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
@@ -20,15 +20,17 @@ from .bench_tools import Play, packed
 CONFIGS = {
     "tiny": preset("tiny"),
     "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=8, accumulator_bits=32,
-                            slots=16, state_bits=18, fraction_bits=16, parameter_words=100),
+                            slots=16, line_words=0, state_bits=18, fraction_bits=16,
+                            parameter_words=100),
     "eight_lanes": ArrayConfig(banks=1, lanes=8, group_lanes=8, weight_bits=4, weight_rows=8,
                                accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
+                               line_words=0,
                                parameter_words=100),
 }
 
 
 class CurrentBench(wiring.Component):
-    """A Current with its Parameters; as in a group, sums stand from the cycle after the scan on."""
+    """A Current with its Parameters."""
 
     def __init__(self, config: ArrayConfig):
         self.config, self.current = config, Current(config)
@@ -37,8 +39,7 @@ class CurrentBench(wiring.Component):
             "write__valid": In(1),
             "write__payload": In(data.StructLayout({"address": words, "data": 32})),
             "tile__valid": In(1), "tile__payload": In(words),
-            "scan__valid": In(1),
-            "scan__payload": In(data.StructLayout({"how": SCAN, "sums": sums_layout(config)})),
+            "scan": In(stream.Signature(scan_layout(config))),
             "current__valid": Out(1),
             "current__lane": Out(lane_layout(config)["lane"].shape),
             "current__begin": Out(1),
@@ -49,9 +50,7 @@ class CurrentBench(wiring.Component):
         m = Module()
         m.submodules.current = current = self.current
         m.submodules.parameters = parameters = Parameters(self.config)
-        sums = Signal(sums_layout(self.config))
-        with m.If(self.scan__valid):
-            m.d.sync += sums.eq(self.scan__payload.sums)
+        wiring.connect(m, wiring.flipped(self.scan), current.scans)
         with m.If(self.tile__valid):
             m.d.comb += [parameters.load.kind.eq(AddressKind.TILE),
                          parameters.load.address.eq(self.tile__payload)]
@@ -61,9 +60,7 @@ class CurrentBench(wiring.Component):
             parameters.write_data.eq(self.write__payload.data),
             parameters.lane.eq(current.lane),
             parameters.advance.eq(current.advance),
-            current.scan.eq(self.scan__valid),
-            current.how.eq(self.scan__payload.how),
-            current.sums.eq(sums),
+            parameters.rewind.eq(current.rewind),
             current.channel.eq(parameters.channel),
             self.current__valid.eq(current.which.valid),
             self.current__lane.eq(current.which.lane),
@@ -106,7 +103,7 @@ def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
         count = slots + steps - 1 if planes else slots
         for index in range(count):
             step = not planes or index >= slots - 1
-            scans.append(packed(bench.scan__payload.shape(), how={
+            scans.append(packed(scan_layout(config), how={
                 "keep": planes and index > 0, "replay": index >= slots, "step": step,
                 "begin": index == (slots - 1 if planes else 0), "advance": index == count - 1,
                 "emit": rng.getrandbits(1)},
@@ -118,7 +115,7 @@ def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
                                  "current__value": bench.current.model(folded, shift, bias)})
     rng.shuffle(writes)
     return golden.vectors(
-        [golden.channel("scan", scans, period=lanes, after="tile"),
+        [golden.channel("scan", scans, ready="scan__ready", after="tile"),
          golden.channel("write", writes), golden.channel("tile", [first], after="write")],
         [golden.channel("current", expected,
                         payload=["current__lane", "current__begin", "current__value"])])
@@ -140,7 +137,7 @@ def test_latency(name):
     play = Play(dut, vectors, idle=0.3)
     steps = [moment for moment, item in zip(play.moments["scan"], vectors["inputs"][0][
         "transactions"], strict=True)
-        if data.Const(dut.scan__payload.shape(), item["scan__payload"]).how.step]
+        if data.Const(scan_layout(dut.config), item["scan__payload"]).how.step]
     assert play.moments["current"] == [moment + Current.latency + lane for moment in steps
                                        for lane in range(dut.config.group_lanes)]
 
@@ -159,8 +156,8 @@ def test_rounding_is_half_up_at_every_shift(shift):
     exact = [(2 * s + unit) // (2 * unit) if right > 0 else s << -right for s in sums]
     how = {"step": 1}
     Play(dut, golden.vectors(
-        [golden.channel("scan", [packed(dut.scan__payload.shape(), how=how, sums=[s])
-                                 for s in sums], after="tile"),
+        [golden.channel("scan", [packed(scan_layout(dut.config), how=how, sums=[s])
+                                 for s in sums], ready="scan__ready", after="tile"),
          golden.channel("write", [(shift << 24) << 7 | 3]),
          golden.channel("tile", [3], after="write")],
         [golden.channel("current", exact, payload=["current__value"], latency=Current.latency)]))

@@ -13,7 +13,7 @@ from .bench_tools import packed, simulate
 pytestmark = pytest.mark.fast
 
 #: More than 2^16 stream words of spikes.
-LARGE = ArrayConfig(banks=1, lanes=128, weight_bits=4, spike_words=65536)
+LARGE = ArrayConfig(banks=1, lanes=128, weight_bits=4, spike_words=65536, line_words=0)
 WORDS = LARGE.spike_words * LARGE.stream_words
 
 

@@ -55,7 +55,7 @@ def test_neuron_words_and_channels(config):
             for index, name in enumerate(NEURON_WORDS[1:], start=1):
                 assert ctx.get(dut.neuron[name]) == wrap(words[base + index],
                                                          config.state_bits), name
-            for following in range(2):
+            for following in (0, 1, 0, 1):
                 for lane in range(config.group_lanes):
                     ctx.set(dut.lane, lane)
                     await ctx.tick().repeat(dut.latency)
@@ -63,6 +63,7 @@ def test_neuron_words_and_channels(config):
                     assert ctx.get(dut.channel.bias) == wrap(word, 24)
                     assert ctx.get(dut.channel.shift) == word >> 24 & 31
                 ctx.set(dut.advance, 1)
+                ctx.set(dut.rewind, following)      # after the second tile the first again
                 await ctx.tick()
                 ctx.set(dut.advance, 0)
         before = ctx.get(Value.cast(dut.neuron))

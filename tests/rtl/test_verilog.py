@@ -28,7 +28,8 @@ CONFIGS = {
         banks=1, lanes=1, group_lanes=1, slots=2, state_bits=8, fraction_bits=4, current_bits=12,
         accumulator_bits=8, line_words=0, **SMALL),
     "one slot": ArrayConfig(banks=1, lanes=1, group_lanes=1, slots=1, line_words=0, **SMALL),
-    "64 lanes of 4 bits": ArrayConfig(banks=1, lanes=64, group_lanes=8, weight_bits=4, line_words=0, **SMALL),
+    "64 lanes of 4 bits": ArrayConfig(banks=1, lanes=64, group_lanes=8, weight_bits=4,
+                                      line_words=0, **SMALL),
     "uneven, 18-bit state": ArrayConfig(        # nothing that may be odd is a power of two
         banks=3, lanes=2, group_lanes=1, slots=5, state_bits=18, fraction_bits=16,
         accumulator_bits=32, weight_rows=9, spike_words=17, parameter_words=19, packet_words=64,

@@ -1,0 +1,79 @@
+"""End to end: random networks of convolutions, compiled and run on the Verilated array.
+
+Kernels, strides, paddings, pools, shortcuts, odd sizes, T 1..8, 4 and 8 bits, every neuron: every
+spike, every membrane potential, every logit, and the cycles of every layer.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from firmware import Accelerator
+from firmware.compiler import CompileError
+from models import reference
+from models.random_network import random_conv_network, random_inputs
+from rtl.config import ArrayConfig, preset
+from rtl.tape import COUNTERS
+from sim import cycles
+from sim.compare import first_mismatch
+from sim.verilated import VerilatedTransport
+
+#: Arrays with taps and without.
+ARRAYS = {
+    "tiny-conv": preset("tiny-conv"),
+    "default": preset("default"),
+    "no taps": ArrayConfig(banks=3, lanes=8, group_lanes=2, weight_rows=1024, slots=8,
+                           line_words=0, parameter_words=512),
+}
+
+CHUNK = 10
+#: (array, networks by default, networks in all)
+SUITE = [("tiny-conv", 40, 220), ("default", 10, 50), ("no taps", 10, 40)]
+
+
+@functools.cache
+def device(array: str, idle: float, backpressure: float) -> Accelerator:
+    config = ARRAYS[array]
+    return Accelerator(VerilatedTransport(config, idle=idle, backpressure=backpressure, seed=9),
+                       config)
+
+
+def check(accelerator: Accelerator, seed: int) -> int:
+    """One network: RTL = reference, cycles measured = predicted. Images compared, 0: refused."""
+    config = accelerator.config
+    rng = np.random.default_rng([seed, 4])
+    network = random_conv_network(rng, config, largest_map=8, largest_channels=24)
+    inputs = random_inputs(rng, network, 3)
+    try:
+        program = accelerator.load(network)
+    except CompileError:
+        return 0
+    note = f"seed {seed}: {network.input_shape} to {network.shapes}, T {network.steps}"
+    expected = reference.run(network, inputs, record=True)
+    probed = accelerator.run(inputs, probe=True, spikes=True)
+    _, _, first = first_mismatch(probed, expected, network)
+    assert first is None, f"{note}: {first}"
+    profile = accelerator.run(inputs, profile=True).profile
+    assert profile is not None
+    predicted = cycles.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
+    layer_of = np.array([item.layer for item in program.passes])
+    for layer in range(len(network.layers)):
+        for column, name in enumerate(cycles.CLASSES):
+            got = profile[:, layer, COUNTERS.index(name)]
+            if name in ("busy", "drains"):
+                got = got - profile[:, layer, COUNTERS.index("output_wait")]
+            want = predicted[:, layer_of == layer, column].sum(axis=1)
+            assert np.array_equal(got, want), f"{note}: {name} of layer {layer}: {got}, {want}"
+    return len(expected.logits)
+
+
+@pytest.mark.parametrize(("array", "first"), [
+    pytest.param(array, first, marks=[pytest.mark.slow] if first >= some else [])
+    for array, some, most in SUITE for first in range(0, most, CHUNK)])
+def test_random_networks(array, first):
+    """310 networks, 60 of them by default; every other chunk under random stalls."""
+    stalled = first // CHUNK % 2
+    accelerator = device(array, 0.2 * stalled, 0.4 * stalled)
+    compared = [check(accelerator, seed) for seed in range(first, first + CHUNK)]
+    assert sum(count > 0 for count in compared) >= CHUNK * 0.6, "most networks can be compiled"
