@@ -41,17 +41,32 @@ def _program(path: Path, config: str) -> Program:
     return compile(IntegerNetwork.load(path), preset(config))
 
 
+#: What a table of many layers shows; all is in the .json of `compile`.
+_COLUMNS = ("name", "makes", "mode", "passes", "sources", "rows", "map", "streamed_words",
+            "map_words", "estimated_cycles")
+
+
 def _table(program: Program) -> Table:
     config, memory = program.config, program.memory
+    host = sorted(memory.on_host)
     table = Table(title=f"{config}\nspike memory: {memory.words} of {config.spike_words} words, "
-                        f"{len(memory.inputs)} input buffer{'s'[:len(memory.inputs) - 1]}"
-                        f"{', maps shared' if memory.shared else ''}")
-    table.add_column("layer")
-    for layer in program.report():
-        table.add_column(layer.name, justify="right")
-    for field in fields(LayerReport)[1:]:
-        table.add_row(field.name.replace("_", " "),
-                      *(str(getattr(layer, field.name)) for layer in program.report()))
+                        f"{len(memory.inputs)} input buffer{'s'[:len(memory.inputs) != 1]}"
+                        f"{', maps shared' if memory.shared else ''}"
+                        f"{f', {len(host)} maps kept by the host' if host else ''}")
+    layers = program.report()
+    if len(layers) <= 4:
+        table.add_column("layer")
+        for layer in layers:
+            table.add_column(layer.name, justify="right")
+        for field in fields(LayerReport)[1:]:
+            table.add_row(field.name.replace("_", " "),
+                          *(str(getattr(layer, field.name)) for layer in layers))
+        return table
+    for name in _COLUMNS:
+        table.add_column(name.replace("_", " "), justify="left" if name == "name" else "right")
+    for layer in layers:
+        values = (getattr(layer, name) for name in _COLUMNS)
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in values))
     return table
 
 
@@ -59,10 +74,14 @@ def _table(program: Program) -> Table:
 def report(network: NetworkPath, config: Config = "default"):
     """Show what becomes of every layer: passes, memory, proved widths, what saturation can do.
 
+    Mode: "taps", the banks are the taps of 3 x 3 kernels; "tiles", of tiles of outputs; "join",
+    pixel by pixel of the output. Map: the spike word where it begins, or "host". Words are 32 bits
+    for an image; estimated cycles are those at 15 % spikes.
+
     Saturation: "none" never happens, "lossless" changes no spike, "model" can change spikes and is
     part of the model.
     """
-    console.print(_table(_program(network, config)))
+    console.print(_table(_program(network, config)), width=max(console.width, 120), crop=False)
 
 
 @app.command("compile")

@@ -211,6 +211,9 @@ def _integer_network(name: str, shape: ArrayConfig):
     return network_of(name, shape) if name in INPUTS else IntegerNetwork.load(name)
 
 
+#: What `sweep` varies by default.
+_SPACE = ("lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384")
+
 Net = Annotated[str, typer.Argument(help="Integer network, .safetensors, or resnet19, vgg11, "
                                          "vggsnn (random weights).")]
 
@@ -219,7 +222,10 @@ Net = Annotated[str, typer.Argument(help="Integer network, .safetensors, or resn
 def estimate(network: Net, config: Config = "default",
              rate: Annotated[float, typer.Option(help="Spikes a neuron and step.")] = 0.15,
              ) -> None:
-    """Cycles, utilisation and host traffic of every layer, without any Verilog."""
+    """Cycles, utilisation and host traffic of every layer, without any Verilog.
+
+    used: share of the lanes' additions that the network calls for. words: between host and array.
+    """
     from firmware.compiler import compile
     from sim import estimate as estimates
 
@@ -230,20 +236,17 @@ def estimate(network: Net, config: Config = "default",
         raise _fail(error) from None
     table = Table(title=f"{program.config}\none image, {rate:.0%} spikes")
     for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",
-                   "utilisation", "words to and from the host"):
+                   "used", "words"):
         table.add_column(column, justify="left" if column in ("layer", "by") else "right")
     for layer in layers:
         table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
                       f"{layer.events:,}", f"{layer.nulls:,}", f"{layer.drains:,}",
                       f"{layer.starved:,}", f"{layer.utilisation:.1%}", f"{layer.words:,}")
-    console.print(table)
+    console.print(table, width=max(console.width, 110), crop=False)
     busy, total = (sum(getattr(layer, name) for layer in layers) for name in ("busy", "cycles"))
     words = sum(layer.words for layer in layers)
     console.print(f"{busy:,} cycles of computing, {words:,} words; {total:,} cycles with one word "
                   f"a cycle, {words / total:.2f} words a cycle")
-
-
-_SWEEP = ("lanes=16,32,64", "weight_rows=512,1024,2048", "spike_words=2048,8192,16384")
 
 
 @app.command()
@@ -258,7 +261,7 @@ def sweep(network: Net, config: Config = "default",
 
     try:
         values = {name: [int(value) for value in part.split(",")]
-                  for name, part in (text.split("=") for text in option or _SWEEP)}
+                  for name, part in (text.split("=") for text in option or _SPACE)}
         designs, refused = estimates.sweep(_integer_network(network, preset(config)),
                                            preset(config), values)
     except (ValueError, OSError) as error:
