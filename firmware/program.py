@@ -316,7 +316,8 @@ class _Inference:
             match step:
                 case Load():
                     if not self.host.complete(step.map):
-                        self._report_part(image, steps[index:])
+                        layer = next(s.item.layer for s in steps[index:] if isinstance(s, Run))
+                        self.tape.report(image=image, layer=layer if self.profile else -1)
                         yield from self._play()
                         self.tape = self._begin()
                     words = self.host.rows(step.map, step.rows)

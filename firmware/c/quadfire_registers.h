@@ -4,7 +4,7 @@
 
 #define QF_MAGIC_VALUE 0x51464952u
 #define QF_MAP_VERSION_VALUE 0x00010000u
-#define QF_TAPE_VERSION_VALUE 0x00010000u
+#define QF_TAPE_VERSION_VALUE 0x00020000u
 
 /* Headers of packets */
 #define QF_HEADER_LENGTH 0x0000ffffu
@@ -138,28 +138,40 @@
 /* weight_rows of the array's configuration */
 #define QF_REG_CONFIG_WEIGHT_ROWS 0x110u
 
+/* weight_ports of the array's configuration */
+#define QF_REG_CONFIG_WEIGHT_PORTS 0x114u
+
 /* accumulator_bits of the array's configuration */
-#define QF_REG_CONFIG_ACCUMULATOR_BITS 0x114u
+#define QF_REG_CONFIG_ACCUMULATOR_BITS 0x118u
 
 /* slots of the array's configuration */
-#define QF_REG_CONFIG_SLOTS 0x118u
+#define QF_REG_CONFIG_SLOTS 0x11cu
+
+/* sources of the array's configuration */
+#define QF_REG_CONFIG_SOURCES 0x120u
+
+/* line_words of the array's configuration */
+#define QF_REG_CONFIG_LINE_WORDS 0x124u
 
 /* state_bits of the array's configuration */
-#define QF_REG_CONFIG_STATE_BITS 0x11cu
+#define QF_REG_CONFIG_STATE_BITS 0x128u
 
 /* fraction_bits of the array's configuration */
-#define QF_REG_CONFIG_FRACTION_BITS 0x120u
+#define QF_REG_CONFIG_FRACTION_BITS 0x12cu
 
 /* current_bits of the array's configuration */
-#define QF_REG_CONFIG_CURRENT_BITS 0x124u
+#define QF_REG_CONFIG_CURRENT_BITS 0x130u
 
 /* spike_words of the array's configuration */
-#define QF_REG_CONFIG_SPIKE_WORDS 0x128u
+#define QF_REG_CONFIG_SPIKE_WORDS 0x134u
+
+/* state_words of the array's configuration */
+#define QF_REG_CONFIG_STATE_WORDS 0x138u
 
 /* parameter_words of the array's configuration */
-#define QF_REG_CONFIG_PARAMETER_WORDS 0x12cu
+#define QF_REG_CONFIG_PARAMETER_WORDS 0x13cu
 
 /* packet_words of the array's configuration */
-#define QF_REG_CONFIG_PACKET_WORDS 0x130u
+#define QF_REG_CONFIG_PACKET_WORDS 0x140u
 
 #endif
