@@ -4,7 +4,7 @@ from firmware.transport import Transport
 from firmware.transports.serial_port import SerialTransport
 from rtl.config import ArrayConfig
 
-__all__ = ["cocotb", "uart", "verilated"]
+__all__ = ["axi", "cocotb", "uart", "verilated"]
 
 
 def _nothing(kind: str, address: str) -> None:
@@ -25,6 +25,15 @@ def cocotb(address: str, config: ArrayConfig) -> Transport:
     from sim.cocotb_transport import CocotbTransport
 
     return CocotbTransport(config, address or "verilator")
+
+
+def axi(address: str, config: ArrayConfig) -> Transport:
+    """The array in its AXI shell, in this process."""
+    from sim.axi_transport import VerilatedAxiTransport
+
+    if address not in ("", "32", "64", "128"):
+        raise ValueError(f"axi takes the width of its streams, 32, 64 or 128, not {address!r}")
+    return VerilatedAxiTransport(config, stream_bits=int(address or 32))
 
 
 class _Served(SerialTransport):

@@ -46,6 +46,10 @@ KINDS = {
                    "sim.devices:cocotb", needs="cocotb"),
     "uart": Kind("uart", "the array behind a Verilated UART, through a pseudo-terminal",
                  "sim.devices:uart", needs="serial"),
+    "axi": Kind("axi[:WIDTH]", "the array in a Verilated AXI shell, streams of WIDTH bits",
+                "sim.devices:axi"),
+    "pynq": Kind("pynq:BITFILE", "a Zynq board with PYNQ, by an overlay",
+                 "firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
     "serial": Kind("serial:PORT[:BAUD]", "a board, or `python -m sim serve`, at a serial port",
                    "firmware.transports.serial_port:from_address", real=True, needs="serial"),
 }
