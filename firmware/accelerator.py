@@ -10,6 +10,7 @@ import numpy as np
 from firmware.compiler import compile
 from firmware.outputs import Collector, Outputs
 from firmware.packets import PacketError, decode, encode, unpack
+from firmware.sequence import joined, part_inputs
 from firmware.program import Program, Tapes
 from firmware.transport import Transport
 from firmware.writer import Expected, Tape
@@ -268,10 +269,12 @@ class Accelerator:
         if (program := self.program) is None:
             raise RuntimeError("no network is loaded: call load() first")
         inputs = _check_inputs(program.network, inputs)
-        pixels = program.network.input_bits > 0
+        pixels, parts = program.network.input_bits > 0, program.parts
+        if parts > 1:
+            inputs = part_inputs(inputs, parts, pixels)
         images = inputs.shape[0 if pixels else 1]
         collector = Collector(program, images, profile=profile, probe=probe, spikes=spikes)
-        batch = self._batch(program)
+        batch = -(-self._batch(program) // parts) * parts   # all parts of a sequence in one tape
         for first in range(0, images, batch):
             part = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
 
@@ -283,8 +286,8 @@ class Accelerator:
 
             collector.put(first, self._again(play, program))
             if progress is not None:
-                progress(min(first + batch, images), images)
-        return collector.outputs()
+                progress(min(first + batch, images) // parts, images // parts)
+        return joined(collector.outputs(), parts, program.network)
 
     def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
         """Play tapes, each made with what the one before brought; all answers."""

@@ -16,6 +16,7 @@ from firmware.program import Program
 from firmware.report import layer_report
 from firmware.scans import Pass
 from firmware.schedule import Streams, schedule
+from firmware.sequence import parts_of, place_states
 from models.integer import INPUT, ConvBranch, IntegerNetwork
 from rtl.config import ArrayConfig
 
@@ -32,13 +33,16 @@ def compile(network: IntegerNetwork, config: ArrayConfig) -> Program:
     bounds = [check_layer(layer, config, steps=network.steps, input_bits=network.bits_of(layer))
               for layer in network.layers]
     idle = _idle_biases(network, config)
-    inner = _flat_input(network)
+    parts = parts_of(network, config)
+    inner = _flat_input(replace(network, steps=network.steps // parts))
     passes = [item for layer in range(len(inner.layers))
               for item in _fastest(inner, layer, config)]
     passes = place_parameters(place_weights(passes, config), config)
     memory = _place_maps(inner, config, passes)
     program = Program(network, inner, config, passes=tuple(passes), memory=memory,
-                      steps=schedule(inner, config, passes, memory), idle_biases=tuple(idle))
+                      steps=schedule(inner, config, passes, memory), idle_biases=tuple(idle),
+                      parts=parts,
+                      states=place_states(inner, config, passes) if parts > 1 else {})
     program.layers = tuple(layer_report(program, index, bound)
                            for index, bound in enumerate(bounds))
     return program
@@ -50,11 +54,9 @@ def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
             raise CompileError(f"the network has {getattr(network, name)} {what}, the array "
                                f"{getattr(config, name)}: quantise the network for this array, or "
                                f"use one with {name} = {getattr(network, name)}")
-    for value, what in ((network.steps, "time steps"), (network.input_bits, "bits of a pixel")):
-        if value > config.slots:
-            raise CompileError(f"the network has {value} {what}, the array only {config.slots} "
-                               f"slots: use one with slots = {value}" +
-                               (", or fewer time steps" if value == network.steps else ""))
+    if (bits := network.input_bits) > config.slots:
+        raise CompileError(f"the network has {bits} bits of a pixel, the array only {config.slots} "
+                           f"slots: use one with slots = {bits}")
 
 
 def _idle_biases(network: IntegerNetwork, config: ArrayConfig) -> list[int]:

@@ -53,7 +53,7 @@ class Collector:
     def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
         self.program, config = program, program.config
         network = program.network
-        layers, steps = network.layers, network.steps
+        layers, steps = network.layers, program.inner.steps
         read = [layer.neuron is not None and (spikes or layer is layers[-1]) for layer in layers]
         self.ask = spikes
         lanes = [tiles_of(layer.outputs, config) * config.lanes for layer in layers]

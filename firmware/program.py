@@ -35,17 +35,20 @@ class Program:
 
     network_id: 32 bits, never 0, that name network and layout; a device keeps it while loaded.
     inner: the network as the array computes it, whose input may be a vector where that of
-    `network` is a map.
+    `network` is a map, and whose time steps are those of one of `parts` (see `firmware.sequence`).
+    states: where the membranes of every (layer, first tile of a pass) are kept between parts.
     """
 
     layers: tuple[LayerReport, ...] = ()
 
     def __init__(self, network: IntegerNetwork, inner: IntegerNetwork, config: ArrayConfig, *,
                  passes: tuple[Pass, ...], memory: Memory, steps: tuple[Step, ...],
-                 idle_biases: tuple[int, ...]):
+                 idle_biases: tuple[int, ...], parts: int = 1,
+                 states: dict[tuple[int, int], int] | None = None):
         self.network, self.inner, self.config = network, inner, config
         self.passes, self.memory, self.steps = passes, memory, steps
         self._idle_biases = idle_biases
+        self.parts, self.states = parts, states or {}
 
     def report(self) -> tuple[LayerReport, ...]:
         """What became of every layer, in order."""
@@ -175,9 +178,14 @@ class Program:
                     window_height=source.window_height - 1, map_width=source.map_width,
                     map_height=source.map_height, step_x=source.step_x, step_y=source.step_y)
 
-    def _pass_words(self, step: Run, bases: dict[int, int], emit: Emit) -> np.ndarray:
-        """The payload of a PASS."""
+    def _pass_words(self, step: Run, bases: dict[int, int], emit: Emit, part: int = 0
+                    ) -> np.ndarray:
+        """The payload of a PASS that runs part `part` of a sequence."""
         item, steps = step.item, self.inner.steps
+        state = self.states.get((item.layer, item.tile))
+        kept = {} if state is None or not item.drain else {
+            "load": part > 0, "store": part < self.parts - 1,
+            "state": state + item.first_output * item.tiles}
         planes = self.inner.bits_of(self.inner.layers[item.layer]) > 0
         head = pack(
             PASS, slots=item.slots - 1, steps=steps - 1, planes=planes, own=item.own,
@@ -189,7 +197,7 @@ class Program:
             y_high=item.y_high, output_stride=step.stride,
             output_base=step.target + item.first_output * steps * step.stride,
             parameters=item.parameters, tile=item.tile_parameters,
-            site_rows=item.rows // item.sites if item.join else 0, line=item.line)
+            site_rows=item.rows // item.sites if item.join else 0, line=item.line, **kept)
         return np.concatenate([head, *(self._source_words(source, item, bases[source.map])
                                        for source in item.sources)])
 
@@ -345,7 +353,8 @@ class _Inference:
             Emit.LOGITS if self.layers[item.layer].neuron is None else Emit.NONE
         if step.first:
             self.tape.write(program._streamed[step.number])
-        self.tape.run(program._pass_words(step, bases, emit), program._uses(step, buffer))
+        words = program._pass_words(step, bases, emit, image % program.parts)
+        self.tape.run(words, program._uses(step, buffer))
         self.tape.expect(*program._taps(item, image, emit))
 
     def _layer_over(self, layer: int, image: int) -> None:

@@ -15,6 +15,7 @@ from firmware.packets import unpack
 from firmware.program import Program
 from firmware.scans import Axis, Pass, readings_of
 from firmware.schedule import Run
+from firmware.sequence import part_inputs, part_steps
 from models.integer import INPUT, IdentityBranch, IntegerNetwork
 from rtl.config import ArrayConfig
 from rtl.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Emit
@@ -89,13 +90,16 @@ def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
 
     Arguments as in `maps_of`. A pass in segments, or with a run for every output, is their sum.
     """
-    images = inputs.shape[0 if program.inner.input_bits else 1]
+    parts, pixels = program.parts, program.inner.input_bits > 0
+    inputs = part_inputs(inputs, parts, pixels)
+    spikes = [part_steps(fired, parts) for fired in spikes]
+    images = inputs.shape[0 if pixels else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for image in range(images):
         maps = maps_of(program, inputs, spikes, image)
         for number, cycles in run_cycles(program, maps, probe=probe):
             result[image, number] += astuple(cycles)
-    return result
+    return result.reshape(-1, parts, *result.shape[1:]).sum(axis=1)
 
 
 def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = False

@@ -22,11 +22,12 @@ from sim.verilated import VerilatedTransport
 #: Arrays that differ in every dimension. A few networks need more memory than `tiny` has.
 ARRAYS = {
     "default": preset("default"),
-    "four_bits": ArrayConfig(banks=2, lanes=64, weight_bits=4, weight_rows=1024, slots=8),
+    "four_bits": ArrayConfig(banks=2, lanes=64, weight_bits=4, weight_rows=1024, slots=8,
+                             line_words=0),
     "narrow": ArrayConfig(banks=3, lanes=8, group_lanes=2, state_bits=8, fraction_bits=6, slots=8,
-                          current_bits=20, parameter_words=1024),
+                          line_words=0, current_bits=20, parameter_words=1024),
     "one_lane": ArrayConfig(banks=1, lanes=1, group_lanes=1, weight_rows=256, slots=8,
-                            state_bits=18, fraction_bits=15, spike_words=512,
+                            line_words=0, state_bits=18, fraction_bits=15, spike_words=512,
                             parameter_words=1024),
 }
 

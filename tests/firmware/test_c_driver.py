@@ -115,7 +115,7 @@ def test_the_command(tmp_path):
     target = tmp_path / "tape.h"
     command = [sys.executable, "-m", "firmware.c", str(network), "-o", str(target)]
     done = subprocess.run(command, cwd=toolchain.ROOT, text=True, capture_output=True, check=True)
-    assert "net_setup and net_run" in done.stderr.replace("\n", " ")
+    assert "net_setup and net_run" in " ".join(done.stderr.split())
     subprocess.run([toolchain.c_compiler(), "-std=c99", "-fsyntax-only", "-I", c_driver.C_DRIVER,
                     "-x", "c", target], check=True)
     done = subprocess.run([*command, "--name", "No"], cwd=toolchain.ROOT, text=True,

@@ -17,7 +17,7 @@ from models.reference import run as reference
 from rtl.config import preset
 from rtl.shell.frames import ESCAPE, Code
 from rtl.tape import Opcode
-from sim.demo import NAME, PRETRAINED
+from sim.demo import DEMOS, PRETRAINED
 from sim.uart import UartServer
 
 from .networks import random_inputs, random_network
@@ -70,7 +70,7 @@ def damage(chance: float, seed: int):
 def test_the_demo_network(drift, images):
     """Bit for bit, as through any other transport; clocks that differ by 2 %."""
     config = preset("small")
-    net = IntegerNetwork.load(PRETRAINED / f"{NAME}-int8.safetensors")
+    net = IntegerNetwork.load(PRETRAINED / f"{DEMOS['dense'].name}-int8.safetensors")
     inputs = mnist5k().held_out_set[0][:images].numpy()
     expected = reference(net, inputs).logits.numpy()
     with (UartServer(config, drift=drift) as server,

@@ -92,7 +92,7 @@ def test_presets(name):
 
 
 def test_an_unknown_preset_names_those_there_are():
-    with pytest.raises(ValueError, match="'huge'; there are tiny, tiny-conv, small, def"):
+    with pytest.raises(ValueError, match="'huge'; there are tiny, tiny-conv, small, medium, def"):
         preset("huge")
 
 

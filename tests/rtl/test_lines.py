@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import ArrayConfig, preset
 from rtl.lines import LineBuffer
-from rtl.signals import AddressKind, sums_layout
+from rtl.signals import AddressKind, address_layout, control_layout, sums_layout
 from rtl.verilog import component_verilog
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
@@ -21,6 +21,11 @@ CONFIGS = {
                             accumulator_bits=12),
     "tiny-conv": preset("tiny-conv"),
 }
+
+
+def _whole(layout: data.StructLayout, **values) -> Value:
+    """All bits of a structure, zeros where no value is given."""
+    return Cat(Value.cast(values.get(name, 0)) | C(0, field.width) for name, field in layout)
 
 
 class LineBench(wiring.Component):
@@ -41,12 +46,16 @@ class LineBench(wiring.Component):
         m = Module()
         m.submodules.line = line = self.line
         command = self.command__payload
-        with m.If(self.command__valid):
-            m.d.comb += [line.control_in.shift.eq(command.shift),
-                         line.control_in.top.eq(command.top)]
-            with m.If(command.set):
-                m.d.comb += [line.address_in.kind.eq(AddressKind.LINE),
-                             line.address_in.address.eq(command.line)]
+        valid = self.command__valid
+        m.d.comb += [
+            line.control_in.as_value().eq(_whole(control_layout(self.config),
+                                                 shift=valid & command.shift,
+                                                 top=valid & command.top)),
+            line.address_in.as_value().eq(_whole(address_layout(self.config),
+                                                 kind=Mux(valid & command.set,
+                                                          AddressKind.LINE.value, 0),
+                                                 address=command.line)),
+        ]
         m.d.comb += [
             line.first.eq(self.first),
             line.sums_in.eq(command.sums),
