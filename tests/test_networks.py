@@ -13,11 +13,11 @@ from models import reference
 from models.integer import IntegerNetwork
 from models.random_network import random_inputs, random_network
 from rtl.config import ArrayConfig, preset
-from rtl.tape import COUNTERS
-from sim import cycles
 from sim.compare import first_mismatch
 from sim.demo import PRETRAINED
 from sim.verilated import VerilatedTransport
+
+from .checks import assert_cycles
 
 #: Arrays that differ in every dimension. A few networks need more memory than `tiny` has.
 ARRAYS = {
@@ -45,7 +45,7 @@ def device(array: str, idle: float, backpressure: float) -> Accelerator:
 
 def check(accelerator: Accelerator, network: IntegerNetwork, inputs: np.ndarray, note: str) -> None:
     """RTL = reference, and cycles measured = cycles predicted where nothing stalls."""
-    program = accelerator.load(network)
+    accelerator.load(network)
     expected = reference.run(network, inputs, record=True)
     probed = accelerator.run(inputs, probe=True, spikes=True)
     _, _, first = first_mismatch(probed, expected, network)
@@ -56,18 +56,7 @@ def check(accelerator: Accelerator, network: IntegerNetwork, inputs: np.ndarray,
         for layer, (got, want) in enumerate(zip(probed.membranes, expected.membranes, strict=True)):
             assert np.array_equal(got, want.numpy()), f"{note}: membranes of layer {layer}"
         assert np.array_equal(probed.outputs, expected.spikes[-1].numpy()), note
-    profile = accelerator.run(inputs, profile=True).profile
-    assert profile is not None
-    spikes = [layer.numpy() for layer in expected.spikes]
-    predicted = cycles.predict(program, inputs, spikes)
-    layer_of = np.array([item.layer for item in program.passes])
-    for layer in range(len(network.layers)):
-        for column, name in enumerate(cycles.CLASSES):
-            got = profile[:, layer, COUNTERS.index(name)]
-            if name in ("busy", "drains"):
-                got = got - profile[:, layer, COUNTERS.index("output_wait")]
-            want = predicted[:, layer_of == layer, column].sum(axis=1)
-            assert np.array_equal(got, want), f"{note}: {name} of layer {layer}"
+    assert_cycles(accelerator, inputs, expected.spikes, note)
 
 
 @pytest.mark.parametrize("array, first, largest", [
