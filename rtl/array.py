@@ -5,10 +5,12 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .cell import Cell
 from .config import ArrayConfig
 from .group import Group
 from .modules import placed
 from .signals import TAP, address_layout, control_layout, write_layout
+from .taps import Taps
 from .weights import WeightMemory
 
 __all__ = ["NeuronArray", "spike_latency", "tap_latency"]
@@ -21,7 +23,7 @@ def spike_latency(config: ArrayConfig) -> int:
 
 def tap_latency(config: ArrayConfig) -> int:
     """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
-    return spike_latency(config) + 1 + config.lanes
+    return spike_latency(config) + Taps.latency + config.lanes
 
 
 class NeuronArray(wiring.Component):
@@ -32,7 +34,7 @@ class NeuronArray(wiring.Component):
     more where scans come faster than one in `config.scan_period` cycles and have to wait.
     tap: the words of all groups in channel order.
 
-    II: 1 command a cycle; never more than `QUEUE` scans may wait.
+    II: 1 command a cycle; never more than `config.scan_queue` scans may wait.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -51,7 +53,7 @@ class NeuronArray(wiring.Component):
         m = Module()
         config = self.config
         control = self.control
-        for delay in range(1, WeightMemory.latency + 1):
+        for delay in range(1, Cell.control_delay_of(config) + 1):
             late = Signal(control_layout(config), name=f"control_{delay}")
             m.d.sync += late.eq(control)
             control = late

@@ -1,12 +1,12 @@
 """A cell: the lanes of one group in one bank, with their weights and accumulators."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .memories import DISTRIBUTED
+from .memories import BLOCK, DISTRIBUTED
 from .signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
 from .weights import WeightMemory
 
@@ -17,17 +17,26 @@ class Cell(wiring.Component):
     """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
 
     address, control, write: from the cell before and, one cycle later, to the next.
-    control comes `WeightMemory.latency` cycles after its address.
-    sums_in: the previous bank's sums; sums_out: this bank's sums as they were before a shift.
+    control comes `control_delay` cycles after its address.
+    sums_in: the previous bank's `sums_out`.
+    sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are
+    zero, so that a bank adds them without asking; but where no queue stands before the neurons,
+    they stay there for these until the next shift.
 
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
-    Latency: control to sums_out 1 cycle. II: 1. Overflow: wraps; the compiler proves it cannot.
-    Reset: commands only, the accumulators are started by the first event of a slot.
+    The accumulators lie in LUT RAM, which is read, added to and written in one cycle, so that
+    ((own & acc) | neighbour) + weight is one LUT a bit. Without LUT RAM they lie in block RAM: then
+    a slot is read one cycle ahead, and where the command before has just written it, its sum is
+    taken from there.
+
+    Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
+    cannot. Reset: commands only, the accumulators are started by the first event of a slot.
     """
 
     def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
         self.config, self.takes_wide = config, takes_wide
+        self.latency, self.control_delay = self.latency_of(config), self.control_delay_of(config)
         super().__init__({
             "bank": In(range(max(config.banks, 2))),
             "address_in": In(address_layout(config)),
@@ -39,6 +48,14 @@ class Cell(wiring.Component):
             "sums_in": In(sums_layout(config)),
             "sums_out": Out(sums_layout(config)),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 1 if config.lut_ram else 2
+
+    @classmethod
+    def control_delay_of(cls, config: ArrayConfig) -> int:
+        return WeightMemory.latency + 1 - cls.latency_of(config)
 
     def model(self, commands: list[dict]) -> list[list[int]]:
         """The accumulators [slot][lane] after `commands`.
@@ -76,23 +93,43 @@ class Cell(wiring.Component):
             weights.write_data.eq(self.write_in.data),
         ]
 
+        self._accumulate(m, weights.weights)
+        return m
+
+    def _accumulate(self, m: Module, weights: data.View):
+        config = self.config
+        sums = sums_layout(config)
         m.submodules.slot_mem = memory = Memory(
-            shape=sums_layout(config), depth=max(config.slots, 2), init=[],
-            attrs=DISTRIBUTED)
-        own, new = memory.read_port(domain="comb"), memory.write_port()
-        control = self.control_in
+            shape=sums, depth=max(config.slots, 2), init=[],
+            attrs=DISTRIBUTED if config.lut_ram else BLOCK)
+        new = memory.write_port()
+        control = Signal(control_layout(config), name="command")
+        own = Signal(sums)
+        if config.lut_ram:
+            read = memory.read_port(domain="comb")
+            m.d.comb += [control.eq(self.control_in), own.eq(read.data)]
+        else:
+            read = memory.read_port()
+            again = Signal()        # the command before has just written this slot
+            last = Signal(sums, reset_less=True)
+            m.d.sync += [control.eq(self.control_in), last.eq(new.data),
+                         again.eq(control.write & (control.slot == self.control_in.slot))]
+            m.d.comb += own.eq(Mux(again, last, read.data))
         m.d.comb += [
-            own.addr.eq(control.slot),
+            read.addr.eq(self.control_in.slot),
             new.addr.eq(control.slot),
             new.en.eq(control.write),
         ]
+        stay = not config.scan_queue
         for lane in range(config.group_lanes):
             base = Signal(signed(config.accumulator_bits), name=f"base_{lane}")
+            neighbour = Mux(control.shift, self.sums_in[lane], 0) if stay else self.sums_in[lane]
             m.d.comb += [
-                base.eq(Mux(control.own, own.data[lane], 0)
-                        | Mux(control.shift, self.sums_in[lane], 0)),
-                new.data[lane].eq(base + weights.weights[lane]),
+                base.eq(Mux(control.own, own[lane], 0) | neighbour),
+                new.data[lane].eq(base + weights[lane]),
             ]
         with m.If(control.shift):
-            m.d.sync += self.sums_out.eq(own.data)
-        return m
+            m.d.sync += self.sums_out.eq(own)
+        if not stay:
+            with m.Else():
+                m.d.sync += self.sums_out.eq(0)

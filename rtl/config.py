@@ -20,6 +20,8 @@ _LIMITS = {
     "weight_ports": (1, 2, "ports of the weight memory: 1 lets it be single-port RAM"),
     "accumulator_bits": (8, 32, "width A of a signed accumulator"),
     "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
+    "lut_ram": (0, 1, "1: the device has LUT RAM; 0: accumulators lie in block RAM"),
+    "scan_queue": (0, 16, "scans of the lanes that wait for the neurons; 0: none waits"),
     "sources": (1, 16, "maps, or shifted copies of maps, that one pass reads"),
     "line_words": (0, 4096, "words of a line buffer between kernel rows; 0: no 3 x 3 taps"),
     "state_bits": (8, 18, "width W of the membrane potential"),
@@ -55,6 +57,8 @@ class ArrayConfig:
     weight_ports: int = 2
     accumulator_bits: int = 20
     slots: int = 16
+    lut_ram: int = 1
+    scan_queue: int = 16
     sources: int = 16
     line_words: int = 512
     state_bits: int = 12
@@ -79,6 +83,10 @@ class ArrayConfig:
             raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words "
                              "must be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
                              f"{self.line_words!r} with banks = {self.banks!r}")
+        if self.line_words and not (self.lut_ram and self.scan_queue > 2):
+            raise ValueError("line buffers need LUT RAM and a queue before the neurons: lut_ram = 1 "
+                             f"and scan_queue = 3 or more, not {self.lut_ram!r} and "
+                             f"{self.scan_queue!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
         if self.group_lanes > self.lanes:

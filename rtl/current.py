@@ -29,11 +29,11 @@ class Current(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 2 cycles before.
+    a cycle. `early` is `which` 2 cycles before, `coming` one.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
-    latency = 6
+    latency = 7
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -44,6 +44,7 @@ class Current(wiring.Component):
             "rewind": Out(1),
             "channel": In(channel_layout()),
             "early": Out(lane_layout(config)),
+            "coming": Out(lane_layout(config)),
             "which": Out(lane_layout(config)),
             "current": Out(signed(config.current_bits)),
         })
@@ -65,14 +66,18 @@ class Current(wiring.Component):
 
         # s0: a scan is taken, a counter selects a lane of it
         s0 = stage("s0")
-        s0_sums = Signal(sums_layout(config), reset_less=True)
+        s0_sums = self.scans.payload.sums       # without a queue they stay there for the scan
         wait = Signal(range(config.scan_period))
         m.d.comb += self.scans.ready.eq(wait == 0)
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
+        if config.scan_queue:
+            s0_sums = Signal(sums_layout(config), reset_less=True)
+            with m.If(self.scans.valid & self.scans.ready):
+                m.d.sync += s0_sums.eq(self.scans.payload.sums)
         with m.If(self.scans.valid & self.scans.ready):
             m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.scans.payload.how),
-                         s0_sums.eq(self.scans.payload.sums), wait.eq(config.scan_period - 1)]
+                         wait.eq(config.scan_period - 1)]
         with m.Elif(s0.lane == lanes - 1):
             m.d.sync += s0.valid.eq(0)
         with m.Else():
@@ -99,38 +104,52 @@ class Current(wiring.Component):
         with m.If(s1.valid):
             m.d.sync += [new.eq(old) for new, old in zip(folds, [folded, *folds], strict=False)]
 
-        # s3: shifted right by multiples of 8, with F + 1 fractional bits, the last of them for
-        # rounding
+        # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
+        # last of them for rounding. What a replayed current needs not is zero in s5.
         assert Parameters.latency == 2, "the channel word belongs to stage 2"
         fine_bits = config.current_bits + 1
-        s3 = stage("s3")
+        s3, s4, s5 = stage("s3"), stage("s4"), stage("s5")
         s3_shifted = Signal(signed(fine_bits + 7), reset_less=True)
-        s3_shift = Signal(3, reset_less=True)
-        s3_bias = Signal(signed(24), reset_less=True)
+        s4_shifted = Signal(signed(fine_bits + 1), reset_less=True)
+        s5_value = Signal(signed(config.current_bits), reset_less=True)
+        s5_round = Signal(reset_less=True)
+        s3_shift, s4_shift = Signal(3, reset_less=True), Signal(reset_less=True)
+        s3_bias, s4_bias, s5_bias = (Signal(signed(24), name=f"s{stage}_bias", reset_less=True)
+                                     for stage in (3, 4, 5))
         scaled = Signal(signed(config.plane_bits + config.fraction_bits + 1))
-        m.d.comb += scaled.eq(s2_folded << (config.fraction_bits + 1))
+        fine = Signal(signed(fine_bits))
+        m.d.comb += [
+            scaled.eq(s2_folded << (config.fraction_bits + 1)),
+            fine.eq(s4_shifted >> s4_shift),
+        ]
         m.d.sync += [
             s3.eq(s2),
             s3_shifted.eq(scaled >> (self.channel.shift & 0b11000)),
             s3_shift.eq(self.channel.shift[:3]),
             s3_bias.eq(self.channel.bias),
+            s4.eq(s3),
+            s4_shifted.eq(s3_shifted >> (s3_shift & 0b110)),
+            s4_shift.eq(s3_shift[0]),
+            s4_bias.eq(s3_bias),
+            s5.eq(s4),
+            s5_value.eq(fine >> 1),
+            s5_round.eq(Mux(s4.how.replay, 0, fine[0])),
+            s5_bias.eq(Mux(s4.how.replay, 0, s4_bias)),
         ]
 
-        # s4: shifted right by 0..7
-        s4 = stage("s4")
-        s4_shifted = Signal(signed(fine_bits), reset_less=True)
-        s4_bias = Signal(signed(24), reset_less=True)
-        m.d.sync += [s4.eq(s3), s4_shifted.eq(s3_shifted >> s3_shift), s4_bias.eq(s3_bias)]
-
-        # s5: rounded, biased; a ring remembers the currents that later time steps use again
+        # s6: rounded, biased; a ring remembers the currents that later time steps use again. The
+        # rounding bit is the adder's carry: 2 J + 1 = (2 x + r) + (2 bias + r)
         currents = [Signal(signed(config.current_bits), name=f"current_{i}", reset_less=True)
                     for i in range(lanes)]
-        new = Signal(signed(config.current_bits))
-        m.d.comb += new.eq(Mux(s4.how.replay, currents[-1],
-                               (s4_shifted >> 1) + s4_bias + s4_shifted[0]))
-        with m.If(s4.valid & s4.how.step):
-            m.d.sync += [a.eq(b) for a, b in zip(currents, [new, *currents], strict=False)]
-        m.d.comb += [self.current.eq(currents[0]), self.early.eq(s3)]
-        m.d.comb += self.early.valid.eq(s3.valid & s3.how.step)
-        m.d.sync += [self.which.eq(s4), self.which.valid.eq(s4.valid & s4.how.step)]
+        value, twice = Signal(signed(config.current_bits)), Signal(signed(config.current_bits + 1))
+        m.d.comb += [
+            value.eq(Mux(s5.how.replay, currents[-1], s5_value)),
+            twice.eq(Cat(s5_round, value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
+        ]
+        with m.If(s5.valid & s5.how.step):
+            m.d.sync += [a.eq(b) for a, b in zip(currents, [twice >> 1, *currents], strict=False)]
+        m.d.comb += [self.current.eq(currents[0]), self.early.eq(s4), self.coming.eq(s5)]
+        m.d.comb += [self.early.valid.eq(s4.valid & s4.how.step),
+                     self.coming.valid.eq(s5.valid & s5.how.step)]
+        m.d.sync += self.which.eq(self.coming)
         return m

@@ -17,10 +17,7 @@ from .signals import SCAN, TAP, address_layout, control_layout, sums_layout, wri
 from .states import StateMemory
 from .taps import Taps
 
-__all__ = ["QUEUE", "Group"]
-
-#: Scans that wait for the neurons at most; the sequencer counts them.
-QUEUE = 16
+__all__ = ["Group"]
 
 
 class Group(wiring.Component):
@@ -101,15 +98,13 @@ class Group(wiring.Component):
                 address, control, sums = line.address_out, line.control_out, line.sums_out
 
         # What the last bank gives away waits for the neurons.
-        m.submodules.scan_fifo = queue = SyncFIFO(width=len(scan.as_value()), depth=QUEUE)
-        scanned, how = Signal(), Signal(SCAN, reset_less=True)
-        m.d.sync += [scanned.eq(last.scan), how.eq(last.how)]
-        m.d.comb += [
-            scan.sums.eq(sums),
-            scan.how.eq(how),
-            queue.w_data.eq(scan),
-            queue.w_en.eq(scanned),
-        ]
+        scanned, how = last.scan, last.how
+        for stage in range(1, Cell.latency_of(config) + 1):
+            later, later_how = Signal(name=f"s{stage}_scanned"), Signal(
+                SCAN, name=f"s{stage}_how", reset_less=True)
+            m.d.sync += [later.eq(scanned), later_how.eq(how)]
+            scanned, how = later, later_how
+        m.d.comb += [scan.sums.eq(sums), scan.how.eq(how)]
 
         m.submodules.parameter_stage = parameters = Parameters(config)
         m.submodules.current_stage = current = Current(config)
@@ -124,11 +119,9 @@ class Group(wiring.Component):
             parameters.write.eq(mine.parameter),
             parameters.write_address.eq(mine.address),
             parameters.write_data.eq(mine.data),
-            current.scans.valid.eq(queue.r_rdy),
-            Value.cast(current.scans.payload).eq(queue.r_data),
-            queue.r_en.eq(current.scans.ready),
             current.channel.eq(parameters.channel),
             neuron.neuron.eq(parameters.neuron),
+            neuron.coming.eq(current.coming),
             neuron.which.eq(current.which),
             neuron.current.eq(current.current),
             neuron.kept.eq(states.kept),
@@ -145,6 +138,19 @@ class Group(wiring.Component):
             self.tap_out.eq(taps.tap_out),
             self.readout.eq(parameters.neuron.readout),
         ]
+
+        if config.scan_queue:
+            m.submodules.scan_fifo = queue = SyncFIFO(width=len(scan.as_value()),
+                                                      depth=config.scan_queue)
+            m.d.comb += [
+                queue.w_data.eq(scan),
+                queue.w_en.eq(scanned),
+                current.scans.valid.eq(queue.r_rdy),
+                Value.cast(current.scans.payload).eq(queue.r_data),
+                queue.r_en.eq(current.scans.ready),
+            ]
+        else:
+            m.d.comb += [current.scans.valid.eq(scanned), current.scans.payload.eq(scan)]
 
         # The spikes of the lanes come one by one and join the tile's word as it passes.
         lanes = config.group_lanes

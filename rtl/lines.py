@@ -52,7 +52,7 @@ class LineBuffer(wiring.Component):
             m.d.sync += [later_address.eq(address), later_control.eq(control)]
             address, control = later_address, later_control
             if stage == 2:
-                s2_top = control.top
+                s2_top, s2_shift = control.top, control.shift
         m.d.comb += [self.address_out.eq(address), self.control_out.eq(control)]
 
         m.submodules.line_mem = memory = Memory(
@@ -74,8 +74,5 @@ class LineBuffer(wiring.Component):
         m.d.sync += s1_read.eq(here - line)
         with m.If(self.control_in.shift):
             m.d.sync += here.eq(here + 1)
-        with m.If(s2_top & self.first):
-            m.d.sync += self.sums_out.eq(0)
-        with m.Else():
-            m.d.sync += self.sums_out.eq(read.data)
+        m.d.sync += self.sums_out.eq(Mux(s2_shift & ~(s2_top & self.first), read.data, 0))
         return m

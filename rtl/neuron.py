@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from . import numerics
 from .config import ArrayConfig
 from .current import lane_layout
-from .memories import DISTRIBUTED
+from .memories import BLOCK, DISTRIBUTED
 from .parameters import neuron_layout
 
 __all__ = ["NeuronPipeline"]
@@ -22,8 +22,9 @@ class NeuronPipeline(wiring.Component):
         spike = v >= theta
         w <- reset (hard) or min(v, hi) - delta (soft) where spike, else max(v, lo)
 
-    which, current: a neuron and its J. Two steps of the same neuron must be `loop` cycles apart or
-    more: then the second finds the state that the first has left.
+    which, current: a neuron and its J; coming: the one that is `which` in the next cycle. Two steps
+    of the same neuron must be `loop` cycles apart or more: then the second finds the state that the
+    first has left.
     kept: the state from which a neuron starts that is to go on (`which.how.load`).
     done, spike, membrane: the neuron `latency` cycles later, its spike, its state after the reset.
     current_out: J of that neuron, for the readout.
@@ -40,6 +41,7 @@ class NeuronPipeline(wiring.Component):
         state = signed(config.state_bits)
         super().__init__({
             "neuron": In(neuron_layout(config)),
+            "coming": In(lane_layout(config)),
             "which": In(lane_layout(config)),
             "current": In(signed(config.current_bits)),
             "kept": In(state),
@@ -72,26 +74,44 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += [here.eq(which), current.eq(j)]
             return here, current
 
-        # States wait here for their next time step.
+        # States wait here for their next time step. One that is just being stored is taken on the
+        # way; where steps never come that close, the memory's own register can stand before s1.
+        close = config.scan_period <= self.loop
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
-            attrs=DISTRIBUTED)
-        load, store = memory.read_port(domain="comb"), memory.write_port()
-        after = Signal(signed(width))
+            attrs=DISTRIBUTED if config.lut_ram else BLOCK)
+        load = memory.read_port(domain="comb" if close else "sync")
+        store = memory.write_port()
+        after = state("after")
+        m.d.comb += load.addr.eq(self.which.lane if close else self.coming.lane)
 
-        # s1: operands of the multiplier; a state just being stored is taken on the way
+        # s0: what will be an operand; LIF and IF neurons multiply by a constant
+        begins, again, again_x, constant = (Signal(name=name) for name in
+                                            ("begins", "again", "again_x", "constant"))
+        first, first_x = state("first"), state("first_x")
+        s3 = Signal(lane_layout(config), name="s3")
+        is_close = (C(int(close)) & s3.valid & (s3.lane == self.coming.lane)
+                    & ~self.coming.how.begin)
+        m.d.sync += [
+            begins.eq(self.coming.how.begin),
+            again.eq(is_close),
+            again_x.eq(is_close & neuron.square),
+            constant.eq(self.coming.how.begin | ~neuron.square),
+            first.eq(neuron.initial),
+            first_x.eq(Mux(neuron.square, neuron.initial, neuron.factor)),
+        ]
+        if config.state_words:
+            loads = self.which.how.load
+            first = Mux(loads, self.kept, first)
+            first_x = Mux(loads & neuron.square, self.kept, first_x)
+
+        # s1: operands of the multiplier
         s1, s1_current = flow(1, self.which, self.current)
         s1_w, s1_x = state("s1_w"), state("s1_x")
-        w = Signal(signed(width))
-        m.d.comb += load.addr.eq(self.which.lane)
-        with m.If(self.which.how.begin):
-            m.d.comb += w.eq(Mux(self.which.how.load, self.kept, neuron.initial)
-                             if config.state_words else neuron.initial)
-        with m.Elif(store.en & (store.addr == load.addr)):
-            m.d.comb += w.eq(after)
-        with m.Else():
-            m.d.comb += w.eq(load.data)
-        m.d.sync += [s1_w.eq(w), s1_x.eq(Mux(neuron.square, w, neuron.factor))]
+        m.d.sync += [
+            s1_w.eq(Mux(again, after, Mux(begins, first, load.data))),
+            s1_x.eq(Mux(again_x, after, Mux(constant, first_x, load.data))),
+        ]
 
         # s2: product
         s2, s2_current = flow(2, s1, s1_current)
@@ -99,7 +119,8 @@ class NeuronPipeline(wiring.Component):
         m.d.sync += s2_product.eq(s1_w * s1_x)
 
         # s3: v, exact. The rounding bit is the adder's carry: 2v + 1 = (2 (p >> F) + r) + (2 J + r)
-        s3, s3_current = flow(3, s2, s2_current)
+        s3_current = Signal(signed(config.current_bits), reset_less=True)
+        m.d.sync += [s3.eq(s2), s3_current.eq(s2_current)]
         bits = max(2 * width - fraction, config.current_bits) + 1
         s3_v = Signal(signed(bits), reset_less=True)
         half = s2_product[fraction - 1]
@@ -110,26 +131,26 @@ class NeuronPipeline(wiring.Component):
 
         # s4: comparisons, side by side (lo < theta <= hi, so that saturation changes no spike)
         s4, s4_current = flow(4, s3, s3_current)
-        s4_v, s4_less = state("s4_v"), state("s4_less")
-        s4_fires, s4_above, s4_below = Signal(), Signal(), Signal()
+        s4_v, s4_fired = state("s4_v"), state("s4_fired")
+        s4_fires, s4_edge = Signal(), Signal()          # edge: v is beyond lo or hi
+        low, high = s3_v[:width].as_signed(), s3_v[width - 1:]
+        over, under = ~s3_v[-1] & high.any(), s3_v[-1] & ~high.all()    # beyond all W-bit numbers
+        off = state("off")          # what a spike takes away, top: what it leaves beyond hi
+        top = state("top")
         m.d.sync += [
-            s4_v.eq(s3_v),
-            s4_less.eq(s3_v - neuron.delta),
-            s4_fires.eq(s3_v >= neuron.theta),
-            s4_above.eq(s3_v > neuron.hi),
-            s4_below.eq(s3_v < neuron.lo),
+            off.eq(Mux(neuron.soft, -neuron.delta, 0)),
+            top.eq(Mux(neuron.soft, neuron.hi - neuron.delta, neuron.reset)),
+            s4_v.eq(low),
+            s4_fired.eq(Mux(neuron.soft, low, neuron.reset) + off),
+            s4_fires.eq(over | ~under & ~(low - neuron.theta)[-1]),
+            s4_edge.eq(over | under | (neuron.hi - low)[-1] | (low - neuron.lo)[-1]),
         ]
 
         # s5: state after saturation and reset, on its way to memory and out
-        top = state("top")
-        m.d.sync += top.eq(neuron.hi - neuron.delta)
-        with m.If(s4_fires & ~neuron.soft):
-            m.d.comb += after.eq(neuron.reset)
-        with m.Elif(s4_fires):
-            m.d.comb += after.eq(Mux(s4_above, top, s4_less))
-        with m.Else():
-            m.d.comb += after.eq(Mux(s4_below, neuron.lo, s4_v))
-        m.d.comb += [store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after)]
+        m.d.comb += [
+            after.eq(Mux(s4_fires, Mux(s4_edge, top, s4_fired), Mux(s4_edge, neuron.lo, s4_v))),
+            store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
+        ]
         m.d.sync += [
             self.done.eq(s4),
             self.spike.eq(s4_fires),

@@ -8,7 +8,6 @@ from .array import spike_latency, tap_latency
 from .config import ArrayConfig
 from .events import EventReader, event_layout
 from .fields import PASS_LAYOUT
-from .group import QUEUE
 from .parameters import Parameters
 from .scan import Scanner
 from .signals import AddressKind, address_layout, control_layout
@@ -34,7 +33,7 @@ def start_addresses(config: ArrayConfig) -> list[AddressKind]:
 
 def scan_limit(config: ArrayConfig) -> int:
     """Cycles of scans that may wait for the neurons when another one is sent."""
-    return (QUEUE - 2) * config.scan_period
+    return max(config.scan_queue - 2, 0) * config.scan_period
 
 
 def settle_cycles(config: ArrayConfig) -> int:

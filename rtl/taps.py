@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .current import lane_layout
-from .memories import DISTRIBUTED
+from .memories import BLOCK, DISTRIBUTED
 from .numerics import READOUT_BITS
 from .signals import TAP
 
@@ -21,9 +21,11 @@ class Taps(wiring.Component):
     group, lane by lane: the first group starts, every other appends its own to what passes by.
     Until the last word has left the chain no further scan may come.
 
-    Latency: `done` to memory 2 cycles. Overflow: the sum wraps at 32 bits; the compiler proves that
-    it cannot.
+    Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
+    Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
     """
+
+    latency = 3
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -42,38 +44,46 @@ class Taps(wiring.Component):
         lanes = self.config.group_lanes
         m.submodules.tap_mem = memory = Memory(
             shape=signed(READOUT_BITS), depth=max(lanes, 2), init=[],
-            attrs=DISTRIBUTED)
-        old, sending, new = (memory.read_port(domain="comb"), memory.read_port(domain="comb"),
-                             memory.write_port())
+            attrs=DISTRIBUTED if self.config.lut_ram else BLOCK)
+        old, new = memory.read_port(), memory.write_port()
+        following = Signal(range(max(lanes, 2)))        # lane that is sent next
+        m.d.comb += old.addr.eq(Mux(self.done.valid, self.done.lane, following))
 
-        # s1: running sum or membrane
-        s1_valid = Signal()
-        s1_lane = Signal.like(self.done.lane, reset_less=True)
-        s1_word = Signal(signed(READOUT_BITS), reset_less=True)
-        m.d.comb += old.addr.eq(self.done.lane)
-        m.d.sync += [s1_valid.eq(self.done.valid), s1_lane.eq(self.done.lane)]
-        with m.If(self.readout):
-            m.d.sync += s1_word.eq(Mux(self.done.how.begin, 0, old.data) + self.current)
-        with m.Else():
-            m.d.sync += s1_word.eq(self.membrane)
-        m.d.comb += [new.en.eq(s1_valid), new.addr.eq(s1_lane), new.data.eq(s1_word)]
+        # s1: the lane's word is there. s2: running sum or membrane
+        s1_valid, s2_valid = Signal(), Signal()
+        s1_lane, s2_lane = (Signal.like(self.done.lane, name=f"s{stage}_lane", reset_less=True)
+                            for stage in (1, 2))
+        s1_adds = Signal(reset_less=True)
+        s1_value = Signal(signed(max(self.config.current_bits, self.config.state_bits)),
+                          reset_less=True)
+        s2_word = Signal(signed(READOUT_BITS), reset_less=True)
+        m.d.sync += [
+            s1_valid.eq(self.done.valid), s2_valid.eq(s1_valid),
+            s1_lane.eq(self.done.lane), s2_lane.eq(s1_lane),
+            s1_adds.eq(self.readout & ~self.done.how.begin),
+            s1_value.eq(Mux(self.readout, self.current, self.membrane)),
+            s2_word.eq(Mux(s1_adds, old.data, 0) + s1_value),
+        ]
+        m.d.comb += [new.en.eq(s2_valid), new.addr.eq(s2_lane), new.data.eq(s2_word)]
 
-        # chain: pass on what comes, then append
-        ready = Signal()
-        m.d.sync += ready.eq(self.done.valid & self.done.how.emit & (self.done.lane == lanes - 1))
-        sends = Signal()
-        lane = Signal(range(max(lanes, 2)))
-        m.d.comb += sending.addr.eq(lane)
-        with m.If(Mux(self.first, ready, self.tap_in.valid & self.tap_in.last)):
-            m.d.sync += [sends.eq(1), lane.eq(0)]
-        with m.Elif(lane == lanes - 1):
-            m.d.sync += sends.eq(0)
-        with m.Else():
-            m.d.sync += lane.eq(lane + 1)
-        with m.If(sends):
-            m.d.sync += [self.tap_out.valid.eq(1), self.tap_out.word.eq(sending.data),
-                         self.tap_out.last.eq(lane == lanes - 1)]
-        with m.Else():
-            m.d.sync += [self.tap_out.valid.eq(self.tap_in.valid),
-                         self.tap_out.word.eq(self.tap_in.word), self.tap_out.last.eq(0)]
+        # chain: pass on what comes, then append; the first group starts when its last word is kept
+        starts = self.done.valid & self.done.how.emit & (self.done.lane == lanes - 1)
+        for stage in range(1, self.latency + 1):
+            later = Signal(name=f"s{stage}_starts")
+            m.d.sync += later.eq(starts)
+            starts = later
+        sends, last = Signal(), Signal()
+        m.d.sync += [
+            following.eq(0),
+            last.eq(following == lanes - 1),
+            sends.eq(0),
+            self.tap_out.valid.eq(self.tap_in.valid | sends),
+            self.tap_out.word.eq(Mux(sends, old.data, self.tap_in.word)),
+            self.tap_out.last.eq(sends & last),
+        ]
+        with m.If(Mux(self.first, starts, self.tap_in.valid & self.tap_in.last)
+                  | (sends & ~last)):
+            m.d.sync += sends.eq(1)
+            if lanes > 1:
+                m.d.sync += following.eq(following + 1)
         return m

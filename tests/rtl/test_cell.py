@@ -26,6 +26,12 @@ CONFIGS = {
                             accumulator_bits=8, weight_bits=8, line_words=0),
     "eight_lanes": ArrayConfig(banks=3, lanes=8, group_lanes=8, weight_bits=4, weight_rows=32,
                                accumulator_bits=9, slots=16, line_words=0),
+    "block_ram": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3, lut_ram=0,
+                             accumulator_bits=12, line_words=0),
+    "no_queue": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3, lut_ram=0,
+                            scan_queue=0, accumulator_bits=12, line_words=0),
+    "one_block_ram_slot": ArrayConfig(banks=2, lanes=2, group_lanes=2, weight_rows=8, slots=1,
+                                      lut_ram=0, accumulator_bits=12, line_words=0),
 }
 
 
@@ -62,10 +68,13 @@ class CellBench(wiring.Component):
             later = Signal.like(self.command__payload, name=f"late_{delay}")
             m.d.sync += later.eq(late)
             late = later
+            if delay == cell.control_delay:
+                m.d.comb += cell.control_in.eq(late.control)
+        shifted = Signal()
+        m.d.sync += shifted.eq(late.control.shift)
         m.d.comb += [
-            cell.control_in.eq(late.control),
             cell.sums_in.eq(late.neighbour),
-            self.sums__valid.eq(cell.control_out.shift),
+            self.sums__valid.eq(shifted),
             self.sums__payload.eq(cell.sums_out),
         ]
         return m
@@ -99,9 +108,9 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
         return None if row is None else weights_of(rows[row], wide, config)
 
     def give(slot: int, source, row: int | None, *, wide: bool = False, write: int = 1) -> None:
-        values = source if isinstance(source, list) else [rng.randint(low, high)
-                                                          for _ in range(lanes)]
         neighbour = isinstance(source, list)
+        values = source if neighbour else [
+            0 if config.scan_queue else rng.randint(low, high) for _ in range(lanes)]
         if neighbour:
             expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
         if write:
@@ -163,15 +172,18 @@ def test_latency_is_that_of_the_weights_and_one():
 
 
 @pytest.mark.fast
-def test_commands_pass_on_one_cycle_later_and_sums_hold():
-    config = preset("tiny")
+@pytest.mark.parametrize("name", ["tiny", "block_ram", "no_queue"])
+def test_commands_pass_on_one_cycle_later_and_sums_come_with_a_shift(name):
+    """Then they are gone, or, without a queue, they stay."""
+    config = CONFIGS[name]
     dut = Cell(config)
 
     async def bench(ctx):
         rng = random.Random(3)
         ports = [(dut.address_in, dut.address_out), (dut.control_in, dut.control_out),
                  (dut.write_in, dut.write_out)]
-        held = None
+        shifts = [False] * dut.latency
+        some, sums = False, 0
         for _ in range(100):
             sent = []
             for port, _ in ports:
@@ -180,14 +192,14 @@ def test_commands_pass_on_one_cycle_later_and_sums_hold():
                     value = value & ~7 | rng.randrange(len(AddressKind))
                 ctx.set(Value.cast(port), value)
                 sent.append(value)
-            shift = bool(ctx.get(dut.control_in.shift))
-            if not shift:
-                held = ctx.get(Value.cast(dut.sums_out))
+            shifts.append(bool(ctx.get(dut.control_in.shift)))
             await ctx.tick()
             for (_, port), value in zip(ports, sent, strict=True):
                 assert ctx.get(Value.cast(port)) == value
-            if not shift:
-                assert ctx.get(Value.cast(dut.sums_out)) == held
+            before, sums = sums, ctx.get(Value.cast(dut.sums_out))
+            some |= sums != 0
+            assert shifts[-dut.latency] or sums == (0 if config.scan_queue else before)
+        assert some
 
     simulate(dut, bench, "cell")
 

@@ -51,10 +51,9 @@ class NeuronBench(wiring.Component):
         m.d.comb += [
             pipeline.neuron.eq(self.neuron),
             pipeline.neuron.initial.eq(self.i__initial),
-            pipeline.which.valid.eq(self.i__valid),
-            pipeline.which.lane.eq(self.i__lane),
-            pipeline.which.how.begin.eq(self.i__begin),
-            pipeline.current.eq(self.i__current),
+            pipeline.coming.valid.eq(self.i__valid),
+            pipeline.coming.lane.eq(self.i__lane),
+            pipeline.coming.how.begin.eq(self.i__begin),
             self.o__valid.eq(pipeline.done.valid),
             self.o__lane.eq(pipeline.done.lane),
             self.o__begin.eq(pipeline.done.how.begin),
@@ -62,6 +61,7 @@ class NeuronBench(wiring.Component):
             self.o__membrane.eq(pipeline.membrane),
             self.o__current.eq(pipeline.current_out),
         ]
+        m.d.sync += [pipeline.which.eq(pipeline.coming), pipeline.current.eq(self.i__current)]
         return m
 
 
@@ -92,7 +92,7 @@ def neuron_vectors(bench: NeuronBench, neuron: Neuron, steps: list[tuple[int, in
         for name in ("factor", "theta", "lo", "hi", "initial", "reset", "delta")})
     return golden.vectors(
         [golden.channel("i", inputs, payload=IN, gaps=gaps, exact=exact)],
-        [golden.channel("o", outputs, payload=OUT, latency=NeuronPipeline.latency)],
+        [golden.channel("o", outputs, payload=OUT, latency=NeuronPipeline.latency + 1)],
         constants={"neuron": constants})
 
 
