@@ -77,12 +77,8 @@ class Program:
     def _parameters(self, item: Pass) -> Iterator[Block]:
         """Parameters of a pass: the layer's words, then those of its tiles."""
         layer, config = self.inner.layers[item.layer], self.config
-        values = dict.fromkeys(NEURON_WORDS, 0)
-        if (neuron := layer.neuron) is None:
-            values["flags"] = 4
-        else:
-            values |= {name: getattr(neuron, name) for name in NEURON_WORDS[1:]}
-            values["flags"] = neuron.square | neuron.soft << 1
+        values = dict.fromkeys(NEURON_WORDS, 0) | (
+            {"flags": 4} if layer.neuron is None else layer.neuron.words())
         head = np.array(list(values.values()), np.int64).astype(np.uint32)
         span = slice(item.tile * config.lanes, (item.tile + item.tiles) * config.lanes)
         words = pack_parameters(layer.bias[span], layer.shift[span],

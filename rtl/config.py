@@ -9,7 +9,7 @@ from .tape import PASS_WORDS, SOURCE_WORDS
 __all__ = ["PRESETS", "ArrayConfig", "preset"]
 
 #: Changes whenever a tape made for an older array would be misread.
-INTERFACE_VERSION = 2
+INTERFACE_VERSION = 3
 
 _LIMITS = {
     "banks": (1, 16, "weight banks, one per kernel tap or dense tile"),

@@ -18,7 +18,7 @@ __all__ = ["NeuronPipeline"]
 class NeuronPipeline(wiring.Component):
     """One time step of one neuron a cycle; the neurons of a group interleave in one pipeline.
 
-        v = round(w * x * 2^-F) + J,    x = w (QIF) or factor (LIF, IF)
+        v = round(w * x * 2^-F) + J,    x = w (QIF) or constant (LIF, IF)
         spike = v >= theta
         w <- reset (hard) or min(v, hi) - delta (soft) where spike, else max(v, lo)
 
@@ -88,7 +88,6 @@ class NeuronPipeline(wiring.Component):
         # s0: what will be an operand; LIF and IF neurons multiply by a constant
         begins, again, again_x, constant = (Signal(name=name) for name in
                                             ("begins", "again", "again_x", "constant"))
-        first, first_x = state("first"), state("first_x")
         s3 = Signal(lane_layout(config), name="s3")
         is_close = (C(int(close)) & s3.valid & (s3.lane == self.coming.lane)
                     & ~self.coming.how.begin)
@@ -97,9 +96,8 @@ class NeuronPipeline(wiring.Component):
             again.eq(is_close),
             again_x.eq(is_close & neuron.square),
             constant.eq(self.coming.how.begin | ~neuron.square),
-            first.eq(neuron.initial),
-            first_x.eq(Mux(neuron.square, neuron.initial, neuron.factor)),
         ]
+        first, first_x = neuron.initial, neuron.operand
         if config.state_words:
             loads = self.which.how.load
             first = Mux(loads, self.kept, first)
@@ -135,20 +133,16 @@ class NeuronPipeline(wiring.Component):
         s4_fires, s4_edge = Signal(), Signal()          # edge: v is beyond lo or hi
         low, high = s3_v[:width].as_signed(), s3_v[width - 1:]
         over, under = ~s3_v[-1] & high.any(), s3_v[-1] & ~high.all()    # beyond all W-bit numbers
-        off = state("off")          # what a spike takes away, top: what it leaves beyond hi
-        top = state("top")
         m.d.sync += [
-            off.eq(Mux(neuron.soft, -neuron.delta, 0)),
-            top.eq(Mux(neuron.soft, neuron.hi - neuron.delta, neuron.reset)),
             s4_v.eq(low),
-            s4_fired.eq(Mux(neuron.soft, low, neuron.reset) + off),
+            s4_fired.eq(Mux(neuron.soft, low, 0) + neuron.change),
             s4_fires.eq(over | ~under & ~(low - neuron.theta)[-1]),
             s4_edge.eq(over | under | (neuron.hi - low)[-1] | (low - neuron.lo)[-1]),
         ]
 
         # s5: state after saturation and reset, on its way to memory and out
         m.d.comb += [
-            after.eq(Mux(s4_fires, Mux(s4_edge, top, s4_fired), Mux(s4_edge, neuron.lo, s4_v))),
+            after.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired), Mux(s4_edge, neuron.lo, s4_v))),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         m.d.sync += [

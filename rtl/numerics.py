@@ -95,6 +95,18 @@ class Neuron:
                 raise ValueError(f"{name} must fit in {state_bits} signed bits, "
                                  f"not {getattr(self, name)}")
 
+    def words(self) -> dict[str, int]:
+        """The neuron as the array is told it (`rtl.tape.NEURON_WORDS`).
+
+        operand: x of the first time step; of all, where it is constant. A spike leaves v + change
+        (soft reset) or change (hard), and `top` where v was above hi.
+        """
+        change = -self.delta if self.soft else self.reset
+        return {"flags": self.square | self.soft << 1,
+                "operand": self.initial if self.square else self.factor,
+                "theta": self.theta, "lo": self.lo, "hi": self.hi, "initial": self.initial,
+                "change": change, "top": change + self.hi * self.soft}
+
 
 def neuron_step(w: Any, j: Any, neuron: Neuron, fraction_bits: int) -> tuple[Any, Any]:
     """One time step of the canonical map: (membrane, current) -> (spike, membrane after reset)."""

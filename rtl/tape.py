@@ -21,7 +21,7 @@ __all__ = ["COUNTERS", "HEADER", "INFO_WORDS", "MAGIC", "NEURON_WORDS", "PARAMET
            "Opcode"]
 
 MAGIC = 0x51464952     # "QFIR"
-VERSION = 0x00020000   # major.minor, 16 bits each
+VERSION = 0x00030000   # major.minor, 16 bits each
 
 
 class Opcode(enum.IntEnum):
@@ -78,8 +78,8 @@ COUNTERS = ("cycles", "busy", "events", "nulls", "drains", "starved", "input_wai
 INFO_WORDS = ("magic", "version", "configuration", "network")
 
 #: Words at the head of a layer's parameters in each group: flags (bit 0 square, bit 1 soft, bit 2
-#: readout), factor, theta, lo, hi, initial, reset, delta (rtl.numerics.Neuron), sign-extended.
-NEURON_WORDS = ("flags", "factor", "theta", "lo", "hi", "initial", "reset", "delta")
+#: readout), then as `rtl.numerics.Neuron.words` makes them, sign-extended.
+NEURON_WORDS = ("flags", "operand", "theta", "lo", "hi", "initial", "change", "top")
 
 #: Fields of a header, (name: bits), least significant first, as everywhere below.
 HEADER = {

@@ -4,7 +4,7 @@
 
 #define QF_MAGIC_VALUE 0x51464952u
 #define QF_MAP_VERSION_VALUE 0x00010000u
-#define QF_TAPE_VERSION_VALUE 0x00020000u
+#define QF_TAPE_VERSION_VALUE 0x00030000u
 
 /* Headers of packets */
 #define QF_HEADER_LENGTH 0x0000ffffu
@@ -147,31 +147,37 @@
 /* slots of the array's configuration */
 #define QF_REG_CONFIG_SLOTS 0x11cu
 
+/* lut_ram of the array's configuration */
+#define QF_REG_CONFIG_LUT_RAM 0x120u
+
+/* scan_queue of the array's configuration */
+#define QF_REG_CONFIG_SCAN_QUEUE 0x124u
+
 /* sources of the array's configuration */
-#define QF_REG_CONFIG_SOURCES 0x120u
+#define QF_REG_CONFIG_SOURCES 0x128u
 
 /* line_words of the array's configuration */
-#define QF_REG_CONFIG_LINE_WORDS 0x124u
+#define QF_REG_CONFIG_LINE_WORDS 0x12cu
 
 /* state_bits of the array's configuration */
-#define QF_REG_CONFIG_STATE_BITS 0x128u
+#define QF_REG_CONFIG_STATE_BITS 0x130u
 
 /* fraction_bits of the array's configuration */
-#define QF_REG_CONFIG_FRACTION_BITS 0x12cu
+#define QF_REG_CONFIG_FRACTION_BITS 0x134u
 
 /* current_bits of the array's configuration */
-#define QF_REG_CONFIG_CURRENT_BITS 0x130u
+#define QF_REG_CONFIG_CURRENT_BITS 0x138u
 
 /* spike_words of the array's configuration */
-#define QF_REG_CONFIG_SPIKE_WORDS 0x134u
+#define QF_REG_CONFIG_SPIKE_WORDS 0x13cu
 
 /* state_words of the array's configuration */
-#define QF_REG_CONFIG_STATE_WORDS 0x138u
+#define QF_REG_CONFIG_STATE_WORDS 0x140u
 
 /* parameter_words of the array's configuration */
-#define QF_REG_CONFIG_PARAMETER_WORDS 0x13cu
+#define QF_REG_CONFIG_PARAMETER_WORDS 0x144u
 
 /* packet_words of the array's configuration */
-#define QF_REG_CONFIG_PACKET_WORDS 0x140u
+#define QF_REG_CONFIG_PACKET_WORDS 0x148u
 
 #endif

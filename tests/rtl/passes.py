@@ -213,9 +213,8 @@ class _Writer:
         """Neuron words and channels; the fields that name them."""
         words = np.full(len(NEURON_WORDS), 0x5A5A5A5A, np.int64)
         words[0] = _READOUT
-        if (neuron := layer.neuron) is not None:
-            words[:] = [neuron.square | neuron.soft << 1,
-                        *(getattr(neuron, name) for name in NEURON_WORDS[1:])]
+        if layer.neuron is not None:
+            words[:] = [layer.neuron.words()[name] for name in NEURON_WORDS]
         channels = pack_parameters(layer.bias, layer.shift, 0, self.config)
         if len(words) + channels.shape[0] * channels.shape[2] > self.config.parameter_words:
             raise DoesNotFit("parameters")

@@ -101,8 +101,7 @@ class Passes:
         """Neuron words at 0, the channels of all banks from `tile_address`: [tile][channel]."""
         c, rng = self.config, self.rng
         words = [4] + [rng.getrandbits(32) for _ in NEURON_WORDS[1:]] if neuron is None else [
-            neuron.square | neuron.soft << 1, *(getattr(neuron, n) & 0xFFFFFFFF
-                                                for n in NEURON_WORDS[1:])]
+            neuron.words()[name] & 0xFFFFFFFF for name in NEURON_WORDS]
         one = 1 << c.fraction_bits
         channels = [[(rng.randint(c.fraction_bits - 4 + c.weight_bits // 2,
                                   c.fraction_bits + 4), rng.randint(-one, one))

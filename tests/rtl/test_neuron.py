@@ -48,9 +48,12 @@ class NeuronBench(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.pipeline = pipeline = self.pipeline
+        initial = Signal.like(self.i__initial)
+        m.d.sync += initial.eq(self.i__initial)
         m.d.comb += [
             pipeline.neuron.eq(self.neuron),
-            pipeline.neuron.initial.eq(self.i__initial),
+            pipeline.neuron.initial.eq(initial),
+            pipeline.neuron.operand.eq(Mux(self.neuron.square, initial, self.neuron.operand)),
             pipeline.coming.valid.eq(self.i__valid),
             pipeline.coming.lane.eq(self.i__lane),
             pipeline.coming.how.begin.eq(self.i__begin),
@@ -87,9 +90,9 @@ def neuron_vectors(bench: NeuronBench, neuron: Neuron, steps: list[tuple[int, in
         begin = int(initial is not None)
         inputs.append(dict(zip(IN, (lane, begin, initial or 0, j), strict=True)))
         outputs.append(dict(zip(OUT, (lane, begin, spike, w, j), strict=True)))
-    constants = packed(neuron_layout(config), square=neuron.square, soft=neuron.soft, **{
-        name: getattr(neuron, name)
-        for name in ("factor", "theta", "lo", "hi", "initial", "reset", "delta")})
+    words = neuron.words()
+    del words["flags"]
+    constants = packed(neuron_layout(config), square=neuron.square, soft=neuron.soft, **words)
     return golden.vectors(
         [golden.channel("i", inputs, payload=IN, gaps=gaps, exact=exact)],
         [golden.channel("o", outputs, payload=OUT, latency=NeuronPipeline.latency + 1)],
