@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtl.config import ArrayConfig
+
 from .bounds import accumulator_range, current_range
 from .fold import FoldedLayer, fold
 from .grid import GridBranch, GridLayer, GridNetwork, GridNeuron
@@ -51,8 +53,9 @@ def _errors(branch: GridBranch, exponents: range) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def choose_exponent(branches: Sequence[GridBranch], *, accumulator_bits: int = 20,
-                    lowest: int = 0, highest: int = 31) -> Tensor:
+def choose_exponent(branches: Sequence[GridBranch], *,
+                    accumulator_bits: int = ArrayConfig.accumulator_bits, lowest: int = 0,
+                    highest: int = 31) -> Tensor:
     """The power-of-two scale per channel with the least squared error of the rounded weights.
 
     Returns exponents [outputs] in lowest..highest, of all branches together; sets the `gain` of
@@ -102,8 +105,8 @@ def _neuron(layer: FoldedLayer, state_bits: int, fraction_bits: int) -> GridNeur
 
 
 def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_bits: int = 12,
-            fraction_bits: int = 10, accumulator_bits: int = 20, input_bits: int = 8,
-            learn_scales: bool = False) -> GridNetwork:
+            fraction_bits: int = 10, accumulator_bits: int = ArrayConfig.accumulator_bits,
+            input_bits: int = 8, learn_scales: bool = False) -> GridNetwork:
     """The network with tdBN folded and its neurons canonical, on the integer grid.
 
     It is quantised as it stands; train it on to let the weights adapt to the grid, with
@@ -182,7 +185,8 @@ def _branch(branch: GridBranch, exponent: Tensor) -> ConvBranch | IdentityBranch
 
 @torch.no_grad()
 def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
-               accumulator_bits: int = 20, current_bits: int = 24) -> IntegerNetwork:
+               accumulator_bits: int = ArrayConfig.accumulator_bits,
+               current_bits: int = ArrayConfig.current_bits) -> IntegerNetwork:
     """The integers of a network on the grid; `about` is kept with them.
 
     Raises ValueError when a sum or a current could need more bits than these.

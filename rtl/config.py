@@ -55,7 +55,7 @@ class ArrayConfig:
     weight_bits: int = 8
     weight_rows: int = 1024
     weight_ports: int = 2
-    accumulator_bits: int = 20
+    accumulator_bits: int = 18
     slots: int = 16
     lut_ram: int = 1
     scan_queue: int = 16
@@ -63,7 +63,7 @@ class ArrayConfig:
     line_words: int = 512
     state_bits: int = 12
     fraction_bits: int = 10
-    current_bits: int = 24
+    current_bits: int = 20
     spike_words: int = 2048
     state_words: int = 0
     parameter_words: int = 256
@@ -84,8 +84,8 @@ class ArrayConfig:
                              "must be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
                              f"{self.line_words!r} with banks = {self.banks!r}")
         if self.line_words and not (self.lut_ram and self.scan_queue > 2):
-            raise ValueError("line buffers need LUT RAM and a queue before the neurons: lut_ram = 1 "
-                             f"and scan_queue = 3 or more, not {self.lut_ram!r} and "
+            raise ValueError("line buffers need LUT RAM and a queue before the neurons: lut_ram = "
+                             f"1 and scan_queue = 3 or more, not {self.lut_ram!r} and "
                              f"{self.scan_queue!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
@@ -218,13 +218,14 @@ PRESETS = {
     "tiny-conv": ArrayConfig(lanes=4, group_lanes=2, weight_rows=256, accumulator_bits=16, slots=8,
                              line_words=128, spike_words=1024, state_words=64, parameter_words=64,
                              packet_words=256),
-    "small": ArrayConfig(banks=1, lanes=8, weight_rows=16384, weight_ports=1, slots=8,
-                         sources=1, line_words=0,
-                         spike_words=512, parameter_words=256, packet_words=256),
+    "small": ArrayConfig(banks=2, lanes=8, group_lanes=8, weight_bits=4, weight_rows=16384,
+                         weight_ports=1, accumulator_bits=12, slots=8, lut_ram=0, scan_queue=0,
+                         sources=1, line_words=0, current_bits=16, spike_words=256,
+                         parameter_words=256, packet_words=256),
     "medium": ArrayConfig(banks=4, lanes=8, weight_rows=4096, slots=8, sources=1, line_words=0,
                           spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
-    "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, spike_words=16384,
+    "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, current_bits=22, spike_words=16384,
                          parameter_words=1024),
 }
 

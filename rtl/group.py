@@ -54,7 +54,8 @@ class Group(wiring.Component):
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
-        queue = 2       # the shifted sums come a cycle after the command, and rest here for one
+        # the shifted sums come a cycle after the command, and rest in the queue for one
+        queue = 1 + bool(config.scan_queue)
         return bank_hops + queue + Current.latency + NeuronPipeline.latency + config.group_lanes
 
     def elaborate(self, platform):

@@ -24,7 +24,7 @@ class LineBuffer(wiring.Component):
     Reset: nothing; sums that nobody has written are used for no output.
     """
 
-    delay = 3
+    delay = 4
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -51,8 +51,8 @@ class LineBuffer(wiring.Component):
             later_control = Signal(control_layout(config), name=f"s{stage}_control")
             m.d.sync += [later_address.eq(address), later_control.eq(control)]
             address, control = later_address, later_control
-            if stage == 2:
-                s2_top, s2_shift = control.top, control.shift
+            if stage == 3:
+                s3_top, s3_shift = control.top, control.shift
         m.d.comb += [self.address_out.eq(address), self.control_out.eq(control)]
 
         m.submodules.line_mem = memory = Memory(
@@ -62,7 +62,7 @@ class LineBuffer(wiring.Component):
         with m.If(self.address_in.kind == AddressKind.LINE):
             m.d.sync += line.eq(self.address_in.address)
 
-        # s0: written. s1: read. s2: the word is there. s3: out.
+        # s0: written. s1: read. s2: the word is there. s3: in the memory's own register. s4: out.
         here, s1_read = (Signal(range(config.line_words), name=name)
                          for name in ("here", "s1_read"))
         m.d.comb += [
@@ -71,8 +71,9 @@ class LineBuffer(wiring.Component):
             write.data.eq(self.sums_in),
             read.addr.eq(s1_read),
         ]
-        m.d.sync += s1_read.eq(here - line)
+        s3_sums = Signal(sums_layout(config), reset_less=True)
+        m.d.sync += [s1_read.eq(here - line), s3_sums.eq(read.data)]
         with m.If(self.control_in.shift):
             m.d.sync += here.eq(here + 1)
-        m.d.sync += self.sums_out.eq(Mux(s2_shift & ~(s2_top & self.first), read.data, 0))
+        m.d.sync += self.sums_out.eq(Mux(s3_shift & ~(s3_top & self.first), s3_sums, 0))
         return m

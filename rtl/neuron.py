@@ -142,7 +142,8 @@ class NeuronPipeline(wiring.Component):
 
         # s5: state after saturation and reset, on its way to memory and out
         m.d.comb += [
-            after.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired), Mux(s4_edge, neuron.lo, s4_v))),
+            after.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired),
+                         Mux(s4_edge, neuron.lo, s4_v))),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         m.d.sync += [

@@ -345,13 +345,15 @@ class Device:
         flags = np.repeat(heads[:, 0], c.group_lanes)
         if flags[0] & 4:
             return np.zeros(j.shape, bool), j.cumsum(axis=0), True
-        factor, theta, lo, hi, w, reset, delta = np.repeat(
+        operand, theta, lo, hi, w, change, top = np.repeat(
             signed(heads[:, 1:], c.state_bits), c.group_lanes, axis=0).T
         spikes, taps = np.zeros(j.shape, bool), np.zeros(j.shape, np.int64)
         for step, currents in enumerate(j):
-            w = round_shift(w * np.where(flags & 1, w, factor), c.fraction_bits) + currents
-            spikes[step], w = w >= theta, np.clip(w, lo, hi)
-            w = np.where(spikes[step], np.where(flags & 2, w - delta, reset), w)
+            x = np.where(flags & 1, w, operand) if step else operand
+            v = round_shift(w * x, c.fraction_bits) + currents
+            spikes[step] = v >= theta
+            fired = np.where(v > hi, top, np.where(flags & 2, v, 0) + change)
+            w = np.where(spikes[step], fired, np.maximum(v, lo))
             taps[step] = w
         return spikes, taps, False
 

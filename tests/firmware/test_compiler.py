@@ -21,7 +21,7 @@ from .networks import random_network
 
 pytestmark = pytest.mark.fast
 
-TINY = preset("tiny")
+TINY = replace(preset("tiny"), current_bits=24)
 QIF = Neuron(square=True, soft=False, factor=0, theta=1024, lo=-2048, hi=2047, initial=0,
              reset=-100, delta=0)
 

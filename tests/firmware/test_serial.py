@@ -4,6 +4,7 @@ import os
 import random
 import threading
 import tty
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def damage(chance: float, seed: int):
 def test_the_demo_network(drift, images):
     """Bit for bit, as through any other transport; clocks that differ by 2 %."""
     config = preset("small")
-    net = IntegerNetwork.load(PRETRAINED / f"{DEMOS['dense'].name}-int8.safetensors")
+    net = IntegerNetwork.load(PRETRAINED / f"{DEMOS['dense'].name}-int4.safetensors")
     inputs = mnist5k().held_out_set[0][:images].numpy()
     expected = reference(net, inputs).logits.numpy()
     with (UartServer(config, drift=drift) as server,
@@ -189,7 +190,7 @@ def test_nobody_there(tmp_path):
 
 def test_another_configuration_is_refused(port):
     net = network()[0]
-    other = preset("small")
+    other = replace(CONFIG, spike_words=CONFIG.spike_words + 1)
     with (Accelerator(transport(port), other) as device,
           pytest.raises(DeviceError, match="has configuration")):
         device.load(net)

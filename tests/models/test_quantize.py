@@ -174,7 +174,7 @@ def test_currents_that_do_not_fit_are_refused(trained):
     grid = to_grid(trained)
     with torch.no_grad():
         [*grid][1].bias[3] = 2.0 ** 14
-    with pytest.raises(ValueError, match=r"layer 'readout': currents reach .* more than 24 bits"):
+    with pytest.raises(ValueError, match=r"layer 'readout': currents reach .* more than 20 bits"):
         to_integer(grid)
 
 

@@ -12,13 +12,15 @@ pytestmark = pytest.mark.fast
 BASE = {**PRESETS["tiny"].as_dict(), "banks": 9}
 
 #: A change of every field that leaves that a valid array.
-CHANGES = {"banks": 3, "lanes": 8, "group_lanes": 1, "weight_bits": 4, "weight_rows": 65,
+CHANGES = {"lut_ram": 0, "scan_queue": 1, "banks": 3, "lanes": 8, "group_lanes": 1,
+           "weight_bits": 4, "weight_rows": 65,
            "weight_ports": 1, "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8,
            "state_bits": 13,
            "fraction_bits": 9, "current_bits": 23, "spike_words": 65, "state_words": 1,
            "parameter_words": 65, "packet_words": 256}
 
-LIMITS = {"banks": (1, 16), "lanes": (1, 128), "group_lanes": (1, 8), "weight_bits": (4, 8),
+LIMITS = {"lut_ram": (0, 1), "scan_queue": (0, 16), "banks": (1, 16), "lanes": (1, 128),
+          "group_lanes": (1, 8), "weight_bits": (4, 8),
           "weight_rows": (8, 65536), "weight_ports": (1, 2),
           "accumulator_bits": (8, 32), "slots": (1, 16),
           "sources": (1, 16), "line_words": (0, 4096), "state_bits": (8, 18),
@@ -52,6 +54,8 @@ def test_limits(name):
     ({"sources": 10}, "packet_words must be at least 256, so that a pass with 10 sources"),
     ({"line_words": 4}, "a power of two from 8 on, and 0 unless banks is 9, not 4"),
     ({"line_words": 24}, "a power of two from 8 on, .* not 24 with banks = 9"),
+    ({"line_words": 64, "banks": 9, "lut_ram": 0}, "line buffers need LUT RAM .* not 0 and 16"),
+    ({"line_words": 64, "banks": 9, "scan_queue": 2}, "lut_ram = 1 .* not 1 and 2"),
     ({"line_words": 64, "banks": 8}, "0 unless banks is 9, not 64 with banks = 8"),
     ({"weight_bits": 6}, "weight_bits must be 4 or 8, not 6"),
     ({"lanes": 2, "group_lanes": 4}, "group_lanes must be at most lanes = 2, not 4"),
