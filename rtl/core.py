@@ -1,20 +1,23 @@
 """The core: from the stream of a tape to the stream of its answers."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import NeuronArray
 from .collector import Collector
 from .config import ArrayConfig
+from .counters import Counters
 from .events import EventReader
 from .executor import Executor
+from .fields import HEADER_LAYOUT
 from .receiver import STREAM_WORD, Receiver
 from .scan import Scanner
 from .sender import Sender
 from .sequencer import Sequencer
+from .skid import Skid
 from .spikes import SpikeMemory
+from .store import Store
 from .tape import COUNTERS, Answer
 from .words import WordReader
 
@@ -47,27 +50,13 @@ class Core(wiring.Component):
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = Collector(config)
         m.submodules.sender = sender = Sender()
-        m.submodules.tap_words = tap_words = SyncFIFOBuffered(width=32, depth=2 * config.lanes + 2)
+        m.submodules.counters = counters = Counters()
+        m.submodules.answers_out = answers_out = Skid(STREAM_WORD)
 
-        # Both streams pass a short FIFO, so that no path goes through the core from port to port.
-        m.submodules.tape_in = tape_in = SyncFIFOBuffered(
-            width=STREAM_WORD.size, depth=3)
-        m.submodules.answers_out = answers_out = SyncFIFO(width=STREAM_WORD.size, depth=2)
-        m.d.comb += [
-            tape_in.w_data.eq(self.i.payload),
-            tape_in.w_en.eq(self.i.valid),
-            self.i.ready.eq(tape_in.w_rdy),
-            receiver.i.payload.eq(tape_in.r_data),
-            receiver.i.valid.eq(tape_in.r_rdy),
-            tape_in.r_en.eq(receiver.i.ready),
-            answers_out.w_data.eq(sender.o.payload),
-            answers_out.w_en.eq(sender.o.valid),
-            sender.o.ready.eq(answers_out.w_rdy),
-            self.o.payload.eq(answers_out.r_data),
-            self.o.valid.eq(answers_out.r_rdy),
-            answers_out.r_en.eq(self.o.ready),
-        ]
-
+        # Both streams end at registers: the receiver's, and a skid.
+        wiring.connect(m, wiring.flipped(self.i), receiver.i)
+        wiring.connect(m, sender.o, answers_out.i)
+        wiring.connect(m, answers_out.o, wiring.flipped(self.o))
         wiring.connect(m, receiver.o, executor.i)
         wiring.connect(m, scanner.runs, words.runs)
         wiring.connect(m, words.entries, events.entries)
@@ -106,55 +95,61 @@ class Core(wiring.Component):
             executor.spike_word.eq(spikes.word),
         ]
 
-        # Taps leave as packets of one tile each, as soon as a tile is complete.
-        tiles = Signal(2)       # complete tiles that wait for the sender
-        tile_left = Signal(range(config.lanes + 1))
-        tile_start, tile_end = Signal(), Signal()
-        m.d.comb += [
-            tap_words.w_data.eq(array.tap.word),
-            tap_words.w_en.eq(array.tap.valid),
-            sequencer.tap_done.eq(array.tap.valid & array.tap.last),
-            sequencer.tap_room.eq(tap_words.level <= config.lanes + 2),
-        ]
-        with m.If(tile_left != 0):
-            m.d.comb += [
-                sender.words.payload.eq(tap_words.r_data),
-                sender.words.valid.eq(tap_words.r_rdy),
-                tap_words.r_en.eq(sender.words.ready),
-                tile_end.eq((tile_left == 1) & sender.words.ready & sender.words.valid),
-            ]
-            m.d.sync += tile_left.eq(tile_left - (sender.words.ready & sender.words.valid))
-        with m.Elif(tiles != 0):
-            m.d.comb += [
-                sender.packets.valid.eq(1),
-                sender.packets.payload.opcode.eq(Answer.TAPS),
-                sender.packets.payload.sequence.eq(executor.tag),
-                sender.packets.payload.length.eq(config.lanes),
-                tile_start.eq(sender.packets.ready),
-            ]
-            with m.If(sender.packets.ready):
-                m.d.sync += tile_left.eq(config.lanes)
-        with m.Else():
-            wiring.connect(m, executor.packets, sender.packets)
-            wiring.connect(m, executor.words, sender.words)
-        m.d.sync += tiles.eq(tiles + sequencer.tap_done - tile_start)
-        m.d.comb += [
-            executor.pass_busy.eq(executor.start | sequencer.busy),
-            executor.taps_busy.eq((tiles != 0) | (tile_left != 0)),
-        ]
+        self._answers(m, executor, sender, array.tap, sequencer)
+        m.d.comb += executor.pass_busy.eq(executor.start | sequencer.busy)
 
-        # Counters
         strobes = {
             "cycles": C(1), "busy": sequencer.busy, "events": sequencer.count_event,
             "nulls": sequencer.count_null, "drains": sequencer.count_drain,
             "starved": sequencer.count_starved, "input_wait": executor.input_wait,
             "output_wait": sequencer.count_output_wait,
         }
-        counters = Signal(data.ArrayLayout(32, len(COUNTERS)))
-        m.d.comb += executor.counters.eq(counters)
-        for counter, name in zip(iter(counters), COUNTERS, strict=True):
-            with m.If(executor.counters_clear):
-                m.d.sync += counter.eq(0)
-            with m.Elif(~executor.counters_hold):
-                m.d.sync += counter.eq(counter + strobes[name])
+        m.d.comb += [
+            counters.strobes.eq(Cat(strobes[name] for name in COUNTERS)),
+            counters.hold.eq(executor.counters_hold),
+            counters.clear.eq(executor.counters_clear),
+            executor.counter.eq(counters.word),
+            executor.counter_turn.eq(counters.turn),
+            executor.counters_settled.eq(counters.settled),
+        ]
         return m
+
+    def _answers(self, m: Module, executor: Executor, sender: Sender, tap, sequencer: Sequencer):
+        """Taps leave as packets of one tile each, as soon as a tile is complete.
+
+        The executor answers only when no pass runs and no tile waits.
+        """
+        lanes = self.config.lanes
+        m.submodules.tap_words = tap_words = Store({"word": 32}, max(4 * lanes, 16))
+        written, level = Signal.like(tap_words.valid), Signal.like(tap_words.valid)
+        tiles = Signal(2)       # complete tiles that wait for the sender, or are being sent
+        words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it
+        header = Signal(HEADER_LAYOUT)
+        taps, leaves, tile_end = Signal(), Signal(), Signal()
+        # two cycles late, in which the last words of a tile may have come in
+        m.d.sync += [level.eq(written - tap_words.place), written.eq(written + tap.valid),
+                     sequencer.tap_room.eq(level < 2 * lanes)]
+        m.d.comb += [
+            tap_words.write.word.en.eq(tap.valid),
+            tap_words.write.word.place.eq(written[:-1]),
+            tap_words.write.word.data.eq(tap.word),
+            tap_words.valid.eq(written),
+            sequencer.tap_done.eq(tap.valid & tap.last),
+            header.opcode.eq(Answer.TAPS),
+            header.sequence.eq(executor.tag),
+            header.length.eq(lanes),
+            taps.eq(tiles != 0),
+            executor.taps_busy.eq(taps),
+            leaves.eq(sender.i.ready & taps & (~words | tap_words.o.valid)),
+            tap_words.o.ready.eq(sender.i.ready & words),
+            executor.answers.ready.eq(sender.i.ready & ~taps),
+            sender.i.valid.eq(Mux(taps, ~words | tap_words.o.valid, executor.answers.valid)),
+            sender.i.payload.data.eq(Mux(words, tap_words.o.payload.word, Mux(
+                taps, header.as_value(), executor.answers.payload.data))),
+            sender.i.payload.last.eq(Mux(taps, words & (sent == lanes - 1),
+                                         executor.answers.payload.last)),
+            tile_end.eq(leaves & sender.i.payload.last),
+        ]
+        with m.If(leaves):
+            m.d.sync += [words.eq(~tile_end), sent.eq(Mux(words, sent + 1, 0))]
+        m.d.sync += tiles.eq(tiles + sequencer.tap_done - tile_end)

@@ -1,29 +1,34 @@
 """Executor: carries out the packets of a tape, one after the other."""
 
 from amaranth import *
-from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
-from .receiver import PACKET_WORD
+from .onehot import OneHot
+from .receiver import PACKET_WORD, STREAM_WORD
 from .scan import source_write_layout
 from .signals import write_layout
 from .spikes import SpikeMemory
-from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, SOURCE_WORDS, VERSION, Answer, Emit,
-                   Fault, Opcode)
+from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS, PASS_WORDS, SOURCE_WORDS, VERSION, Answer,
+                   Emit, Fault, Opcode)
 
 __all__ = ["Executor"]
 
-#: (opcode, its number of payload words or None for two and more, its first state)
-_PACKETS = (
-    (Opcode.BEGIN, 2, "IDLE"), (Opcode.SEAL, 1, "IDLE"), (Opcode.REPORT, 0, "IDLE"),
-    (Opcode.INFO, 0, "IDLE"), (Opcode.WAIT, 0, "IDLE"), (Opcode.READ, 2, "IDLE"),
-    (Opcode.WEIGHTS, None, "PLACE"), (Opcode.PARAMETERS, None, "PLACE"),
-    (Opcode.SPIKES, None, "PLACE"), (Opcode.PASS, None, "PASS"),
-)
+#: Words of payload; None: two or more.
+_LENGTHS = {
+    Opcode.BEGIN: 2, Opcode.SEAL: 1, Opcode.REPORT: 0, Opcode.INFO: 0, Opcode.WAIT: 0,
+    Opcode.READ: 2, Opcode.WEIGHTS: None, Opcode.PARAMETERS: None, Opcode.SPIKES: None,
+    Opcode.PASS: None,
+}
+
+_STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
+           "CONFIGURATION", "NETWORK", "BEGIN", "SEAL",
+           "PLACE", "COUNT", "END", "COMPARE", "RANGE", "WRITE",
+           "PASS", "SOURCES", "FIELDS", "START",
+           "ANSWER", "WORDS")
 
 
 class Executor(wiring.Component):
@@ -36,6 +41,10 @@ class Executor(wiring.Component):
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
     out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
     no tape is open, no network is loaded.
+
+    counter: the counters pass by (`rtl.counters`), number `counter_turn` now, final when
+    `counters_settled`. What decides is registered a state before it is used: a packet takes about
+    five cycles besides its words.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -55,140 +64,185 @@ class Executor(wiring.Component):
             "spike_part": Out(range(max(config.stream_words, 2))),
             "spike_data": Out(32),
             "spike_word": In(config.word_bits),
-            "packets": Out(stream.Signature(HEADER_LAYOUT)),
-            "words": Out(stream.Signature(32)),
+            "answers": Out(stream.Signature(STREAM_WORD)),
             "tag": Out(8),
-            "counters": In(data.ArrayLayout(32, len(COUNTERS))),
+            "counter": In(32),
+            "counter_turn": In(range(len(COUNTERS))),
+            "counters_settled": In(1),
             "counters_hold": Out(1),
             "counters_clear": Out(1),
             "input_wait": Out(1),
         })
-        self._header = Signal(HEADER_LAYOUT, reset_less=True)
-        self._left = Signal(range(config.payload_words + 1))    # payload words still to come
-        self._fault = Signal(Fault, init=Fault.CRC)
-        self._open, self._told = Signal(), Signal()     # a tape is open; its fault has been told
-        self._network = Signal(32)
-        self._busy = Signal()
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self._busy.eq(self.pass_busy | self.taps_busy)
-        m.d.sync += [self.write.weight.eq(0), self.write.parameter.eq(0), self.start.eq(0)]
+        self._states = states = OneHot(m, _STATES)
+        self._header = Signal(HEADER_LAYOUT, reset_less=True)
+        self._over = Signal()           # the packet's last word has been taken
+        self._is = {opcode: Signal(name=f"is_{opcode.name}") for opcode in Opcode}
+        self._fault = Signal(4)         # why the packet is refused
+        self._open, self._told = Signal(), Signal()     # a tape is open; its fault has been told
+        # What the answer is; the word at `word` is the next of it.
+        self._error, self._read, self._report, self._info = (
+            Signal(name=name) for name in ("error", "read", "report", "info"))
+        self._network = Signal(32)
+        # Of the word that was taken last, a cycle later: it is 0, the network, the configuration.
+        self._zero, self._same_network, self._same_configuration = (
+            Signal(name=name) for name in ("zero", "same_network", "same_configuration"))
+        self._busy = Signal()
+        word = self.i.payload.data
+        m.d.sync += [
+            self._busy.eq(self.pass_busy | self.taps_busy),
+            self._zero.eq(word == 0),
+            self._same_network.eq(word == self._network),
+            self._same_configuration.eq(word == self.config.hash),
+            self.start.eq(0),
+        ]
+        writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
+        taking = [states.at(name) for name in ("HEADER", "CONFIGURATION", "NETWORK", "SEAL",
+                                               "PLACE", "COUNT", "PASS", "SOURCES")]
+        m.d.comb += self.i.ready.eq(Cat(*taking, writing, states.at("REST") & ~self._over).any())
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += self._left.eq(self._left - 1)
-        with m.FSM() as states:
-            self._admit(m)
-            self._tape(m)
-            self._memories(m)
-            self._pass(m)
-            self._answers(m)
-        reports = states.ongoing("REPORT") | states.ongoing("REPORT-WORDS")
-        m.d.comb += self.counters_hold.eq(reports)
+            m.d.sync += self._over.eq(self.i.payload.last)
+
+        self._admit(m)
+        self._tape(m)
+        self._memories(m)
+        self._pass(m)
+        self._answers(m)
+        states.finish()
         return m
 
-    def _take(self, m: Module) -> Value:
-        """Ask for the next word; true when it is there."""
-        m.d.comb += self.i.ready.eq(1)
-        return self.i.valid
-
-    def _refuse(self, m: Module, reason: ValueLike):
+    def _refuse(self, m: Module, reason: Fault):
         m.d.sync += self._fault.eq(reason)
-        m.next = "REFUSE"
+        self._states.next = "REFUSE"
 
     def _admit(self, m: Module):
         """Headers: what it is, whether it may be, and what happens if not."""
-        header, word = self._header, self.i.payload.data
+        states, header, is_ = self._states, self._header, self._is
         expected = Signal(8)
+        in_order, refused, unknown, disordered, short, beside = (Signal(name=name) for name in (
+            "in_order", "refused", "unknown", "disordered", "short", "beside"))
+        wrong = [Signal(name=f"not_{length}") for length in range(3)]
+        free = [Opcode.PARAMETERS, Opcode.SPIKES, Opcode.PASS]      # these do not wait
+        if self.config.weight_ports > 1:    # a single port is the running pass's
+            free.append(Opcode.WEIGHTS)
+        exactly = [Signal(name=f"exactly_{length}") for length in range(3)]
+        m.d.sync += self.input_wait.eq(states.at("HEADER") & ~self.i.valid & ~self._busy)
 
-        with m.State("HEADER"):
-            m.d.comb += self.input_wait.eq(~self.i.valid & ~self._busy)
-            with m.If(self._take(m)):
-                m.d.sync += [header.eq(word), self._left.eq(word[:16])]
-                m.next = "CHECK"
-                with m.If(self.i.payload.fault):
-                    m.next = "REASON"
+        with states.state("HEADER"):
+            m.d.sync += [header.eq(self.i.payload.data), self._fault.eq(self.i.payload.fault)]
+            with m.If(self.i.valid):
+                states.next = "DECODE"
 
-        with m.State("REASON"):     # the receiver has refused it already
-            with m.If(self._take(m)):
-                m.d.sync += [self._told.eq(0), self._left.eq(0)]
-                self._refuse(m, word)
+        with states.state("DECODE"):
+            m.d.sync += [
+                *(is_[opcode].eq(header.opcode == opcode) for opcode in Opcode),
+                *(flag.eq(header.length == length) for length, flag in enumerate(exactly)),
+                in_order.eq(self._open & (header.sequence == expected)),
+            ]
+            states.next = "CHECK"
 
-        with m.State("CHECK"):
-            with m.If(header.opcode != Opcode.INFO):
+        with states.state("CHECK"):
+            def one_of(length: int | None) -> Value:
+                return Cat(is_[opcode] for opcode in Opcode if _LENGTHS[opcode] == length).any()
+
+            m.d.sync += [
+                *(flag.eq(one_of(length) & ~exactly[length]) for length, flag in enumerate(wrong)),
+                short.eq(one_of(None) & (exactly[0] | exactly[1])),
+                unknown.eq(~Cat(is_.values()).any()),
+                disordered.eq(~in_order & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]),
+                beside.eq(Cat(is_[opcode] for opcode in free).any()),
+            ]
+            with m.If(~is_[Opcode.INFO]):
                 m.d.sync += expected.eq(header.sequence + 1)
-            with m.Switch(header.opcode):
-                for opcode, length, first in _PACKETS:
-                    if opcode == Opcode.WEIGHTS and self.config.weight_ports == 1:
-                        first = "IDLE"      # its one port is the running pass's
-                    with m.Case(opcode):
-                        m.next = first
-                        with m.If(self._left < 2 if length is None else self._left != length):
-                            self._refuse(m, Fault.ARGUMENT)
-                with m.Default():
-                    self._refuse(m, Fault.OPCODE)
-            with m.If((header.opcode != Opcode.BEGIN) & (header.opcode != Opcode.INFO)
-                      & (~self._open | (header.sequence != expected))):
-                self._refuse(m, Fault.SEQUENCE)
+            states.next = "JUDGE"
 
-        with m.State("IDLE"):       # these wait for the array
-            with m.If(~self._busy):
-                m.next = "PLACE"
-                with m.Switch(header.opcode):
-                    for opcode in (Opcode.BEGIN, Opcode.SEAL, Opcode.REPORT, Opcode.INFO):
-                        with m.Case(opcode):
-                            m.next = opcode.name
-                    with m.Case(Opcode.WAIT):
-                        m.next = "HEADER"
+        with states.state("JUDGE"):
+            m.d.sync += refused.eq(1)
+            with m.If(self._fault != 0):    # the receiver has refused it already
+                m.d.sync += self._told.eq(0)
+            with m.Elif(disordered):
+                m.d.sync += self._fault.eq(Fault.SEQUENCE)
+            with m.Elif(unknown):
+                m.d.sync += self._fault.eq(Fault.OPCODE)
+            with m.Elif(Cat(wrong, short).any()):
+                m.d.sync += self._fault.eq(Fault.ARGUMENT)
+            with m.Else():
+                m.d.sync += refused.eq(0)
+            states.next = "ADMIT"
 
-        with m.State("REFUSE"):
-            m.d.sync += [self._open.eq(0), self._told.eq(1)]
-            m.next = "REST"
+        with states.state("ADMIT"):
+            m.d.sync += [self._error.eq(0), self._read.eq(is_[Opcode.READ]),
+                         self._report.eq(is_[Opcode.REPORT]), self._info.eq(is_[Opcode.INFO])]
+            with m.If(refused):
+                states.next = "REFUSE"
+            with m.Elif(~self._busy | beside):
+                states.branch({
+                    "CONFIGURATION": is_[Opcode.BEGIN], "SEAL": is_[Opcode.SEAL],
+                    "ANSWER": is_[Opcode.REPORT] | is_[Opcode.INFO],
+                    "HEADER": is_[Opcode.WAIT], "PASS": is_[Opcode.PASS],
+                    "PLACE": Cat(is_[opcode] for opcode in (
+                        Opcode.WEIGHTS, Opcode.PARAMETERS, Opcode.SPIKES, Opcode.READ)).any()})
+
+        with states.state("REFUSE"):
+            m.d.sync += [self._open.eq(0), self._told.eq(1), self._error.eq(1),
+                         self._read.eq(0), self._report.eq(0), self._info.eq(0)]
+            states.next = "REST"
             with m.If(~self._told):
-                m.next = "ERROR"
+                states.next = "ANSWER"
 
-        with m.State("REST"):       # what a refused packet still holds
-            m.next = "HEADER"
-            with m.If(self._left != 0):
-                m.next = "REST"
-                self._take(m)
+        with states.state("REST"):      # what a refused packet still holds
+            with m.If(self._over):
+                states.next = "HEADER"
 
     def _tape(self, m: Module):
         """BEGIN, whose words name configuration and network, and SEAL."""
-        word = self.i.payload.data
+        states = self._states
+        m.d.sync += self.counters_clear.eq(states.at("CONFIGURATION"))
+        configured = Signal()
 
-        with m.State("BEGIN"):
+        with states.state("CONFIGURATION"):
             m.d.sync += [self.tag.eq(self._header.sequence), self._open.eq(0), self._told.eq(0)]
-            m.d.comb += self.counters_clear.eq(1)
-            with m.If(self._take(m)):
-                m.next = "NETWORK"
-                with m.If(word != self.config.hash):
-                    self._refuse(m, Fault.CONFIGURATION)
+            with m.If(self.i.valid):
+                states.next = "NETWORK"
 
-        with m.State("NETWORK"):
-            with m.If(self._take(m)):
-                m.next = "HEADER"
-                m.d.sync += self._open.eq(1)
-                with m.If(word == 0):
-                    m.d.sync += self._network.eq(0)
-                with m.Elif(word != self._network):
-                    self._refuse(m, Fault.NETWORK)
+        first = Signal()        # the word before was taken in the cycle before
+        m.d.sync += first.eq(states.at("CONFIGURATION"))
+        with m.If(first):
+            m.d.sync += configured.eq(self._same_configuration)
+        with states.state("NETWORK"):
+            with m.If(self.i.valid):
+                states.next = "BEGIN"
 
-        with m.State("SEAL"):
-            with m.If(self._take(m)):
-                m.d.sync += self._network.eq(word)
-                m.next = "HEADER"
+        with states.state("BEGIN"):
+            m.d.sync += self._open.eq(1)
+            states.next = "HEADER"
+            with m.If(~configured):
+                self._refuse(m, Fault.CONFIGURATION)
+            with m.Elif(self._zero):
+                m.d.sync += self._network.eq(0)
+            with m.Elif(~self._same_network):
+                self._refuse(m, Fault.NETWORK)
+
+        with states.state("SEAL"):
+            with m.If(self.i.valid):
+                m.d.sync += self._network.eq(self.i.payload.data)
+                states.next = "HEADER"
 
     def _memories(self, m: Module):
         """WEIGHTS, PARAMETERS, SPIKES and READ: an address, a range that must exist, the words."""
-        config, word, opcode = self.config, self.i.payload.data, self._header.opcode
+        config, states, word = self.config, self._states, self.i.payload.data
         target = data.View(TARGET_LAYOUT, word)
         spike_parts = config.spike_words * config.stream_words
-        place = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
-        count = Signal(16, reset_less=True)
-        beyond = Signal(reset_less=True)
+        self._place = place = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
+        self._count = count = Signal(bits_for(config.payload_words), reset_less=True)
         end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        weights, parameters = opcode == Opcode.WEIGHTS, opcode == Opcode.PARAMETERS
+        beyond, large, far = (Signal(name=name, reset_less=True)
+                              for name in ("beyond", "large", "far"))
+        weights, parameters = self._is[Opcode.WEIGHTS], self._is[Opcode.PARAMETERS]
+        to_spikes, reads = self._is[Opcode.SPIKES], self._is[Opcode.READ]
 
         # Stream-word addresses of the spike memory: word and part of it.
         parts = config.stream_words.bit_length() - 1
@@ -196,162 +250,209 @@ class Executor(wiring.Component):
             self.spike_address.eq(place >> parts),
             self.spike_part.eq(place[:parts]),
             self.spike_data.eq(word),
+            self.spike_write.eq(states.at("WRITE") & self.i.valid & to_spikes),
+            self.write.weight.eq(states.at("WRITE") & self.i.valid & weights),
+            self.write.parameter.eq(states.at("WRITE") & self.i.valid & parameters),
+            self.write.group.eq(group),
+            self.write.bank.eq(bank),
+            self.write.address.eq(place),
+            self.write.data.eq(word),
         ]
 
-        with m.State("PLACE"):
-            m.d.sync += [place.eq(word[:len(place)]), beyond.eq(word[len(place):].any()),
-                         count.eq(self._left - 1), bank.eq(0), group.eq(0)]
-            with m.If(weights | parameters):
-                m.d.sync += [place.eq(target.address), beyond.eq(0), group.eq(target.group)]
-            with m.If(weights):
-                m.d.sync += bank.eq(target.bank)
-            with m.If(self._take(m)):
-                m.next = "END"
-                with m.If(opcode == Opcode.READ):
-                    m.next = "COUNT"
+        with states.state("PLACE"):
+            targeted = weights | parameters
+            m.d.sync += [
+                place.eq(Mux(targeted, target.address, word)),
+                beyond.eq(~targeted & word[len(place):].any()),
+                count.eq(self._header.length), large.eq(0),     # one more than will be written
+                group.eq(target.group), bank.eq(target.bank),
+            ]
+            with m.If(self.i.valid):
+                states.next = "END"
+                with m.If(reads):
+                    states.next = "COUNT"
 
-        with m.State("COUNT"):
-            with m.If(self._take(m)):
-                m.d.sync += [count.eq(word[:16]),
-                             beyond.eq(beyond | (word == 0) | (word > config.payload_words))]
-                m.next = "END"
+        with states.state("COUNT"):
+            m.d.sync += [count.eq(word), large.eq(word > config.payload_words)]
+            with m.If(self.i.valid):
+                states.next = "END"
 
-        with m.State("END"):
-            m.d.sync += [end.eq(place + count), limit.eq(
-                Mux(weights, config.weight_rows, Mux(parameters, config.parameter_words,
-                                                     spike_parts)))]
-            m.next = "RANGE"
+        with states.state("END"):
+            m.d.sync += [
+                end.eq(place + count),
+                limit.eq(Mux(weights, config.weight_rows + 1, Mux(
+                    parameters, config.parameter_words + 1, Mux(
+                        reads, spike_parts, spike_parts + 1)))),
+                beyond.eq(beyond | large | (reads & self._zero)
+                          | ((weights | parameters) & (group >= config.groups))
+                          | (weights & (bank >= config.banks))),
+            ]
+            states.next = "COMPARE"
 
-        with m.State("RANGE"):
-            m.next = "WRITE"
-            with m.If(opcode == Opcode.READ):
-                m.next = "READ"
-            with m.If(beyond | (end > limit) | (group >= config.groups) | (bank >= config.banks)):
+        m.d.sync += far.eq(end > limit)
+        with states.state("COMPARE"):
+            states.next = "RANGE"
+
+        with states.state("RANGE"):
+            states.next = "WRITE"
+            with m.If(reads):
+                states.next = "ANSWER"
+            with m.If(beyond | far):
                 self._refuse(m, Fault.ARGUMENT)
 
-        with m.State("WRITE"):
-            to_spikes = opcode == Opcode.SPIKES
-            m.d.comb += [
-                self.i.ready.eq(self.spike_ready | ~to_spikes),
-                self.spike_write.eq(self.i.valid & to_spikes),
-            ]
-            m.d.sync += [
-                self.write.weight.eq(self.i.valid & weights),
-                self.write.parameter.eq(self.i.valid & parameters),
-                self.write.group.eq(group),
-                self.write.bank.eq(bank),
-                self.write.address.eq(place),
-                self.write.data.eq(word),
-            ]
-            with m.If(self.i.valid & self.i.ready):
+        with states.state("WRITE"):
+            with m.If(self.i.valid & (self.spike_ready | ~to_spikes)):
                 m.d.sync += place.eq(place + 1)
-                with m.If(self._left == 1):
-                    m.next = "HEADER"
-
-        wait = Signal(range(SpikeMemory.latency + 1))
-        with m.State("READ"):
-            m.d.sync += wait.eq(SpikeMemory.latency - 1)
-            self._answer(m, Answer.SPIKES, count, "READ-WAIT")
-
-        with m.State("READ-WAIT"):
-            m.d.sync += wait.eq(wait - 1)
-            with m.If(wait == 0):
-                m.next = "READ-WORD"
-
-        with m.State("READ-WORD"):
-            m.d.comb += [
-                self.words.valid.eq(1),
-                self.words.payload.eq(self.spike_word.word_select(self.spike_part, 32)),
-            ]
-            with m.If(self.words.ready):
-                m.d.sync += [place.eq(place + 1), count.eq(count - 1),
-                             wait.eq(SpikeMemory.latency - 1)]
-                m.next = "READ-WAIT"
-                with m.If(count == 1):
-                    m.next = "HEADER"
+                with m.If(self.i.payload.last):
+                    states.next = "HEADER"
 
     def _pass(self, m: Module):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
-        config, word, write = self.config, self.i.payload.data, self.source_write
+        config, states, write = self.config, self._states, self.source_write
+        word, taken = self.i.payload.data, self.i.valid
         fields = Signal(PASS_LAYOUT, reset_less=True)
-        impossible = Signal(reset_less=True)
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
+        impossible = Signal()
+        complete = Signal()     # all sources have been read
+
+        # A cycle after each word: does it say what cannot be?
+        sums: list[list] = [[] for _ in range(PASS_WORDS)]
+        here, at = {}, 0
+        for name, bits in PASS.items():
+            here[name] = word[at % 32:at % 32 + bits], sums[at // 32]
+            at += bits
         bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
                   "emit": len(Emit), "column": config.tiles_per_word, "sources": config.sources,
                   "output_base": config.spike_words, "parameters": config.parameter_words,
                   "tile": config.parameter_words}
-        m.d.sync += write.valid.eq(0)
+        for name, bound in bounds.items():
+            value, wrong = here[name]
+            wrong.append(value >= bound)
 
-        with m.State("PASS"):
-            with m.If(self._take(m)):
-                m.d.sync += [fields.eq(Cat(fields.as_value()[32:], word)), index.eq(index + 1)]
+        def never(name: str, when: Value):
+            here[name][1].append(when)
+
+        taps, rounds = here["taps"][0], here["rounds"][0]
+        never("taps", taps & (rounds != 0) if config.taps else taps)
+        if config.taps:
+            never("line", fields.taps & (here["line"][0] > config.line_words - 2))
+        if config.state_words:
+            never("state", (fields.load | fields.store)
+                  & (here["state"][0] >= config.state_words))
+        else:
+            never("load", here["load"][0] | here["store"][0])
+        wrong = Signal(PASS_WORDS)
+        checked, checked_index = Signal(), Signal.like(index)
+        m.d.sync += [
+            wrong.eq(Cat(Cat(*terms).any() for terms in sums)),
+            checked.eq(states.at("PASS") & taken),
+            checked_index.eq(index),
+        ]
+        with m.If(checked & wrong.bit_select(checked_index, 1)):
+            m.d.sync += impossible.eq(1)
+
+        m.d.comb += [
+            write.valid.eq(states.at("SOURCES") & taken),
+            write.half.eq(half), write.source.eq(source), write.word.eq(index),
+            write.data.eq(word),
+        ]
+        with m.If(states.at("ADMIT")):
+            m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
+
+        with states.state("PASS"):
+            with m.If(taken):
+                m.d.sync += index.eq(index + 1)
+                for number in range(PASS_WORDS):
+                    with m.If(index == number):
+                        m.d.sync += fields.as_value()[32 * number:32 * number + 32].eq(word)
                 with m.If(index == PASS_WORDS - 1):
-                    m.d.sync += [index.eq(0), source.eq(0)]
-                    m.next = "SOURCES"
-                with m.If(self._left == 1):
                     m.d.sync += index.eq(0)
-                    m.next = "FIELDS"
+                    states.next = "SOURCES"
+                with m.If(self.i.payload.last):
+                    states.next = "FIELDS"
 
-        with m.State("SOURCES"):
-            m.d.sync += [write.half.eq(half), write.source.eq(source), write.word.eq(index),
-                         write.data.eq(word)]
-            with m.If(self._take(m)):
-                m.d.sync += [write.valid.eq(1), index.eq(index + 1)]
+        with states.state("SOURCES"):
+            with m.If(taken):
+                m.d.sync += [index.eq(index + 1), complete.eq(0)]
                 with m.If(index == SOURCE_WORDS - 1):
-                    m.d.sync += [index.eq(0), source.eq(source + 1)]
-                with m.If(self._left == 1):
-                    m.d.sync += index.eq(0)
-                    m.next = "FIELDS"
+                    m.d.sync += [index.eq(0), source.eq(source + 1),
+                                 complete.eq(source == fields.sources)]
+                with m.If(complete):
+                    m.d.sync += impossible.eq(1)
+                with m.If(self.i.payload.last):
+                    states.next = "FIELDS"
 
-        with m.State("FIELDS"):
-            words = PASS_WORDS + SOURCE_WORDS * (fields.sources + 1)
-            too_large = [fields[name] >= bound for name, bound in bounds.items()]
-            m.d.sync += impossible.eq(
-                Cat(*too_large, self._header.length != words,
-                    fields.taps & (fields.rounds != 0),
-                    (fields.load | fields.store)
-                    & ((fields.state >= config.state_words) if config.state_words else 1),
-                    fields.taps & ((fields.line > config.line_words - 2) if config.taps else 1)
-                    ).any())
-            m.next = "START"
+        with states.state("FIELDS"):
+            with m.If(~complete):
+                m.d.sync += impossible.eq(1)
+            states.next = "START"
 
-        with m.State("START"):
+        with states.state("START"):
             with m.If(impossible):
                 self._refuse(m, Fault.ARGUMENT)
-            with m.Elif(~self.pass_busy):
+            with m.Elif(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half),
                              self.fields.eq(fields)]
-                m.next = "HEADER"
+                states.next = "HEADER"
 
     def _answers(self, m: Module):
-        """REPORT, INFO and ERROR: a header, then words."""
-        index = Signal(range(max(len(COUNTERS), len(INFO_WORDS))))
+        """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""
+        states, index = self._states, Signal(range(len(COUNTERS)))
+        error, read, report, info = self._error, self._read, self._report, self._info
+        out, place, count = self.answers, self._place, self._count
+        begin = Signal(HEADER_LAYOUT)
+        m.d.comb += begin.sequence.eq(self.tag)
+        for when, opcode, length in ((error, Answer.ERROR, 2), (read, Answer.SPIKES, count),
+                                     (report, Answer.REPORT, len(COUNTERS)),
+                                     (info, Answer.INFO, len(INFO_WORDS))):
+            with m.If(when):
+                m.d.comb += [begin.opcode.eq(opcode), begin.length.eq(length)]
 
-        def say(opcode: Answer, state: str, words: list):
-            with m.State(state):
-                m.d.sync += index.eq(0)
-                self._answer(m, opcode, len(words), f"{state}-WORDS")
-            with m.State(f"{state}-WORDS"):
-                m.d.comb += [self.words.valid.eq(1), self.words.payload.eq(Array(words)[index])]
-                with m.If(self.words.ready):
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(index == len(words) - 1):
-                        m.d.comb += self.counters_clear.eq(opcode == Answer.REPORT)
-                        m.next = "REST"
+        say = Array([C(MAGIC, 32), C(VERSION, 32), C(self.config.hash, 32), self._network])
+        word = Signal(32)
+        m.d.comb += word.eq(
+            self.spike_word.word_select(self.spike_part, 32) & read.replicate(32)
+            | self.counter & report.replicate(32)
+            | say[index[:2]] & info.replicate(32)
+            | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
 
-        say(Answer.REPORT, "REPORT", list(self.counters))
-        say(Answer.INFO, "INFO", [C(MAGIC, 32), C(VERSION, 32), C(self.config.hash, 32),
-                                  self._network])
-        say(Answer.ERROR, "ERROR", [self._fault, self._header.as_value()])
-
-    def _answer(self, m: Module, opcode: Answer, length: ValueLike, following: str):
-        """In this state: begin an answer, once the array and the sender are free."""
+        there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
+        wait = Signal(range(SpikeMemory.latency + 1))
+        move, load, last = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.packets.valid.eq(~self._busy),
-            self.packets.payload.opcode.eq(opcode),
-            self.packets.payload.sequence.eq(self.tag),
-            self.packets.payload.length.eq(length),
+            move.eq(~out.valid | out.ready),
+            load.eq(states.at("WORDS") & move & there),
+            last.eq(Mux(read, last_read, index == Mux(report, len(COUNTERS) - 1,
+                                                      Mux(info, len(INFO_WORDS) - 1, 1)))),
+            self.counters_hold.eq((states.at("ANSWER") | states.at("WORDS")) & report),
         ]
-        with m.If(self.packets.valid & self.packets.ready):
-            m.next = following
+        # The counters go by as they are sent, one a cycle, once the first one is met; words of the
+        # spike memory are waited for.
+        m.d.sync += [
+            last_read.eq(count == 1),
+            wait.eq(SpikeMemory.latency),
+            there.eq(~read & (~report | (self.counters_settled & (self.counter_turn == index)))),
+        ]
+        begins = states.at("ANSWER")
+        with m.If(move):
+            m.d.sync += [
+                out.valid.eq(begins & ~self._busy | states.at("WORDS") & there),
+                out.payload.data.eq(Mux(begins, begin.as_value(), word)),
+                out.payload.last.eq(~begins & last),
+            ]
+
+        with states.state("ANSWER"):
+            m.d.sync += [index.eq(0), there.eq(0)]
+            with m.If(~self._busy & move):
+                states.next = "WORDS"
+
+        with states.state("WORDS"):
+            with m.If(read):
+                m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
+            with m.If(load):
+                m.d.sync += [index.eq(index + 1), place.eq(place + 1), count.eq(count - 1),
+                             wait.eq(SpikeMemory.latency), there.eq(~read)]
+                with m.If(last):
+                    m.d.sync += self.counters_clear.eq(report)
+                    states.next = "REST"

@@ -1,16 +1,13 @@
 """Receiver: takes packets from the stream and lets only whole, undamaged ones pass."""
 
-from typing import Any
-
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .checksum import Checksum
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT
-from .memories import BLOCK
+from .store import Store
 from .tape import Fault
 
 __all__ = ["PACKET_WORD", "STREAM_WORD", "Receiver"]
@@ -18,21 +15,24 @@ __all__ = ["PACKET_WORD", "STREAM_WORD", "Receiver"]
 #: A word at the edge of the core; `last` ends a packet.
 STREAM_WORD = data.StructLayout({"data": 32, "last": 1})
 
-#: A word of a good packet, without its CRC; or, with `fault`, the header of a refused one, after
-#: which a word with the Fault follows.
-PACKET_WORD = data.StructLayout({"data": 32, "fault": 1})
+#: A word of a good packet, without its CRC, `last` marks the last one; or, with a Fault, the header
+#: of a refused one, which stands alone.
+PACKET_WORD = data.StructLayout({"data": 32, "last": 1, "fault": 4})
+
+#: Words that come in before `room` knows of those that were written, and some more.
+_MARGIN = 8
 
 
 class Receiver(wiring.Component):
     """Stores a packet, and passes it on once its length and its CRC-32 have proved right.
 
-    A bad packet is taken back from the store and leaves two words marked `fault`: its header and
-    the Fault. Then the receiver waits for the end of the packet.
+    A bad packet is taken back from the store, but for its header, which is passed on with the
+    Fault. Words are stored as they come; whether the packet is good is known after its last word.
 
-    Latency: `latency` cycles from the CRC word to the header. II: 1 word.
+    Latency: `latency` cycles from the CRC word to the header. II: 1 word, and 2 cycles a packet.
     """
 
-    latency = 3
+    latency = Store.latency + 5
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -41,8 +41,8 @@ class Receiver(wiring.Component):
             "o": Out(stream.Signature(PACKET_WORD)),
         })
 
-    def model(self, packets: list[list[int]]) -> list[tuple[int, int]]:
-        """(data, fault) of every word that `packets` leave."""
+    def model(self, packets: list[list[int]]) -> list[tuple[int, int, int]]:
+        """(data, last, fault) of every word that `packets` leave."""
         from zlib import crc32
 
         out = []
@@ -58,113 +58,95 @@ class Receiver(wiring.Component):
             elif crc32(body) != words[-1]:
                 fault = Fault.CRC
             else:
-                out += [(word, 0) for word in words[:-1]]
+                out += [(word, int(at == length), 0) for at, word in enumerate(words[:-1])]
                 continue
-            out += [(header, 1), (int(fault), 1)]
+            out.append((header, 1, int(fault)))
         return out
 
     def elaborate(self, platform):
         m = Module()
-        depth = self.config.packet_words
-        m.submodules.packet_mem = memory = Memory(
-            shape=PACKET_WORD, depth=depth, init=[],
-            attrs=BLOCK)
-        store, load = memory.write_port(), memory.read_port()
-
-        # Places in the store: written up to, valid up to, read up to. One bit more tells full from
-        # empty.
-        written, valid, taken = (Signal(range(2 * depth), name=name)
-                                 for name in ("written", "valid", "taken"))
-        crc: Any = CRC32_ISO_HDLC(data_width=32).create()
-        m.submodules.checksum = crc
-        word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
+        config, depth = self.config, self.config.packet_words
+        m.submodules.checksum = checksum = Checksum()
+        m.submodules.store = store = Store(
+            {"word": data.StructLayout({"data": 32, "last": 1}), "fault": 4}, depth)
+        # Places in the store: written up to, valid up to.
+        written, valid, level = (Signal(range(2 * depth), name=name)
+                                        for name in ("written", "valid", "level"))
         room = Signal()
-        # one cycle late, in which a word may have been written: hence the margin
-        m.d.sync += room.eq((written - taken)[:len(written)] < depth - 3)
-        accept = self.i.valid & self.i.ready
-        left = Signal(range(self.config.payload_words + 1))
-        fault = Signal(Fault, init=Fault.CRC)
-        refused = Signal(32, reset_less=True)
-        after = Signal.like(written)
+        m.d.sync += [level.eq(written - store.place), room.eq(level < depth - _MARGIN)]
+
+        # s1: a word is stored and added to the checksum.
+        s1_valid, s1_last = Signal(), Signal()
+        s1_word = Signal(32, reset_less=True)
+        closing = Signal()      # s1: the packet's last word
+        s2_closing, s3_closing, s4_closing = (Signal(name=f"s{k}_closing") for k in (2, 3, 4))
         m.d.comb += [
-            after.eq(written + 1),
-            store.addr.eq(written[:-1]),
-            store.data.data.eq(word.data),
-            crc.data.eq(word.data),
+            closing.eq(s1_valid & s1_last),
+            self.i.ready.eq(room & ~closing & ~s2_closing),
+            checksum.word.eq(s1_word),
+            checksum.valid.eq(s1_valid),
+            checksum.clear.eq(s2_closing),
         ]
-        with m.If(store.en):
-            m.d.sync += written.eq(after)
+        m.d.sync += [
+            s1_valid.eq(self.i.valid & self.i.ready),
+            s1_word.eq(self.i.payload.data),
+            s1_last.eq(self.i.payload.last),
+            s2_closing.eq(closing), s3_closing.eq(s2_closing), s4_closing.eq(s3_closing),
+        ]
 
-        def refuse(reason: Value | Fault):
-            m.d.sync += [fault.eq(reason), written.eq(valid)]
-            m.next = "REFUSE"
-            with m.If(~word.last):
-                m.next = "DISCARD"
-
-        with m.FSM():
-            with m.State("HEADER"):
-                m.d.comb += [self.i.ready.eq(room), crc.start.eq(1)]
-                with m.If(accept):
-                    m.d.comb += [store.en.eq(1), crc.valid.eq(1)]
-                    m.d.sync += [left.eq(header.length), refused.eq(word.data)]
-                    m.next = "PAYLOAD"
-                    with m.If(header.length == 0):
-                        m.next = "CHECK"
-                    with m.If(header.length > self.config.payload_words):
-                        refuse(Fault.OVERSIZE)
-                    with m.Elif(word.last):
-                        refuse(Fault.TRUNCATED)
-
-            with m.State("PAYLOAD"):
-                m.d.comb += self.i.ready.eq(room)
-                with m.If(accept):
-                    m.d.comb += [store.en.eq(1), crc.valid.eq(1)]
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
-                        m.next = "CHECK"
-                    with m.If(word.last):
-                        refuse(Fault.TRUNCATED)
-
-            with m.State("CHECK"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(accept):
-                    with m.If(~word.last):
-                        refuse(Fault.OVERRUN)
-                    with m.Elif(word.data != crc.crc):
-                        refuse(Fault.CRC)
-                    with m.Else():
-                        m.d.sync += valid.eq(written)
-                        m.next = "HEADER"
-
-            with m.State("DISCARD"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(accept & word.last):
-                    m.next = "REFUSE"
-
-            with m.State("REFUSE"):
-                with m.If(room):
-                    m.d.comb += [store.en.eq(1), store.data.data.eq(refused),
-                                 store.data.fault.eq(1)]
-                    m.next = "REASON"
-
-            with m.State("REASON"):
-                with m.If(room):
-                    m.d.comb += [store.en.eq(1), store.data.data.eq(fault), store.data.fault.eq(1)]
-                    m.d.sync += valid.eq(after)
-                    m.next = "HEADER"
-
-        # Read side: the memory's own register, then one of flip-flops, for the clock's sake.
-        loaded, load_moves, out_moves = Signal(), Signal(), Signal()
+        first = Signal(init=1)      # the word is a header
+        over = Signal()             # the payload is complete
+        left = Signal(signed(config.payload_words.bit_length() + 1))    # of it, less than 2: -1
+        ended = Signal()            # the CRC word is there, too
+        oversize, short, long, damaged = (Signal(name=name)
+                                          for name in ("oversize", "short", "long", "damaged"))
+        length = data.View(HEADER_LAYOUT, s1_word).length
+        word, mark = store.write.word, store.write.fault
         m.d.comb += [
-            out_moves.eq(~self.o.valid | self.o.ready),
-            load_moves.eq(~loaded | out_moves),
-            load.addr.eq(taken[:-1]),
-            load.en.eq(load_moves),
+            store.valid.eq(valid),
+            word.en.eq(s1_valid & (first | ~(over | oversize))),
+            word.place.eq(written[:-1]),
+            word.data.data.eq(s1_word),
+            word.data.last.eq(Mux(first, length == 0, left < 0)),
         ]
-        with m.If(out_moves):
-            m.d.sync += [self.o.valid.eq(loaded), self.o.payload.eq(load.data)]
-        with m.If(load_moves):
-            m.d.sync += loaded.eq(taken != valid)
-            with m.If(taken != valid):
-                m.d.sync += taken.eq(taken + 1)
+        with m.If(s1_valid):
+            m.d.sync += first.eq(s1_last)
+            with m.If(first):
+                m.d.sync += [left.eq(length - 2), over.eq(length == 0), ended.eq(0), long.eq(0),
+                             oversize.eq(length > config.payload_words)]
+            with m.Else():
+                m.d.sync += [left.eq(left - 1), over.eq(over | (left < 0)), ended.eq(over),
+                             long.eq(ended)]
+            m.d.sync += short.eq(first | ~over)
+        m.d.sync += damaged.eq(~checksum.whole)     # s2: the checksum has the packet's last word
+
+        # s3: the packet is judged. s4: it, or its header alone, is valid.
+        fault = Signal(4)
+        with m.If(oversize):
+            m.d.comb += fault.eq(Fault.OVERSIZE)
+        with m.Elif(short):
+            m.d.comb += fault.eq(Fault.TRUNCATED)
+        with m.Elif(long):
+            m.d.comb += fault.eq(Fault.OVERRUN)
+        with m.Elif(damaged):
+            m.d.comb += fault.eq(Fault.CRC)
+        m.d.comb += [mark.en.eq(s3_closing), mark.place.eq(valid[:-1]), mark.data.eq(fault)]
+        with m.If(word.en):
+            m.d.sync += written.eq(written + 1)
+        with m.Elif(s3_closing & (oversize | short | long | damaged)):
+            m.d.sync += written.eq(valid + 1)
+        with m.If(s4_closing):
+            m.d.sync += valid.eq(written)
+
+        # The word after a last one, and after a refused header, is a header.
+        header, out = Signal(init=1), store.o.payload
+        m.d.comb += [
+            self.o.valid.eq(store.o.valid),
+            store.o.ready.eq(self.o.ready),
+            self.o.payload.data.eq(out.word.data),
+            self.o.payload.last.eq(out.word.last | (header & out.fault.any())),
+            self.o.payload.fault.eq(Mux(header, out.fault, 0)),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += header.eq(self.o.payload.last)
         return m

@@ -1,77 +1,70 @@
 """Sender: makes packets of answers."""
 
-from typing import Any
-
 from amaranth import *
-from amaranth.hdl import ValueLike
 from amaranth.lib import stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from .fields import HEADER_LAYOUT
+from .checksum import Checksum
+from .onehot import OneHot
 from .receiver import STREAM_WORD
 
 __all__ = ["Sender"]
 
 
 class Sender(wiring.Component):
-    """header, `length` words of `words`, CRC-32; one packet for every `packets` transfer.
+    """Puts the CRC-32 behind every packet; `last` marks the last word before it, then the CRC.
 
-    Latency: 1 cycle from a word to the output. II: 1 word.
+    Latency: `latency` cycles from a word to the output. II: 1 word, and 2 cycles a packet.
     """
+
+    latency = 2
 
     def __init__(self):
         super().__init__({
-            "packets": In(stream.Signature(HEADER_LAYOUT)),
-            "words": In(stream.Signature(32)),
+            "i": In(stream.Signature(STREAM_WORD)),
             "o": Out(stream.Signature(STREAM_WORD)),
         })
 
-    def model(self, header: int, words: list[int]) -> list[int]:
+    def model(self, words: list[int]) -> list[int]:
         """The words of a packet."""
         from zlib import crc32
 
-        words = [header, *words]
         return [*words, crc32(b"".join(word.to_bytes(4, "little") for word in words))]
 
     def elaborate(self, platform):
         m = Module()
-        crc: Any = CRC32_ISO_HDLC(data_width=32).create()
-        m.submodules.checksum = crc
-        left = Signal(16)
+        m.submodules.checksum = checksum = Checksum()
         move = Signal()
-        word = Signal(32)
-        m.d.comb += [move.eq(~self.o.valid | self.o.ready), crc.data.eq(word)]
+        s1_valid, s1_crc, s2_valid, s2_crc = (Signal(name=name) for name in (
+            "s1_valid", "s1_crc", "s2_valid", "s2_crc"))
+        s1_word, s2_word = (Signal(32, name=name, reset_less=True)
+                            for name in ("s1_word", "s2_word"))
+        m.d.comb += [
+            move.eq(~s2_valid | self.o.ready),
+            checksum.word.eq(s1_word),
+            checksum.valid.eq(move & s1_valid),
+            checksum.clear.eq(move & s2_valid & s2_crc),
+            self.o.valid.eq(s2_valid),
+            self.o.payload.data.eq(Mux(s2_crc, checksum.crc, s2_word)),
+            self.o.payload.last.eq(s2_crc),
+        ]
         with m.If(move):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += [s1_valid.eq(0), s1_crc.eq(0), s1_word.eq(self.i.payload.data),
+                         s2_valid.eq(s1_valid), s2_crc.eq(s1_crc), s2_word.eq(s1_word)]
 
-        def put(value: ValueLike, last: int):
-            m.d.comb += word.eq(value)
-            m.d.sync += [self.o.valid.eq(1), self.o.payload.data.eq(value),
-                         self.o.payload.last.eq(last)]
-
-        with m.FSM():
-            with m.State("HEADER"):
-                m.d.comb += [self.packets.ready.eq(move), crc.start.eq(1)]
-                with m.If(move & self.packets.valid):
-                    put(self.packets.payload.as_value(), 0)
-                    m.d.comb += crc.valid.eq(1)
-                    m.d.sync += left.eq(self.packets.payload.length)
-                    m.next = "WORDS"
-                    with m.If(self.packets.payload.length == 0):
-                        m.next = "CRC"
-
-            with m.State("WORDS"):
-                m.d.comb += self.words.ready.eq(move)
-                with m.If(move & self.words.valid):
-                    put(self.words.payload, 0)
-                    m.d.comb += crc.valid.eq(1)
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
-                        m.next = "CRC"
-
-            with m.State("CRC"):
-                with m.If(move):
-                    put(crc.crc, 1)
-                    m.next = "HEADER"
+        states = OneHot(m, ["WORDS", "CRC", "CLEAR"])
+        m.d.comb += self.i.ready.eq(move & states.at("WORDS"))
+        with states.state("WORDS"):
+            with m.If(move & self.i.valid):
+                m.d.sync += s1_valid.eq(1)
+                with m.If(self.i.payload.last):
+                    states.next = "CRC"
+        with states.state("CRC"):       # a word of zero, where the CRC will stand
+            with m.If(move):
+                m.d.sync += [s1_valid.eq(1), s1_crc.eq(1), s1_word.eq(0)]
+                states.next = "CLEAR"
+        with states.state("CLEAR"):
+            with m.If(move):
+                states.next = "WORDS"
+        states.finish()
         return m

@@ -61,7 +61,8 @@ FAULTS = {"good": None, "zero length": None, "crc": Fault.CRC, "truncated": Faul
 def receiver_vectors(dut: Receiver, packets: list[list[int]], **options) -> dict:
     words = [packed(STREAM_WORD, data=word, last=index == len(words) - 1)
              for words in packets for index, word in enumerate(words)]
-    out = [packed(PACKET_WORD, data=word, fault=fault) for word, fault in dut.model(packets)]
+    out = [packed(PACKET_WORD, data=word, last=last, fault=fault)
+           for word, last, fault in dut.model(packets)]
     return golden.vectors([golden.channel("i", words, ready="i__ready")],
                           [golden.channel("o", out, ready="o__ready", **options)])
 
@@ -80,12 +81,14 @@ def test_faults(kind):
     rng = random.Random(kind)
     dut = Receiver(CONFIG)
     good = packet(2, rng)
-    packets, expected = [good], [(word, 0) for word in good[:-1]]
+    def passed(words):
+        return [*((word, 0, 0) for word in words[:-2]), (words[-2], 1, 0)]
+
+    packets, expected = [good], passed(good)
     for bad in kinds(rng)[kind]:
         packets += [bad, good]
-        expected += [(word, 0) for word in bad[:-1]] if FAULTS[kind] is None else \
-            [(bad[0], 1), (int(FAULTS[kind]), 1)]
-        expected += [(word, 0) for word in good[:-1]]
+        expected += passed(bad) if FAULTS[kind] is None else [(bad[0], 1, int(FAULTS[kind]))]
+        expected += passed(good)
     assert dut.model(packets) == expected
     Play(dut, receiver_vectors(dut, packets))
 
@@ -107,12 +110,16 @@ def test_latency_from_the_crc_to_the_header_and_full_rate():
     vectors = receiver_vectors(dut, [packet(length, rng) for length in lengths])
     play = Play(dut, vectors)
     sent, got = play.moments["i"], play.moments["o"]
-    assert sent == list(range(sent[0], sent[0] + len(sent)))    # never a cycle of waiting
     at = out = 0
     for length in lengths:
-        assert got[out] >= sent[at + length + 1] + dut.latency
-        if out == 0:
-            assert got[0] == sent[length + 1] + dut.latency == sent[length + 1] + 3
+        words, passed = sent[at:at + length + 2], got[out:out + length + 1]
+        assert words == [*range(words[0], words[0] + length + 2)]      # never a cycle of waiting
+        assert passed[-1] >= words[-1] + dut.latency
+        if at:
+            assert words[0] == sent[at - 1] + 3
+        else:
+            first = words[-1] + dut.latency
+            assert passed == [*range(first, first + length + 1)]
         at, out = at + length + 2, out + length + 1
 
 

@@ -1,0 +1,76 @@
+"""Counters: how often each of some strobes was up, kept in a memory."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .memories import BLOCK
+from .tape import COUNTERS
+
+__all__ = ["Counters"]
+
+
+class Counters(wiring.Component):
+    """Counts `strobes`, all at once, unless `hold` is up; `clear` sets all to zero.
+
+    Every strobe has a small counter. One of them a cycle, in turn, is added to its 32-bit sum in
+    the memory, and starts again. The sums pass by at `word`, that of number `turn` in the next
+    cycle; after some cycles of `hold` they are `settled`. The memory is written 4 cycles after it
+    was read, never where it is read.
+    """
+
+    count = len(COUNTERS)
+
+    def __init__(self):
+        assert self.count == 8
+        super().__init__({
+            "strobes": In(self.count),
+            "hold": In(1),
+            "clear": In(1),
+            "settled": Out(1),
+            "turn": Out(range(self.count)),
+            "word": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sum_mem = memory = Memory(shape=32, depth=self.count, init=[], attrs=BLOCK)
+        read, write = memory.read_port(), memory.write_port()
+        turns = range(self.count)
+        held, strobes = Signal(), Signal(self.count)
+        m.d.sync += [held.eq(self.hold), strobes.eq(self.strobes)]
+
+        # s0: read. s1: the sum is there. s2: registered, and what is new is fetched. s3: added.
+        # s4: written.
+        s0_turn, s1_turn, s2_turn, s3_turn, s4_turn = (Signal(turns, name=f"s{k}_turn")
+                                                       for k in range(5))
+        s2_old, s4_sum = (Signal(32, name=name, reset_less=True) for name in ("s2_old", "s4_sum"))
+        s3_new = Signal(range(self.count + 1))
+        empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
+        m.d.comb += [self.turn.eq(s2_turn), read.addr.eq(s0_turn), write.addr.eq(s4_turn),
+                     write.data.eq(s4_sum), write.en.eq(1)]
+        m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s2_turn.eq(s1_turn),
+                     s3_turn.eq(s2_turn), s4_turn.eq(s3_turn),
+                     s2_old.eq(read.data), s4_sum.eq(self.word + s3_new)]
+        small = [Signal(range(self.count + 1), name=f"small_{name}") for name in COUNTERS]
+        m.d.sync += s3_new.eq(Array(small)[s2_turn])
+        for number, counter in enumerate(small):
+            up = strobes[number] & ~held
+            m.d.sync += counter.eq(Mux(s2_turn == number, up, counter + up))
+            with m.If(self.clear):
+                m.d.sync += counter.eq(0)
+        with m.If(empty == 0):
+            m.d.sync += self.word.eq(s2_old)
+        with m.Else():
+            m.d.sync += [self.word.eq(0), empty.eq(empty - 1)]
+        with m.If(self.clear):
+            m.d.sync += empty.eq(self.count)
+
+        wait = Signal(range(2 * self.count), init=2 * self.count - 1)
+        m.d.comb += self.settled.eq(wait == 0)
+        with m.If(~held):
+            m.d.sync += wait.eq(2 * self.count - 1)
+        with m.Elif(~self.settled):
+            m.d.sync += wait.eq(wait - 1)
+        return m

@@ -1,0 +1,33 @@
+"""Skid: a register on a stream that breaks all its paths, `ready` included."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Skid"]
+
+
+class Skid(wiring.Component):
+    """o is i. A spare register takes what comes when `o` stalls.
+
+    Latency: 1. II: 1.
+    """
+
+    latency = 1
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal.like(self.i.payload, reset_less=True)
+        full, move = Signal(), Signal()
+        m.d.comb += [move.eq(~self.o.valid | self.o.ready), self.i.ready.eq(~full)]
+        with m.If(~full):
+            m.d.sync += spare.eq(self.i.payload)
+        with m.If(move):
+            m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0),
+                         self.o.payload.eq(Mux(full, spare.as_value(), self.i.payload.as_value()))]
+        with m.Elif(self.i.valid):
+            m.d.sync += full.eq(1)
+        return m
