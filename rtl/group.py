@@ -27,7 +27,8 @@ class Group(wiring.Component):
     weights.
 
     What enters at `*_in` leaves for the next group one cycle later at `*_out`; so does `spikes`,
-    the tile's spikes of the groups so far, `lanes` wide, this group's at [group * group_lanes].
+    the tile's spikes, `lanes` wide: every group drops the lowest and appends its own, so that after
+    the last one those of the first are lowest.
 
     Latency: a scanning control at `control_in` gives `spikes_out` `latency` cycles later.
     """
@@ -160,6 +161,5 @@ class Group(wiring.Component):
         with m.If(neuron.done.valid):
             m.d.sync += mine_so_far.bit_select(neuron.done.lane, 1).eq(neuron.spike)
             m.d.sync += self.spikes_valid.eq(neuron.done.lane == lanes - 1)
-        m.d.comb += self.spikes_out.eq(self.spikes_in)
-        m.d.comb += self.spikes_out.word_select(self.group, lanes).eq(mine_so_far)
+        m.d.comb += self.spikes_out.eq(Cat(self.spikes_in[lanes:], mine_so_far))
         return m

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,19 @@ write_verilog -norename
 """
 
 
+def _kept_apart(rtlil_text: str) -> str:
+    """The groups with an attribute for synthesis, so that it optimises each of them on its own.
+
+    A command is in the second cell of a group when it is in the first one of the next: registers
+    that are equal would be merged, with wires across the chip.
+    """
+    return re.sub(r"(?m)^module \\\w+_group$",
+                  r'attribute \\keep_hierarchy "yes"\n\g<0>', rtlil_text)
+
+
 def to_verilog(rtlil_text: str) -> str:
     """Verilog of RTLIL, the same text every time."""
+    rtlil_text = _kept_apart(rtlil_text)
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     yosys = find_yosys(lambda version: version >= (0, 40))
     text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil{_SCRIPT}",

@@ -48,7 +48,6 @@ class WeightMemory(wiring.Component):
             attrs=BLOCK if config.weight_ports == 2 else LARGE)
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
-            read.en.eq(self.read),
             read.addr.eq(self.address),
             write.en.eq(self.write),
             write.addr.eq(self.write_address),
@@ -58,7 +57,7 @@ class WeightMemory(wiring.Component):
             address = Signal(range(config.weight_rows), name="either_address")
             m.d.comb += [
                 address.eq(Mux(self.write, self.write_address, self.address)),
-                read.en.eq(self.read & ~self.write),
+                read.en.eq(~self.write),
                 read.addr.eq(address),
                 write.addr.eq(address),
             ]
