@@ -318,7 +318,9 @@ class Executor(wiring.Component):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
         word, taken = self.i.payload.data, self.i.valid
-        fields = Signal(PASS_LAYOUT, reset_less=True)
+        fields, kept = Signal(PASS_LAYOUT), Signal(PASS_LAYOUT)
+        for name, (first, width) in self._possible().items():
+            m.d.comb += kept[name].eq(word[first:first + width])
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
         impossible = Signal()
@@ -376,7 +378,8 @@ class Executor(wiring.Component):
                 m.d.sync += index.eq(index + 1)
                 for number in range(PASS_WORDS):
                     with m.If(index == number):
-                        m.d.sync += fields.as_value()[32 * number:32 * number + 32].eq(word)
+                        bits = slice(32 * number, 32 * number + 32)
+                        m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
                 with m.If(index == PASS_WORDS - 1):
                     m.d.sync += index.eq(0)
                     states.next = "SOURCES"
@@ -406,6 +409,25 @@ class Executor(wiring.Component):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half),
                              self.fields.eq(fields)]
                 states.next = "HEADER"
+
+    def _possible(self) -> dict[str, tuple[int, int]]:
+        """Where every field is in its word, and how many bits of it a possible PASS may use."""
+        config = self.config
+        most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
+                "column": config.tiles_per_word - 1, "sources": config.sources - 1,
+                "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
+                "parameters": config.parameter_words - 1, "tile": config.parameter_words - 1,
+                "site_rows": config.weight_rows - 1, "unused": 0}
+        if not config.taps:
+            most |= dict.fromkeys(("taps", "start", "stride", "row", "x_low", "x_high", "y_low",
+                                   "y_high", "line"), 0)
+        if not config.state_words:
+            most |= dict.fromkeys(("load", "store", "state"), 0)
+        result, at = {}, 0
+        for name, bits in PASS.items():
+            width = min(bits, most[name].bit_length()) if name in most else bits
+            result[name], at = (at % 32, width), at + bits
+        return result
 
     def _answers(self, m: Module):
         """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""
