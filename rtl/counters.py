@@ -65,7 +65,7 @@ class Counters(wiring.Component):
 
         wait = Signal(range(self.count + 1), init=self.count)
         m.d.comb += self.settled.eq(wait == 0)
-        with m.If(~held):
+        with m.If(~held | (empty != 0)):
             m.d.sync += wait.eq(self.count)
         with m.Elif(~self.settled):
             m.d.sync += wait.eq(wait - 1)
