@@ -18,10 +18,13 @@ class Collector(wiring.Component):
 
     with `fields.steps` one less than the number of steps. `start` loads the first place from
     `fields`; every `valid` moves on: step by step, then tile by tile, then output by output.
-    II: 1. Latency: 0.
+    II: `period`. Latency: 0.
     """
 
+    period = 3
+
     def __init__(self, config: ArrayConfig):
+        assert config.scan_period >= self.period
         self.config = config
         super().__init__({
             "start": In(1),
@@ -37,31 +40,34 @@ class Collector(wiring.Component):
         words = range(config.spike_words)
         first = Signal(words, reset_less=True)      # of this tile
         beyond = Signal(words, reset_less=True)     # first place of the next output
-        following, tile_word = Signal(words), Signal(words)
         step, tile = Signal(4), Signal(4)
-        last_column = self.column == config.tiles_per_word - 1
-        m.d.comb += [
+
+        # What the next `valid` does, from registers that follow the place by a cycle or two.
+        last_step, last_tile, first_tile, last_column = (Signal(name=name) for name in (
+            "last_step", "last_tile", "first_tile", "last_column"))
+        following, tile_word = (Signal(words, name=name, reset_less=True)
+                                for name in ("following", "tile_word"))
+        m.d.sync += [
+            last_step.eq(step == fields.steps),
+            last_tile.eq(tile == fields.rounds),
+            first_tile.eq(tile == 0),
+            last_column.eq(self.column == config.tiles_per_word - 1),
             following.eq(self.address + fields.output_stride),
             tile_word.eq(first + last_column),
         ]
+        with m.If(last_step & first_tile):
+            m.d.sync += beyond.eq(following)
+
         with m.If(self.start):
-            m.d.sync += [
-                step.eq(0),
-                tile.eq(0),
-                first.eq(fields.output_base),
-                self.address.eq(fields.output_base),
-                self.column.eq(fields.column),
-            ]
-        with m.Elif(self.valid & (step != fields.steps)):
+            m.d.sync += [step.eq(0), tile.eq(0), first.eq(fields.output_base),
+                         self.address.eq(fields.output_base), self.column.eq(fields.column)]
+        with m.Elif(self.valid & ~last_step):
             m.d.sync += [step.eq(step + 1), self.address.eq(following)]
-        with m.Elif(self.valid & (tile != fields.rounds)):
+        with m.Elif(self.valid & ~last_tile):
             m.d.sync += [step.eq(0), tile.eq(tile + 1), first.eq(tile_word),
                          self.address.eq(tile_word),
                          self.column.eq(Mux(last_column, 0, self.column + 1))]
         with m.Elif(self.valid):
-            new = Mux(tile == 0, following, beyond)
-            m.d.sync += [step.eq(0), tile.eq(0), first.eq(new), self.address.eq(new),
+            m.d.sync += [step.eq(0), tile.eq(0), first.eq(beyond), self.address.eq(beyond),
                          self.column.eq(fields.column)]
-        with m.If(self.valid & (step == fields.steps) & (tile == 0)):
-            m.d.sync += beyond.eq(following)
         return m

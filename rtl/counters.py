@@ -16,7 +16,7 @@ class Counters(wiring.Component):
 
     Every strobe has a small counter. One of them a cycle, in turn, is added to its 32-bit sum in
     the memory, and starts again. The sums pass by at `word`, that of number `turn` in the next
-    cycle; after some cycles of `hold` they are `settled`. The memory is written 4 cycles after it
+    cycle; after some cycles of `hold` they are `settled`. The memory is written 3 cycles after it
     was read, never where it is read.
     """
 
@@ -41,36 +41,32 @@ class Counters(wiring.Component):
         held, strobes = Signal(), Signal(self.count)
         m.d.sync += [held.eq(self.hold), strobes.eq(self.strobes)]
 
-        # s0: read. s1: the sum is there. s2: registered, and what is new is fetched. s3: added.
-        # s4: written.
-        s0_turn, s1_turn, s2_turn, s3_turn, s4_turn = (Signal(turns, name=f"s{k}_turn")
-                                                       for k in range(5))
-        s2_old, s4_sum = (Signal(32, name=name, reset_less=True) for name in ("s2_old", "s4_sum"))
-        s3_new = Signal(range(self.count + 1))
+        # s0: read. s1: the sum is there. s2: registered, with what is new. s3: added, written.
+        s0_turn, s1_turn, s2_turn, s3_turn = (Signal(turns, name=f"s{k}_turn") for k in range(4))
+        s2_new = Signal(range(2 * self.count + 1))
+        s3_sum = Signal(32, reset_less=True)
         empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
-        m.d.comb += [self.turn.eq(s2_turn), read.addr.eq(s0_turn), write.addr.eq(s4_turn),
-                     write.data.eq(s4_sum), write.en.eq(1)]
+        m.d.comb += [self.turn.eq(s1_turn), read.addr.eq(s0_turn), write.addr.eq(s3_turn),
+                     write.data.eq(s3_sum), write.en.eq(1)]
         m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s2_turn.eq(s1_turn),
-                     s3_turn.eq(s2_turn), s4_turn.eq(s3_turn),
-                     s2_old.eq(read.data), s4_sum.eq(self.word + s3_new)]
-        small = [Signal(range(self.count + 1), name=f"small_{name}") for name in COUNTERS]
-        m.d.sync += s3_new.eq(Array(small)[s2_turn])
+                     s3_turn.eq(s2_turn), self.word.eq(read.data), s3_sum.eq(self.word + s2_new)]
+        small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
+        m.d.sync += s2_new.eq(Array(small)[s1_turn])
         for number, counter in enumerate(small):
             up = strobes[number] & ~held
-            m.d.sync += counter.eq(Mux(s2_turn == number, up, counter + up))
+            taken = (s1_turn == number) & (empty <= 1)      # else it is lost in s3
+            m.d.sync += counter.eq(Mux(taken, 0, counter) + up)
             with m.If(self.clear):
                 m.d.sync += counter.eq(0)
-        with m.If(empty == 0):
-            m.d.sync += self.word.eq(s2_old)
-        with m.Else():
-            m.d.sync += [self.word.eq(0), empty.eq(empty - 1)]
+        with m.If(empty != 0):
+            m.d.sync += [s3_sum.eq(0), empty.eq(empty - 1)]
         with m.If(self.clear):
             m.d.sync += empty.eq(self.count)
 
-        wait = Signal(range(2 * self.count), init=2 * self.count - 1)
+        wait = Signal(range(self.count + 1), init=self.count)
         m.d.comb += self.settled.eq(wait == 0)
-        with m.If(~held):
-            m.d.sync += wait.eq(2 * self.count - 1)
+        with m.If(~held | (empty != 0)):
+            m.d.sync += wait.eq(self.count)
         with m.Elif(~self.settled):
             m.d.sync += wait.eq(wait - 1)
         return m

@@ -87,17 +87,24 @@ class Executor(wiring.Component):
             Signal(name=name) for name in ("error", "read", "report", "info"))
         self._network = Signal(32)
         # Of the word that was taken last, a cycle later: it is 0, the network, the configuration.
+        # In halves, for the clock's sake.
+        zero, network, configuration = (
+            Signal(2, name=name) for name in ("zero", "same_network", "same_configuration"))
         self._zero, self._same_network, self._same_configuration = (
-            Signal(name=name) for name in ("zero", "same_network", "same_configuration"))
+            zero.all(), network.all(), configuration.all())
         self._busy = Signal()
         word = self.i.payload.data
         m.d.sync += [
             self._busy.eq(self.pass_busy | self.taps_busy),
-            self._zero.eq(word == 0),
-            self._same_network.eq(word == self._network),
-            self._same_configuration.eq(word == self.config.hash),
             self.start.eq(0),
         ]
+        for half in range(2):
+            bits = slice(16 * half, 16 * half + 16)
+            m.d.sync += [
+                zero[half].eq(word[bits] == 0),
+                network[half].eq(word[bits] == self._network[bits]),
+                configuration[half].eq(word[bits] == self.config.hash >> 16 * half & 0xFFFF),
+            ]
         writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
         taking = [states.at(name) for name in ("HEADER", "CONFIGURATION", "NETWORK", "SEAL",
                                                "PLACE", "COUNT", "PASS", "SOURCES")]
@@ -135,12 +142,12 @@ class Executor(wiring.Component):
             with m.If(self.i.valid):
                 states.next = "DECODE"
 
+        m.d.sync += [       # always, and so from CHECK on
+            *(is_[opcode].eq(header.opcode == opcode) for opcode in Opcode),
+            *(flag.eq(header.length == length) for length, flag in enumerate(exactly)),
+            in_order.eq(header.sequence == expected),
+        ]
         with states.state("DECODE"):
-            m.d.sync += [
-                *(is_[opcode].eq(header.opcode == opcode) for opcode in Opcode),
-                *(flag.eq(header.length == length) for length, flag in enumerate(exactly)),
-                in_order.eq(self._open & (header.sequence == expected)),
-            ]
             states.next = "CHECK"
 
         with states.state("CHECK"):
@@ -151,7 +158,7 @@ class Executor(wiring.Component):
                 *(flag.eq(one_of(length) & ~exactly[length]) for length, flag in enumerate(wrong)),
                 short.eq(one_of(None) & (exactly[0] | exactly[1])),
                 unknown.eq(~Cat(is_.values()).any()),
-                disordered.eq(~in_order & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]),
+                disordered.eq(~(in_order & self._open) & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]),
                 beside.eq(Cat(is_[opcode] for opcode in free).any()),
             ]
             with m.If(~is_[Opcode.INFO]):
@@ -239,8 +246,8 @@ class Executor(wiring.Component):
         self._count = count = Signal(bits_for(config.payload_words), reset_less=True)
         end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        beyond, large, far = (Signal(name=name, reset_less=True)
-                              for name in ("beyond", "large", "far"))
+        beyond, large, far, no_group, no_bank = (Signal(name=name, reset_less=True) for name in (
+            "beyond", "large", "far", "no_group", "no_bank"))
         weights, parameters = self._is[Opcode.WEIGHTS], self._is[Opcode.PARAMETERS]
         to_spikes, reads = self._is[Opcode.SPIKES], self._is[Opcode.READ]
 
@@ -283,14 +290,15 @@ class Executor(wiring.Component):
                 limit.eq(Mux(weights, config.weight_rows + 1, Mux(
                     parameters, config.parameter_words + 1, Mux(
                         reads, spike_parts, spike_parts + 1)))),
-                beyond.eq(beyond | large | (reads & self._zero)
-                          | ((weights | parameters) & (group >= config.groups))
-                          | (weights & (bank >= config.banks))),
+                beyond.eq(beyond | large | (reads & self._zero)),
             ]
             states.next = "COMPARE"
 
-        m.d.sync += far.eq(end > limit)
+        m.d.sync += [far.eq(end > limit), no_group.eq(group >= config.groups),
+                     no_bank.eq(bank >= config.banks)]
         with states.state("COMPARE"):
+            m.d.sync += beyond.eq(beyond | ((weights | parameters) & no_group)
+                                  | (weights & no_bank))
             states.next = "RANGE"
 
         with states.state("RANGE"):
@@ -310,7 +318,9 @@ class Executor(wiring.Component):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
         word, taken = self.i.payload.data, self.i.valid
-        fields = Signal(PASS_LAYOUT, reset_less=True)
+        fields, kept = Signal(PASS_LAYOUT), Signal(PASS_LAYOUT)
+        for name, (first, width) in self._possible().items():
+            m.d.comb += kept[name].eq(word[first:first + width])
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
         impossible = Signal()
@@ -344,12 +354,15 @@ class Executor(wiring.Component):
             never("load", here["load"][0] | here["store"][0])
         wrong = Signal(PASS_WORDS)
         checked, checked_index = Signal(), Signal.like(index)
+        flagged, final_source = Signal(), Signal()
         m.d.sync += [
             wrong.eq(Cat(Cat(*terms).any() for terms in sums)),
             checked.eq(states.at("PASS") & taken),
             checked_index.eq(index),
+            flagged.eq(checked & wrong.bit_select(checked_index, 1)),
+            final_source.eq(source == fields.sources),
         ]
-        with m.If(checked & wrong.bit_select(checked_index, 1)):
+        with m.If(flagged):
             m.d.sync += impossible.eq(1)
 
         m.d.comb += [
@@ -365,7 +378,8 @@ class Executor(wiring.Component):
                 m.d.sync += index.eq(index + 1)
                 for number in range(PASS_WORDS):
                     with m.If(index == number):
-                        m.d.sync += fields.as_value()[32 * number:32 * number + 32].eq(word)
+                        bits = slice(32 * number, 32 * number + 32)
+                        m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
                 with m.If(index == PASS_WORDS - 1):
                     m.d.sync += index.eq(0)
                     states.next = "SOURCES"
@@ -377,7 +391,7 @@ class Executor(wiring.Component):
                 m.d.sync += [index.eq(index + 1), complete.eq(0)]
                 with m.If(index == SOURCE_WORDS - 1):
                     m.d.sync += [index.eq(0), source.eq(source + 1),
-                                 complete.eq(source == fields.sources)]
+                                 complete.eq(final_source)]
                 with m.If(complete):
                     m.d.sync += impossible.eq(1)
                 with m.If(self.i.payload.last):
@@ -389,12 +403,31 @@ class Executor(wiring.Component):
             states.next = "START"
 
         with states.state("START"):
-            with m.If(impossible):
+            with m.If(impossible | flagged):
                 self._refuse(m, Fault.ARGUMENT)
             with m.Elif(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half),
                              self.fields.eq(fields)]
                 states.next = "HEADER"
+
+    def _possible(self) -> dict[str, tuple[int, int]]:
+        """Where every field is in its word, and how many bits of it a possible PASS may use."""
+        config = self.config
+        most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
+                "column": config.tiles_per_word - 1, "sources": config.sources - 1,
+                "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
+                "parameters": config.parameter_words - 1, "tile": config.parameter_words - 1,
+                "site_rows": config.weight_rows - 1, "unused": 0}
+        if not config.taps:
+            most |= dict.fromkeys(("taps", "start", "stride", "row", "x_low", "x_high", "y_low",
+                                   "y_high", "line"), 0)
+        if not config.state_words:
+            most |= dict.fromkeys(("load", "store", "state"), 0)
+        result, at = {}, 0
+        for name, bits in PASS.items():
+            width = min(bits, most[name].bit_length()) if name in most else bits
+            result[name], at = (at % 32, width), at + bits
+        return result
 
     def _answers(self, m: Module):
         """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""
@@ -423,8 +456,7 @@ class Executor(wiring.Component):
         m.d.comb += [
             move.eq(~out.valid | out.ready),
             load.eq(states.at("WORDS") & move & there),
-            last.eq(Mux(read, last_read, index == Mux(report, len(COUNTERS) - 1,
-                                                      Mux(info, len(INFO_WORDS) - 1, 1)))),
+            last.eq(Mux(read, last_read, index.all())),
             self.counters_hold.eq((states.at("ANSWER") | states.at("WORDS")) & report),
         ]
         # The counters go by as they are sent, one a cycle, once the first one is met; words of the
@@ -443,7 +475,8 @@ class Executor(wiring.Component):
             ]
 
         with states.state("ANSWER"):
-            m.d.sync += [index.eq(0), there.eq(0)]
+            # from there to the end in all of them
+            m.d.sync += [index.eq(Mux(report, 0, Mux(info, -len(INFO_WORDS), -2))), there.eq(0)]
             with m.If(~self._busy & move):
                 states.next = "WORDS"
 

@@ -20,14 +20,15 @@ class Skid(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spare = Signal.like(self.i.payload, reset_less=True)
+        word = Value.cast(self.i.payload)
+        spare = Signal.like(word, reset_less=True)
         full, move = Signal(), Signal()
         m.d.comb += [move.eq(~self.o.valid | self.o.ready), self.i.ready.eq(~full)]
         with m.If(~full):
-            m.d.sync += spare.eq(self.i.payload)
+            m.d.sync += spare.eq(word)
         with m.If(move):
             m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0),
-                         self.o.payload.eq(Mux(full, spare.as_value(), self.i.payload.as_value()))]
+                         self.o.payload.eq(Mux(full, spare, word))]
         with m.Elif(self.i.valid):
             m.d.sync += full.eq(1)
         return m

@@ -51,11 +51,11 @@ class Store(wiring.Component):
         # What can be fetched was compared a cycle ago: one word, which may have been fetched since,
         # or more.
         valid, last = Signal.like(fetch), Signal.like(fetch, init=2 * self.depth - 1)
-        one, more = Signal(), Signal()
-        m.d.sync += [valid.eq(self.valid), last.eq(self.valid - 1), one.eq(fetch != valid),
-                     more.eq((fetch != valid) & (fetch != last)), took.eq(take)]
+        some, more = Signal(), Signal()
+        m.d.sync += [valid.eq(self.valid), last.eq(self.valid - 1), some.eq(fetch != valid),
+                     more.eq(fetch != last), took.eq(take)]
         m.d.comb += [
-            take.eq(more | (one & ~took)),
+            take.eq(some & (more | ~took)),
             move.eq(~self.o.valid | self.o.ready),
         ]
 

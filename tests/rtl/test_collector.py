@@ -41,7 +41,7 @@ def test_places_are_those_of_the_formula(config):
                 for tile in range(tiles):
                     for step in range(steps):
                         ctx.set(dut.valid, 0)
-                        for _ in range(rng.randrange(3)):
+                        for _ in range(dut.period - 1 + rng.choice([0, rng.randrange(3)])):
                             await ctx.tick()
                         ctx.set(dut.valid, 1)
                         word = (base + (output * steps + step) * stride
