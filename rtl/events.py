@@ -3,10 +3,9 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
 
 from .config import ArrayConfig
-from .words import entry_layout, place_layout
+from .words import PART, entry_layout, parts, place_layout
 
 __all__ = ["EventReader", "event_layout"]
 
@@ -23,11 +22,14 @@ def event_layout(config: ArrayConfig) -> data.StructLayout:
 class EventReader(wiring.Component):
     """One event per set bit of an entry, from the lowest; one null where an entry has none.
 
+    A word is taken apart in two steps: its next part of four bits that holds one, then the bits of
+    that part. The next word is taken while the last part of the one before is worked off.
+
     Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
     one.
     """
 
-    latency = 4
+    latency = 3
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -45,48 +47,57 @@ class EventReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        width = config.word_bits
-        place = place_layout(config)
+        count = parts(config)
         head = self.entries.payload
-
-        # Take set bits from the lowest up.
-        left = Signal(width, reset_less=True)
-        count = Signal(bits_for(width), reset_less=True)
-        current = Signal(place, reset_less=True)
-        active, final, move = Signal(), Signal(), Signal()
-        rest = left & (left - 1)
+        place = place_layout(config)
+        move, taken, part_taken = Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq(~self.events.valid | self.events.ready),
-            self.entries.ready.eq(move & (~active | final)),
+            self.entries.ready.eq(taken),
         ]
-        with m.If(self.entries.ready):
-            m.d.sync += [active.eq(self.entries.valid), left.eq(head.word), count.eq(head.ones),
-                         current.eq(head.place), final.eq(head.ones <= 1)]
-        with m.Elif(move):
-            m.d.sync += [left.eq(rest), count.eq(count - 1), current.first.eq(0),
-                         final.eq(count == 2)]
 
-        # s1: one-hot. s2: binary.
-        s1_valid, s2_valid = Signal(), Signal()
-        s1_bit = Signal(width, reset_less=True)
-        s1_place, s2_place = Signal(place, reset_less=True), Signal(place, reset_less=True)
-        s1_null, s2_null = Signal(reset_less=True), Signal(reset_less=True)
-        s2_index = Signal(range(width), reset_less=True)
+        # The parts of a word that hold spikes, from the lowest; none of a word without.
+        s1_valid = Signal()
+        s1_word = Signal(config.word_bits, reset_less=True)
+        s1_part, s1_left = Signal(count, reset_less=True), Signal(count, reset_less=True)
+        s1_place = Signal(place, reset_less=True)
+        m.d.comb += taken.eq(move & (~s1_valid | (part_taken & (s1_left == 0))))
+        with m.If(taken):
+            m.d.sync += [s1_valid.eq(self.entries.valid), s1_word.eq(head.word),
+                         s1_part.eq(head.part), s1_left.eq(head.left), s1_place.eq(head.place)]
+        with m.Elif(move & part_taken):
+            rest = s1_left & (s1_left - 1)
+            m.d.sync += [s1_part.eq(s1_left & ~rest), s1_left.eq(rest), s1_place.first.eq(0)]
+
+        # The bits of a part.
+        s2_valid, s2_last = Signal(), Signal()
+        s2_bits = Signal(PART, reset_less=True)
+        s2_index = Signal(range(count), reset_less=True)
+        s2_place = Signal(place, reset_less=True)
+        lowest, rest = Signal(range(PART)), Signal(PART)
+        m.d.comb += [
+            rest.eq(s2_bits & (s2_bits - 1)),
+            s2_last.eq(rest == 0),
+            lowest.eq(Mux(s2_bits[0], 0, Mux(s2_bits[1], 1, Mux(s2_bits[2], 2, s2_bits[3] * 3)))),
+            part_taken.eq(~s2_valid | s2_last),
+        ]
         event = self.events.payload
         with m.If(move):
             m.d.sync += [
-                s1_valid.eq(active),
-                s1_bit.eq(left & ~rest),
-                s1_place.eq(current),
-                s1_null.eq(count == 0),
-                s2_valid.eq(s1_valid),
-                s2_place.eq(s1_place),
-                s2_null.eq(s1_null),
-                s2_index.eq(Cat(Cat(s1_bit[i] for i in range(width) if i >> bit & 1).any()
-                                for bit in range(len(s2_index)))),
                 self.events.valid.eq(s2_valid),
                 event.place.eq(s2_place),
-                event.place.row.eq(s2_place.row + s2_index),
-                event.null.eq(s2_null),
+                event.place.row.eq(s2_place.row + Cat(lowest, s2_index)),
+                event.null.eq(s2_bits == 0),
+                s2_bits.eq(rest),
+                s2_place.first.eq(0),
             ]
+            with m.If(part_taken):
+                m.d.sync += [
+                    s2_valid.eq(s1_valid),
+                    s2_place.eq(s1_place),
+                    s2_bits.eq(Cat(Cat(s1_word[PART * i + bit] & s1_part[i]
+                                       for i in range(count)).any() for bit in range(PART))),
+                    s2_index.eq(Cat(Cat(s1_part[i] for i in range(count) if i >> bit & 1).any()
+                                    for bit in range(len(s2_index)))),
+                ]
         return m

@@ -1,7 +1,7 @@
 """Sequencer: turns the events of a pass into commands for the array, one a cycle."""
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import spike_latency, tap_latency
@@ -20,8 +20,8 @@ __all__ = ["Sequencer", "emitting_cycles", "read_latency", "scan_limit", "settle
 
 
 def read_latency() -> int:
-    """Cycles from the start of a pass to its first event."""
-    return Scanner.latency + 1 + WordReader.latency + EventReader.latency
+    """Cycles from the start of a pass until its first event can be sent."""
+    return Scanner.latency + WordReader.latency + EventReader.latency + 1
 
 
 def start_addresses(config: ArrayConfig) -> list[AddressKind]:
@@ -43,7 +43,18 @@ def settle_cycles(config: ArrayConfig) -> int:
 
 def emitting_cycles(config: ArrayConfig) -> int:
     """Cycles from a scan that emits taps, where none waits, to what follows it."""
-    return tap_latency(config) + 2
+    return tap_latency(config) + 3
+
+
+def command_layout(config: ArrayConfig) -> data.StructLayout:
+    """What the sequencer sends next."""
+    return data.StructLayout({
+        "address": address_layout(config),
+        "control": control_layout(config),      # with `write` and `scan` for a command at all
+        "drain": 1,     # a scan that is not part of an event
+        "end": 1,       # nothing: an output is complete
+        "over": 1,      # the last of the pass
+    })
 
 
 class Sequencer(wiring.Component):
@@ -55,14 +66,17 @@ class Sequencer(wiring.Component):
     bank on and scanned. Where the slots are bit planes, later time steps scan again without a
     shift.
 
-    The scans wait for the neurons in queues, which take `scan_period` cycles for each; `backlog`
-    says how many cycles' work is queued. A scan that emits taps waits for `tap_room` before and for
-    `tap_done` after.
+    Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
+    Two of them can wait to be sent. A scan waits for room in the queue of the neurons, which take
+    `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that emits
+    taps waits for `tap_room` before and for `tap_done` after.
 
     start: begin a pass; `fields` must stay until `busy` falls. The `count_*` strobes divide the
     busy cycles into events, nulls (a slot without spikes starts), drains (waiting for neurons, and
     scans that are not part of an event) and starved ones (no event is there); `count_output_wait`
     marks those in which there was no room for taps.
+
+    Latency: 2 cycles from an event to its command. II: 1.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -89,51 +103,46 @@ class Sequencer(wiring.Component):
         config, fields = self.config, self.fields
         assert read_latency() + WeightMemory.latency >= Parameters.load_cycles, \
             "neuron words are loaded while the first events are on their way"
-        place, event_null = self.events.payload.place, self.events.payload.null
-        how = self.control.how
-        m.d.sync += [self.address.kind.eq(AddressKind.NONE), self.control.eq(0)]
+        taps = fields.taps if config.taps else C(0, 1)
+        command = command_layout(config)
 
-        # The scan that may be sent now: of the event's slot, or number `scan` of a drain.
-        draining = Signal()
-        scan, number = Signal(range(2 * 16)), Signal(range(2 * 16))
-        round_ = Signal(range(16))
-        shifting, steps, last_scan, emits = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            number.eq(Mux(draining, scan, place.slot)),
-            shifting.eq(number <= fields.slots),
-            steps.eq(~fields.planes | (number >= fields.slots)),
-            last_scan.eq(number == fields.slots + Mux(fields.planes, fields.steps, 0)),
-            emits.eq(Mux(fields.emit == Emit.MEMBRANES, steps,
-                         (fields.emit == Emit.LOGITS) & last_scan)),
-        ]
+        # Commands are made.
+        ahead, made, space = Signal(command), Signal(), Signal()
+        self._make(m, ahead, made, space, taps)
 
+        # Two of them wait.
+        head, second = Signal(command, reset_less=True), Signal(command, reset_less=True)
+        head_valid, second_valid, go = Signal(), Signal(), Signal()
+        m.d.comb += space.eq(~second_valid)
+        with m.If(space):
+            m.d.sync += second.eq(ahead)
+        with m.If(go | ~head_valid):
+            m.d.sync += [head.eq(Mux(second_valid, second, ahead)),
+                         head_valid.eq(second_valid | made), second_valid.eq(0)]
+        with m.Elif(space):
+            m.d.sync += second_valid.eq(made)
+
+        # They are sent.
         limit, period = scan_limit(config), config.scan_period
         backlog = Signal(range(limit + period + 1))
-        send, room = Signal(), Signal()
-        passed = backlog - (backlog != 0)
-        m.d.comb += room.eq((backlog <= limit) & (~emits | self.tap_room))
-        m.d.sync += backlog.eq(passed + Mux(send, period, 0))
-        with m.If(send):
-            m.d.sync += [
-                self.control.scan.eq(1),
-                how.keep.eq(fields.planes & (number != 0)),
-                how.replay.eq(~shifting),
-                how.step.eq(steps),
-                how.begin.eq(number == Mux(fields.planes, fields.slots, 0)),
-                how.load.eq(fields.load),
-                how.advance.eq(last_scan),
-                how.rewind.eq(round_ == fields.rounds),
-                how.store.eq(fields.store),
-                how.emit.eq(emits),
-            ]
-
-        final = Signal()        # the site is the pass's last
-        more, done = Signal(), Signal()     # after the taps: go on draining; the pass is over
+        few = Signal(init=1)                # not more than `limit`
+        tap_room, tap_done = Signal(), Signal()
+        scan, emits = head.control.scan, head.control.how.emit
+        send, blocked = Signal(), Signal()
+        m.d.comb += [blocked.eq(scan & ~(few & (~emits | tap_room))), send.eq(go & scan)]
+        m.d.sync += [
+            tap_room.eq(self.tap_room),
+            tap_done.eq(self.tap_done),
+            backlog.eq(backlog - (backlog != 0) + Mux(send, period, 0)),
+            few.eq(Mux(send, backlog <= limit - period + 1, backlog <= limit + 1)),
+        ]
         wait = Signal(range(self.settle + 1))
+        over = Signal()
+        m.d.sync += [self.address.kind.eq(AddressKind.NONE), self.control.eq(0)]
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [scan.eq(0), round_.eq(0), wait.eq(self.settle - 1)]
+                m.d.sync += wait.eq(self.settle - 1)
                 with m.If(self.start):
                     m.d.sync += self.busy.eq(1)
                     m.next = "NEURON"
@@ -142,89 +151,44 @@ class Sequencer(wiring.Component):
                       AddressKind.LINE: Mux(fields.taps, fields.line, 0),
                       AddressKind.STATE: fields.state}
             kinds = start_addresses(config)
-            for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "EVENTS"],
+            for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
                                        strict=True):
                 with m.State(kind.name):
                     m.d.sync += [self.address.kind.eq(kind), self.address.address.eq(values[kind])]
                     m.d.comb += self.count_starved.eq(1)
                     m.next = following
 
-            with m.State("EVENTS"):
-                leaves = fields.taps & place.first & place.emit
-                m.d.comb += self.events.ready.eq(~leaves | room)
-                m.d.sync += [
-                    self.address.address.eq(place.row),
-                    self.control.slot.eq(place.slot),
-                    self.control.own.eq(~place.first | fields.own),
-                    self.control.top.eq(place.top),
-                ]
-                with m.If(~self.events.valid):
+            with m.State("COMMANDS"):
+                m.d.sync += [self.address.address.eq(head.address.address), over.eq(head.over)]
+                with m.If(~head_valid):
                     m.d.comb += self.count_starved.eq(1)
-                with m.Elif(~self.events.ready):
+                with m.Elif(blocked):
                     m.d.comb += [self.count_drain.eq(1),
-                                 self.count_output_wait.eq(emits & ~self.tap_room)]
-                with m.Elif(place.end):
-                    m.d.comb += self.count_starved.eq(1)
-                    m.d.sync += final.eq(place.final)
-                    with m.If(~fields.drain):
-                        m.d.sync += self.busy.eq(0)
-                        m.next = "IDLE"
-                    with m.Elif(fields.taps):
-                        m.next = "SETTLE"
-                    with m.Else():
-                        m.d.sync += draining.eq(1)
-                        m.next = "DRAIN"
+                                 self.count_output_wait.eq(emits & ~tap_room)]
                 with m.Else():
-                    m.d.comb += [self.count_event.eq(~event_null), self.count_null.eq(event_null),
-                                 send.eq(leaves)]
-                    m.d.sync += [
-                        self.control.write.eq(1),
-                        self.control.shift.eq(fields.taps & place.first & ~place.clear),
+                    m.d.comb += [
+                        go.eq(1),
+                        self.count_starved.eq(head.end),
+                        self.count_drain.eq(head.drain),
+                        self.count_event.eq(head.address.kind != AddressKind.NONE),
+                        self.count_null.eq(~head.end & ~head.drain
+                                           & (head.address.kind == AddressKind.NONE)),
                     ]
-                    with m.If(~event_null):
-                        m.d.sync += self.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
-                                                             AddressKind.ROW))
-                    again = fields.planes & (place.slot == fields.slots) & (fields.steps != 0)
-                    with m.If(leaves):
-                        m.d.sync += [more.eq(again), done.eq(0)]
-                        with m.If(again):
-                            m.d.sync += [draining.eq(1), scan.eq(place.slot + 1)]
-                            m.next = "DRAIN"
-                        with m.If(emits):
-                            m.next = "TAPS"
-
-            with m.State("DRAIN"):
-                m.d.comb += self.count_drain.eq(1)
-                over = last_scan & (fields.taps | (round_ == fields.rounds))
-                with m.If(room):
-                    m.d.comb += send.eq(1)
-                    m.d.sync += [
-                        self.control.write.eq(shifting),
-                        self.control.shift.eq(shifting),
-                        self.control.slot.eq(scan),
-                        scan.eq(scan + 1),
-                        more.eq(~over),
-                        done.eq(over & final & ~fields.taps),
-                    ]
-                    with m.If(last_scan):
-                        m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
-                    with m.If(over):
-                        m.d.sync += [round_.eq(0), draining.eq(0)]
-                        m.next = "EVENTS"
-                        with m.If(final & ~fields.taps):
-                            m.next = "SETTLE"
-                    with m.If(emits):
+                    m.d.sync += [self.address.kind.eq(head.address.kind),
+                                 self.control.eq(head.control)]
+                    with m.If(scan & emits):
                         m.next = "TAPS"
-                with m.Else():
-                    m.d.comb += self.count_output_wait.eq(emits & ~self.tap_room)
+                    with m.Elif(head.over):
+                        m.next = "SETTLE"
+                        with m.If(~fields.drain):
+                            m.d.sync += self.busy.eq(0)
+                            m.next = "IDLE"
 
             with m.State("TAPS"):
                 m.d.comb += self.count_drain.eq(1)
-                with m.If(self.tap_done):
-                    m.next = "EVENTS"
-                    with m.If(more):
-                        m.next = "DRAIN"
-                    with m.If(done):
+                with m.If(tap_done):
+                    m.next = "COMMANDS"
+                    with m.If(over):
                         m.d.sync += self.busy.eq(0)
                         m.next = "IDLE"
 
@@ -236,3 +200,71 @@ class Sequencer(wiring.Component):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
         return m
+
+    def _make(self, m: Module, ahead, made: Signal, space: Signal, taps: Value):
+        """The command `ahead`, of the event that is there or of a drain, where it is `made`."""
+        fields = self.fields
+        place, null = self.events.payload.place, self.events.payload.null
+        control, how = ahead.control, ahead.control.how
+
+        # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
+        draining, final = Signal(), Signal()
+        scan, number = Signal(range(2 * 16)), Signal(range(2 * 16))
+        round_ = Signal(range(16))
+        last = Signal(range(2 * 16))        # of the scans of an output
+        last_round = Signal()
+        steps, last_scan = Signal(), Signal()
+        m.d.sync += last.eq(fields.slots + Mux(fields.planes, fields.steps, 0))
+        m.d.comb += [
+            number.eq(Mux(draining, scan, place.slot)),
+            steps.eq(~fields.planes | (number >= fields.slots)),
+            last_scan.eq(number == last),
+            last_round.eq(taps | (round_ == fields.rounds)),
+            made.eq(space & (draining | self.events.valid)),
+            self.events.ready.eq(space & ~draining),
+
+            control.slot.eq(number),
+            how.keep.eq(fields.planes & (number != 0)),
+            how.replay.eq(number > fields.slots),
+            how.step.eq(steps),
+            how.begin.eq(number == Mux(fields.planes, fields.slots, 0)),
+            how.load.eq(fields.load),
+            how.advance.eq(last_scan),
+            how.rewind.eq(round_ == fields.rounds),
+            how.store.eq(fields.store),
+            how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, steps,
+                            (fields.emit == Emit.LOGITS) & last_scan)),
+            ahead.drain.eq(draining),
+            ahead.address.address.eq(place.row),
+        ]
+        with m.If(draining):
+            m.d.comb += [
+                control.write.eq(~how.replay),
+                control.shift.eq(~how.replay),
+                control.scan.eq(1),
+                ahead.over.eq(last_scan & last_round & final & ~taps),
+            ]
+            with m.If(space):
+                m.d.sync += scan.eq(scan + 1)
+                with m.If(last_scan):
+                    m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
+                    with m.If(last_round):
+                        m.d.sync += [round_.eq(0), draining.eq(0)]
+        with m.Elif(place.end):
+            m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
+            with m.If(made):
+                m.d.sync += [draining.eq(fields.drain & ~taps), final.eq(place.final), scan.eq(0)]
+        with m.Else():
+            m.d.comb += [
+                control.write.eq(1),
+                control.own.eq(~place.first | fields.own),
+                control.top.eq(place.top),
+                control.shift.eq(taps & place.first & ~place.clear),
+                control.scan.eq(taps & place.first & place.emit),
+            ]
+            with m.If(~null):
+                m.d.comb += ahead.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
+                                                      AddressKind.ROW))
+            with m.If(made & control.scan & fields.planes & (place.slot == fields.slots)
+                      & (fields.steps != 0)):
+                m.d.sync += [draining.eq(1), scan.eq(place.slot + 1)]

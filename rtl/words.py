@@ -9,12 +9,18 @@ from amaranth.utils import bits_for
 from .config import ArrayConfig
 from .scan import run_layout
 from .spikes import SpikeMemory
-from .tree import tree_sum
 
-__all__ = ["DEPTH", "WordReader", "entry_layout", "place_layout"]
+__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout"]
 
 #: Words that the reader holds or has on the way.
-DEPTH = 8
+DEPTH = 15
+#: Bits of a part of a word: spikes are looked for in words by parts.
+PART = 4
+
+
+def parts(config: ArrayConfig) -> int:
+    """Parts of a word."""
+    return config.word_bits // PART
 
 
 def place_layout(config: ArrayConfig) -> data.StructLayout:
@@ -30,9 +36,12 @@ def place_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 def entry_layout(config: ArrayConfig) -> data.StructLayout:
-    """A word that holds spikes, or that starts a slot without any, or the end of an output."""
-    return data.StructLayout({"word": config.word_bits, "ones": bits_for(config.word_bits),
-                              "place": place_layout(config)})
+    """A word that holds spikes, or that starts a slot without any, or the end of an output.
+
+    part, left: of its parts that hold spikes the lowest, and the others, one bit each.
+    """
+    return data.StructLayout({"word": config.word_bits, "part": parts(config),
+                              "left": parts(config), "place": place_layout(config)})
 
 
 class WordReader(wiring.Component):
@@ -45,7 +54,7 @@ class WordReader(wiring.Component):
     fetching stops while `DEPTH` words are kept or under way.
     """
 
-    latency = SpikeMemory.latency + 5
+    latency = SpikeMemory.latency + 7
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -62,85 +71,111 @@ class WordReader(wiring.Component):
         config = self.config
         width = config.word_bits
 
-        # Loops, from the innermost: column and row of the window, word, slot.
+        bits = bits_for(config.spike_words - 1)     # of an address
+
+        # Loops, from the innermost: column and row of the window, word, slot. Whether a loop is at
+        # its end is known a step ahead.
         run = Signal(run_layout(config), reset_less=True)
+        payload = self.runs.payload
         active, marking = Signal(), Signal()
-        column, row = Signal(5), Signal(5)
-        word, slot = Signal(12), Signal(range(max(config.slots, 2)))
-        address, row_address, word_address, slot_address = (
-            Signal(16, name=name, reset_less=True)
-            for name in ("address", "row_address", "word_address", "slot_address"))
-        pixel_x, pixel_y = Signal(signed(11), reset_less=True), Signal(signed(11), reset_less=True)
-        weight_row = Signal(range(config.weight_rows), reset_less=True)
+        column, row = Signal(5, reset_less=True), Signal(5, reset_less=True)
+        slot = Signal(range(max(config.slots, 2)), reset_less=True)
+        columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
+        words = Signal(12, reset_less=True)
+        single_column, single_row, single_word, single_slot = (
+            Signal(name=name, reset_less=True)
+            for name in ("single_column", "single_row", "single_word", "single_slot"))
+        last_column, last_row, last_word, last_slot = (
+            Signal(name=name, reset_less=True)
+            for name in ("last_column", "last_row", "last_word", "last_slot"))
+        # address = run.address + place of slot and word + place in the window
+        window, window_row = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        word, slot_word = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        word_row = Signal(range(-(-config.weight_rows // width)), reset_less=True)
 
         room = Signal(range(DEPTH + 1), init=DEPTH)
         fetch, load = Signal(), Signal()
-        last_column, last_row, last_word, last_slot, over = (
-            Signal(name=name)
-            for name in ("last_column", "last_row", "last_word", "last_slot", "over"))
-        window_over = last_column & last_row
+        window_over, slot_over, over = Signal(), Signal(), Signal()
         m.d.comb += [
-            fetch.eq((active | marking) & (room != 0)),
-            last_column.eq(run.blank | (column == run.window_width)),
-            last_row.eq(run.blank | (row == run.window_height)),
-            last_word.eq(run.blank | (word == run.words)),
-            last_slot.eq((run.blank & ~run.starts) | (slot == self.slots)),
-            over.eq(window_over & last_word & last_slot),
-            self.address.eq(address),
+            fetch.eq((active | marking) & room.any()),
+            window_over.eq(last_column & last_row),
+            slot_over.eq(window_over & last_word),
+            over.eq(slot_over & last_slot),
             load.eq(Mux(active, fetch & over & ~run.end, ~marking | fetch)),
             self.runs.ready.eq(load),
         ]
-
-        start, step = Signal(16), Signal(16)    # one adder for every step
-        m.d.comb += [start.eq(slot_address), step.eq(run.slot_stride)]
-        with m.If(~last_column):
-            m.d.comb += [start.eq(address), step.eq(run.window_x_stride)]
-        with m.Elif(~last_row):
-            m.d.comb += [start.eq(row_address), step.eq(run.window_y_stride)]
-        with m.Elif(~last_word):
-            m.d.comb += [start.eq(word_address), step.eq(1)]
-        following = (start + step)[:16]
-
+        next_window = (Mux(last_column, window_row, window)
+                       + Mux(last_column, run.window_y_stride, run.window_x_stride))[:bits]
+        next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
-                active.eq(self.runs.valid), marking.eq(0), run.eq(self.runs.payload),
-                column.eq(0), row.eq(0), word.eq(0), slot.eq(0),
-                address.eq(self.runs.payload.address), row_address.eq(self.runs.payload.address),
-                word_address.eq(self.runs.payload.address),
-                slot_address.eq(self.runs.payload.address),
-                pixel_x.eq(self.runs.payload.x), pixel_y.eq(self.runs.payload.y),
-                weight_row.eq(self.runs.payload.row),
+                active.eq(self.runs.valid), marking.eq(0), run.eq(payload),
+                columns.eq(payload.window_width), rows.eq(payload.window_height),
+                words.eq(payload.words), slot.eq(0),
             ]
+            for single, last, value in (
+                    (single_column, last_column, payload.blank | (payload.window_width == 0)),
+                    (single_row, last_row, payload.blank | (payload.window_height == 0)),
+                    (single_word, last_word, payload.blank | (payload.words == 0)),
+                    (single_slot, last_slot,
+                     (payload.blank & ~payload.starts) | (self.slots == 0))):
+                m.d.sync += [single.eq(value), last.eq(value)]
         with m.Elif(fetch & active):
-            m.d.sync += [address.eq(following), column.eq(column + 1), pixel_x.eq(pixel_x + 1)]
+            m.d.sync += [columns.eq(columns - 1), last_column.eq(columns == 1)]
             with m.If(last_column):
-                m.d.sync += [row_address.eq(following), column.eq(0), row.eq(row + 1),
-                             pixel_x.eq(run.x), pixel_y.eq(pixel_y + 1)]
+                m.d.sync += [columns.eq(run.window_width), last_column.eq(single_column),
+                             rows.eq(rows - 1), last_row.eq(rows == 1)]
             with m.If(window_over):
-                m.d.sync += [word_address.eq(following), row.eq(0), word.eq(word + 1),
-                             pixel_y.eq(run.y), weight_row.eq(weight_row + width)]
-            with m.If(window_over & last_word):
-                m.d.sync += [slot_address.eq(following), word.eq(0), slot.eq(slot + 1),
-                             weight_row.eq(run.row)]
+                m.d.sync += [rows.eq(run.window_height), last_row.eq(single_row),
+                             words.eq(words - 1), last_word.eq(words == 1)]
+            with m.If(slot_over):
+                m.d.sync += [words.eq(run.words), last_word.eq(single_word),
+                             slot.eq(slot + 1), last_slot.eq(slot + 1 == self.slots)]
             with m.If(over):
                 m.d.sync += [active.eq(0), marking.eq(1)]
 
-        # The word comes back.
+        step = Signal()
+        m.d.comb += step.eq(load | fetch)
+        with m.If(step):
+            m.d.sync += [column.eq(column + 1), window.eq(next_window)]
+            with m.If(load | last_column):
+                m.d.sync += column.eq(0)
+            with m.If(load | window_over):
+                m.d.sync += window.eq(0)
+        with m.If(load | (fetch & last_column)):
+            m.d.sync += [row.eq(row + 1), window_row.eq(next_window)]
+            with m.If(load | last_row):
+                m.d.sync += [row.eq(0), window_row.eq(0)]
+        with m.If(load | (fetch & window_over)):
+            m.d.sync += [word.eq(next_word), word_row.eq(word_row + 1)]
+            with m.If(load):
+                m.d.sync += word.eq(0)
+            with m.If(load | last_word):
+                m.d.sync += word_row.eq(0)
+        with m.If(load | (fetch & slot_over)):
+            m.d.sync += slot_word.eq(next_word)
+            with m.If(load):
+                m.d.sync += slot_word.eq(0)
+
+        # Where that is, in two additions, and whether it is inside of the map.
         on_way = data.StructLayout({
             "valid": 1, "inside": 1, "begin": 1, "whole": 1, "any": 1, "starts": 1, "slot_over": 1,
             "place": place_layout(config)})
-        asked = Signal(on_way)
+        asked, f1, f2 = Signal(on_way), Signal(on_way), Signal(on_way)
+        f1_address, f1_word, f2_address = (
+            Signal(bits, name=name, reset_less=True)
+            for name in ("f1_address", "f1_word", "f2_address"))
+        f1_x, f1_y = Signal(11, reset_less=True), Signal(11, reset_less=True)
+        f1_width, f1_height = Signal(10, reset_less=True), Signal(10, reset_less=True)
         m.d.comb += [
             asked.valid.eq(fetch),
-            asked.inside.eq(active & ~run.blank
-                            & (pixel_x >= 0) & (pixel_x < run.map_width.as_unsigned())
-                            & (pixel_y >= 0) & (pixel_y < run.map_height.as_unsigned())),
+            asked.inside.eq(active & ~run.blank),
             asked.begin.eq((column == 0) & (row == 0)),
             asked.whole.eq(~run.any | window_over),
             asked.any.eq(run.any),
             asked.starts.eq(run.starts & active),
-            asked.slot_over.eq(window_over & last_word),
-            asked.place.row.eq(weight_row),
+            asked.slot_over.eq(slot_over),
+            asked.place.row.eq(run.row + (word_row << (width.bit_length() - 1))),
             asked.place.slot.eq(slot),
             asked.place.wide.eq(run.wide),
             asked.place.clear.eq(run.clear),
@@ -148,44 +183,68 @@ class WordReader(wiring.Component):
             asked.place.emit.eq(run.emit),
             asked.place.final.eq(run.final),
             asked.place.end.eq(marking),
+            self.address.eq(f2_address),
         ]
+        m.d.sync += [
+            f1.eq(asked),
+            f1_address.eq(run.address + window),
+            f1_word.eq(word),
+            f1_x.eq(run.x + column),
+            f1_y.eq(run.y + row),
+            f1_width.eq(run.map_width),
+            f1_height.eq(run.map_height),
+            f2.eq(f1),
+            f2_address.eq(f1_address + f1_word),
+            # as unsigned numbers, those below 0 are beyond every map
+            f2.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
+        ]
+        back = f2
         for stage in range(1, SpikeMemory.latency + 1):
-            later = Signal(on_way, name=f"fetch_{stage}")
-            m.d.sync += later.eq(asked)
-            asked = later
+            later = Signal(on_way, name=f"read_{stage}")
+            m.d.sync += later.eq(back)
+            back = later
 
         # s1: pixels outside are silent; the pixels of a window are one where any of them counts
         s1, s1_word = Signal(on_way), Signal(width, reset_less=True)
-        m.d.sync += s1.eq(asked)
-        with m.If(asked.valid):
-            m.d.sync += s1_word.eq(Mux(asked.inside, self.word, 0)
-                                   | Mux(asked.any & ~asked.begin, s1_word, 0))
+        m.d.sync += s1.eq(back)
+        with m.If(back.valid):
+            m.d.sync += s1_word.eq(Mux(back.inside, self.word, 0)
+                                   | Mux(back.any & ~back.begin, s1_word, 0))
 
-        # s2, s3: its spikes are counted
+        # s2, s3: which of its parts hold spikes
         s2, s2_word = Signal(on_way), Signal(width, reset_less=True)
-        quarter = width // 4
-        partial = [Signal(bits_for(quarter), name=f"s2_ones_{i}", reset_less=True)
-                   for i in range(4)]
+        s2_parts = Signal(parts(config), reset_less=True)
         s3, s3_word = Signal(on_way), Signal(width, reset_less=True)
-        s3_ones = Signal(bits_for(width), reset_less=True)
-        m.d.sync += [s2.eq(s1), s2_word.eq(s1_word), s3.eq(s2), s3_word.eq(s2_word),
-                     s3_ones.eq(tree_sum(partial))]
-        m.d.sync += [part.eq(tree_sum(s1_word.word_select(i, quarter)))
-                     for i, part in enumerate(partial)]
+        s3_part, s3_left = (Signal(parts(config), name=name, reset_less=True)
+                            for name in ("s3_part", "s3_left"))
+        s3_spikes = Signal(reset_less=True)
+        left = s2_parts & (s2_parts - 1)
+        m.d.sync += [
+            s2.eq(s1),
+            s2_word.eq(s1_word),
+            s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
+            s3.eq(s2),
+            s3_word.eq(s2_word),
+            s3_part.eq(s2_parts & ~left),
+            s3_left.eq(left),
+            s3_spikes.eq(s2.whole & s2_parts.any()),
+        ]
 
-        # It is kept unless it is silent and not needed.
+        # It is kept unless it is silent and not needed. The entry that marks an end has no spikes:
+        # it is outside of the map.
         seen, keep = Signal(), Signal()     # seen: the slot has given an entry already
-        m.d.comb += keep.eq(s3.valid & (s3.place.end | (s3.whole & (s3_ones != 0))
+        m.d.comb += keep.eq(s3.valid & (s3.place.end | s3_spikes
                                         | (s3.starts & s3.slot_over & ~seen)))
         with m.If(s3.valid & s3.starts):
             m.d.sync += seen.eq((seen | keep) & ~s3.slot_over)
 
         entry = Signal(entry_layout(config))
-        m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH)
-        taken = self.entries.valid & self.entries.ready
+        m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
+        freed = Signal(2)
         m.d.comb += [
             entry.word.eq(s3_word),
-            entry.ones.eq(Mux(s3.place.end, 0, s3_ones)),
+            entry.part.eq(s3_part),
+            entry.left.eq(s3_left),
             entry.place.eq(s3.place),
             entry.place.first.eq(s3.starts & ~seen),
             fifo.w_data.eq(entry),
@@ -194,5 +253,8 @@ class WordReader(wiring.Component):
             self.entries.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.entries.ready),
         ]
-        m.d.sync += room.eq(room - fetch + (s3.valid & ~keep) + taken)
+        m.d.sync += [
+            freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),
+            room.eq(room - fetch + freed),
+        ]
         return m

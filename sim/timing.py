@@ -3,13 +3,16 @@
 It takes a PASS as the device does, its fields, its sources and the words of the spike memory, and
 goes through the words that the reader fetches, one step a word. Times are cycles after the start.
 
-    fetch of a word        f = f_before + 1, later where 8 words are kept or on their way
-    a kept word is taken   e = max(f + 6, e_before + n_before), n = max(1, its spikes)
-    its events             e + 4, e + 5, ... one a cycle
+    fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
+    a kept word is taken     e = f + 8, later where the one before is not yet at its last part
+    its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
+                             b_before + n_before)
+    and sent                 a cycle later, or later
 
-An event waits where the sequencer is not ready for it: while an output drains, and where it sends
-an output to the neurons while more than `scan_limit` cycles of such work are queued. While an event
-waits, all words behind it that were taken wait as well, and those that were not go on.
+A command waits where the sequencer is not ready for it: while an output drains, and where it sends
+an output to the neurons while more than `scan_limit` cycles of such work are queued. Two commands
+can wait; while they do, all words behind them that were taken wait as well, and those that were not
+go on.
 """
 
 import heapq
@@ -24,7 +27,7 @@ from rtl.events import EventReader
 from rtl.scan import Scanner
 from rtl.sequencer import emitting_cycles, scan_limit, settle_cycles, start_addresses
 from rtl.tape import Emit
-from rtl.words import DEPTH, WordReader
+from rtl.words import DEPTH, PART, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
@@ -53,17 +56,30 @@ CLASSES = ("busy", "events", "nulls", "drains", "starved")
 class Fetches:
     """What the reader fetches in a pass, in order; every array [fetches].
 
-    ones: spikes of the word, -1 where it cannot be kept (the window goes on). starts, slot_over:
-    the word belongs to the source that starts the slot's sums; it is the slot's last. emit: what
-    leaves at this site is an output. slot: of the word. end: no word, the output is complete.
+    ones: spikes of the word, -1 where it cannot be kept (the window goes on). tail: those in the
+    last part of the word that has any. starts, slot_over: the word belongs to the source that
+    starts the slot's sums; it is the slot's last. emit: what leaves at this site is an output.
+    slot: of the word. end: no word, the output is complete.
     """
 
     ones: np.ndarray
+    tail: np.ndarray
     starts: np.ndarray
     slot_over: np.ndarray
     emit: np.ndarray
     slot: np.ndarray
     end: np.ndarray
+
+
+def _tail(words: np.ndarray) -> np.ndarray:
+    """Spikes in the last part of a word that has any, of words [..., stream words]."""
+    tail = np.zeros(words.shape[:-1], np.int64)
+    for index in range(words.shape[-1]):
+        for shift in range(0, 8 * words.itemsize, PART):
+            ones = np.bitwise_count(words[..., index] >> words.dtype.type(shift)
+                                    & words.dtype.type((1 << PART) - 1))
+            tail = np.where(ones > 0, ones, tail)
+    return tail
 
 
 def _source_fetches(source: Mapping[str, int], x: np.ndarray, y: np.ndarray, slots: int,
@@ -97,6 +113,7 @@ def _source_fetches(source: Mapping[str, int], x: np.ndarray, y: np.ndarray, slo
         value = np.bitwise_or.reduce(value.reshape(*shape[:3], -1, value.shape[-1]),
                                      axis=3)[..., None, None, :]
     ones = np.bitwise_count(value).sum(axis=-1, dtype=np.int64)
+    tail = _tail(value)
     if source["any"]:
         ones = np.where(last, ones, -1)
 
@@ -105,7 +122,7 @@ def _source_fetches(source: Mapping[str, int], x: np.ndarray, y: np.ndarray, slo
     taken = np.broadcast_to(~of_site(blank) | (first & ((s == 0) | of_site(starts))), shape)
     over = np.broadcast_to(last & (w == words - 1), shape) | of_site(blank)
     ones = np.where(of_site(blank), 0, ones)
-    chosen = {"site": site, "ones": ones, "slot_over": over, "slot": s,
+    chosen = {"site": site, "ones": ones, "tail": tail, "slot_over": over, "slot": s,
               "starts": of_site(starts)}
     return {name: np.broadcast_to(value, shape)[taken] for name, value in chosen.items()}
 
@@ -129,8 +146,8 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
     each_site = not (fields["taps"] or fields["join"])
     ends = np.arange(count) if each_site else np.array([count - 1])
     nothing = np.zeros(len(ends), np.int64)
-    parts.append({"site": ends, "ones": nothing, "slot_over": nothing, "slot": nothing,
-                  "starts": nothing, "source": np.full(len(ends), len(sources))})
+    parts.append({"site": ends, "ones": nothing, "tail": nothing, "slot_over": nothing,
+                  "slot": nothing, "starts": nothing, "source": np.full(len(ends), len(sources))})
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.lexsort((joined["source"], joined["site"]))
     joined = {name: values[order] for name, values in joined.items()}
@@ -143,25 +160,35 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
                 & (out_y >= fields["y_low"]) & (out_y <= fields["y_high"])
                 & ((out_x - fields["x_low"]) & mask == 0)
                 & ((out_y - fields["y_low"]) & mask == 0))
-    return Fetches(ones=joined["ones"], starts=joined["starts"].astype(bool),
+    return Fetches(ones=joined["ones"], tail=joined["tail"], starts=joined["starts"].astype(bool),
                    slot_over=joined["slot_over"].astype(bool), emit=emit[joined["site"]],
                    slot=joined["slot"], end=joined["source"] == len(sources))
 
 
-class _Neurons:
-    """The queue of scans: `busy_until` is when the neurons have worked off all that is sent."""
+class _Sender:
+    """Sends commands in order; `busy_until` is when the neurons have worked off all scans."""
 
-    def __init__(self, config: ArrayConfig, emit_cycles: int):
+    def __init__(self, config: ArrayConfig):
         self.limit, self.period = scan_limit(config), config.scan_period
-        self.emit_cycles = emit_cycles
+        self.emit_cycles = emitting_cycles(config)
         self.busy_until = 0
+        self.made = 0                               # the cycle in which the last command was made
+        self.sent = self.sent_before = 0            # in which the last two were sent
+        self.free = 1 + len(start_addresses(config))    # the next one can be sent from here on
+        self.waited = 0                             # cycles of the last one, before and after
 
-    def send(self, ready: int, emits: bool) -> tuple[int, int]:
-        """(cycle in which a scan is sent, first cycle after it), given when it is ready."""
-        at = max(ready, self.busy_until - self.limit)
-        waits = max(0, self.busy_until - at - 1)
-        self.busy_until = max(self.busy_until, at + 1) + self.period
-        return at, at + (waits + self.emit_cycles if emits else 1)
+    def send(self, made: int, *, scan: bool = False, emits: bool = False) -> None:
+        """A command, which is made in that cycle, or as soon as one of the two places is free."""
+        self.made = made = max(made, self.made + 1, self.sent_before + 1)
+        at = ready = max(made + 1, self.free)
+        free = at + 1
+        if scan:
+            at = max(ready, self.busy_until - self.limit)
+            waits = max(0, self.busy_until - at - 1)
+            self.busy_until = max(self.busy_until, at + 1) + self.period
+            free = at + 1 + (waits + self.emit_cycles - 1 if emits else 0)
+        self.waited = free - ready - 1
+        self.sent_before, self.sent, self.free = self.sent, at, free
 
 
 def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) -> PassCycles:
@@ -169,14 +196,14 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
     slots, steps = fields["slots"], fields["steps"]
     planes, taps, emit = fields["planes"], fields["taps"], fields["emit"]
     last_scan = slots + (steps if planes else 0)
-    neurons = _Neurons(config, emitting_cycles(config))
+    sender = _Sender(config)
 
     def emits(number: int) -> bool:
         if emit == Emit.MEMBRANES:
             return not planes or number >= slots
         return emit == Emit.LOGITS and number == last_scan
 
-    # Words taken are counted in moves of the reader, which stops while an event waits.
+    # The reader of events is counted in moves: it stops while its event cannot become a command.
     stalls: deque[tuple[int, int]] = deque()    # (cycle, length), only those that may still matter
     stopped = 0                                 # cycles of stalls left out of `stalls`
     total = 0                                   # cycles of all stalls
@@ -198,15 +225,15 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         return cycle
 
     room: list[int] = []        # cycles in which a word makes room again
-    fetch, move = _FIRST_FETCH - 1, 0
-    free = 1 + len(start_addresses(config))     # the sequencer takes events from here on
+    fetch = _FIRST_FETCH - 1
+    move = bits = 0             # moves: a word can be taken, its bits can be
     seen = False
     events = nulls = drains = 0
     end = 0
-    latency = EventReader.latency
-    for ones, starts, over, leaves, slot, marker in zip(
-            words.ones.tolist(), words.starts.tolist(), words.slot_over.tolist(),
-            words.emit.tolist(), words.slot.tolist(), words.end.tolist(), strict=True):
+    for ones, tail, starts, over, leaves, slot, marker in zip(
+            words.ones.tolist(), words.tail.tolist(), words.starts.tolist(),
+            words.slot_over.tolist(), words.emit.tolist(), words.slot.tolist(),
+            words.end.tolist(), strict=True):
         fetch += 1
         if len(room) == DEPTH:
             fetch = max(fetch, heapq.heappop(room))
@@ -215,49 +242,51 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         if starts:
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
-            heapq.heappush(room, fetch + _KEPT)
+            heapq.heappush(room, fetch + _KEPT + 1)
             continue
-        # taken at move `move`, i.e. in cycle `taken`
         move = max(move, move_of(fetch + _KEPT))
+        heapq.heappush(room, cycle_of(move) + 2)
+        bits = max(bits, move + 1)
         count = max(ones, 1)
-        at = move + latency + total     # its first event is there, if nothing else stops it
-        heapq.heappush(room, cycle_of(move) + 1)
         if not marker:
             events += max(ones, 0)
             nulls += null
-        accepted = max(at, free)
-        if first and leaves and not marker:
-            sent, after = neurons.send(accepted, emits(slot))
-            drains += after - accepted - 1
-            accepted, free = sent, after
-            if planes and slot == slots and steps:
+        for index in range(count):
+            event = bits + index + EventReader.latency - 1 + total
+            scan = first and leaves and not marker and index == 0
+            sender.send(event, scan=scan, emits=scan and emits(slot))
+            if sender.made > event:
+                stalls.append((event, sender.made - event))
+                total += sender.made - event
+            drains += sender.waited
+            if scan and planes and slot == slots and steps:
                 for number in range(slots + 1, last_scan + 1):
-                    sent, after = neurons.send(free, emits(number))
-                    drains += after - free
-                    free = after
-        held = [(at, accepted - at)]
-        if count > 1:       # its second event may wait for what follows the first
-            held.append((accepted + 1, free - accepted - 1))
-        for begin, length in held:
-            if length > 0:
-                stalls.append((begin, length))
-                total += length
-        if marker:
-            end = accepted
-            if fields["drain"] and not taps:
-                begin = free = accepted + 1
-                for _ in range(fields["rounds"] + 1):
-                    for number in range(last_scan + 1):
-                        _, free = neurons.send(free, emits(number))
-                drains += free - begin
-        move += count
+                    sender.send(0, scan=True, emits=emits(number))
+                    drains += sender.waited + 1
+            if marker:
+                end = sender.sent
+                if fields["drain"] and not taps:
+                    for _ in range(fields["rounds"] + 1):
+                        for number in range(last_scan + 1):
+                            sender.send(0, scan=True, emits=emits(number))
+                            drains += sender.waited + 1
+            if index > 1 and sender.sent == event + 1 and sender.sent_before == event:
+                rest = count - index - 1        # nothing holds up the others
+                sender.made += rest
+                sender.sent += rest
+                sender.sent_before += rest
+                sender.free += rest
+                break
+        bits += count
+        move = bits - max(tail, 1)
+    free = sender.free
     if not fields["drain"]:
         busy = end
     elif not taps and emits(last_scan):
         busy = free - 1
     else:
         begin = end + 1 if taps else free
-        busy = max(begin, neurons.busy_until) + settle_cycles(config) - 1
+        busy = max(begin, sender.busy_until) + settle_cycles(config) - 1
         drains += busy - begin + 1
     return PassCycles(busy=busy, events=events, nulls=nulls, drains=drains,
                       starved=busy - events - nulls - drains)

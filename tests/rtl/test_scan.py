@@ -9,7 +9,7 @@ from rtl.config import ArrayConfig, preset
 from rtl.fields import SOURCE_LAYOUT
 from rtl.scan import Scanner, run_layout
 from rtl.tape import SOURCE_WORDS
-from rtl.words import WordReader, entry_layout
+from rtl.words import PART, WordReader, entry_layout
 
 from .bench_tools import packed, simulate, unpacked
 
@@ -153,10 +153,12 @@ def entries_of(run: dict, slots: int, memory: list[int], width: int) -> list[dic
             words += [(word, run["row"] + w * width) for word in window]
         kept = [pair for pair in words if pair[0]] or words[-1:] * run["starts"]
         for index, (word, row) in enumerate(kept):
-            entries.append({"word": word, "ones": word.bit_count(), "row": row, "slot": slot,
+            parts = sum(1 << at // PART for at in range(0, width, PART) if word >> at & 15)
+            entries.append({"word": word, "part": parts & -parts, "left": parts & (parts - 1),
+                            "row": row, "slot": slot,
                             "first": run["starts"] and index == 0, "end": 0, **carried})
     if run["end"]:
-        entries.append({"ones": 0, "end": 1, "final": run["final"]})
+        entries.append({"word": 0, "part": 0, "left": 0, "end": 1, "final": run["final"]})
     return entries
 
 
