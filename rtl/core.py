@@ -27,11 +27,13 @@ __all__ = ["Core"]
 class Core(wiring.Component):
     """A whole accelerator: tape in, answers out (see `rtl.tape`).
 
+    skid: `o` leaves a register that no path through `ready` passes; one that takes words now and
+    then, as a UART, needs none.
     Reset: synchronous, at any moment; the loaded network is forgotten.
     """
 
-    def __init__(self, config: ArrayConfig):
-        self.config = config
+    def __init__(self, config: ArrayConfig, *, skid: bool = True):
+        self.config, self.skid = config, skid
         super().__init__({
             "i": In(stream.Signature(STREAM_WORD)),
             "o": Out(stream.Signature(STREAM_WORD)),
@@ -51,12 +53,15 @@ class Core(wiring.Component):
         m.submodules.collector = collector = Collector(config)
         m.submodules.sender = sender = Sender()
         m.submodules.counters = counters = Counters()
-        m.submodules.answers_out = answers_out = Skid(STREAM_WORD)
 
         # Both streams end at registers: the receiver's, and a skid.
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
-        wiring.connect(m, sender.o, answers_out.i)
-        wiring.connect(m, answers_out.o, wiring.flipped(self.o))
+        if self.skid:
+            m.submodules.answers_out = answers_out = Skid(STREAM_WORD)
+            wiring.connect(m, sender.o, answers_out.i)
+            wiring.connect(m, answers_out.o, wiring.flipped(self.o))
+        else:
+            wiring.connect(m, sender.o, wiring.flipped(self.o))
         wiring.connect(m, receiver.o, executor.i)
         wiring.connect(m, scanner.runs, words.runs)
         wiring.connect(m, words.entries, events.entries)

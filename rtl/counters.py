@@ -51,12 +51,14 @@ class Counters(wiring.Component):
         m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s2_turn.eq(s1_turn),
                      s3_turn.eq(s2_turn), self.word.eq(read.data), s3_sum.eq(self.word + s2_new)]
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
-        m.d.sync += s2_new.eq(Array(small)[s1_turn])
+        up, takes = Signal(self.count), Signal()
+        m.d.comb += [up.eq(strobes & ~held.replicate(self.count)),
+                     takes.eq(empty <= 1)]      # else it is lost in s3
+        m.d.sync += s2_new.eq(Array(small)[s1_turn] + up.bit_select(s1_turn, 1))
         for number, counter in enumerate(small):
-            up = strobes[number] & ~held
-            taken = (s1_turn == number) & (empty <= 1)      # else it is lost in s3
-            m.d.sync += counter.eq(Mux(taken, 0, counter) + up)
-            with m.If(self.clear):
+            with m.If(up[number]):
+                m.d.sync += counter.eq(counter + 1)
+            with m.If(self.clear | ((s1_turn == number) & takes)):
                 m.d.sync += counter.eq(0)
         with m.If(empty != 0):
             m.d.sync += [s3_sum.eq(0), empty.eq(empty - 1)]

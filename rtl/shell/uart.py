@@ -81,7 +81,7 @@ class UartCore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.uart = uart = self.uart
-        core = Core(self.config)
+        core = Core(self.config, skid=False)
         m.submodules.core = placed(platform, "core", core, uart.reset)
         m.d.comb += [uart.rx.eq(self.rx), self.tx.eq(uart.tx), self.lost.eq(uart.lost)]
         wiring.connect(m, uart.o, core.i)
