@@ -14,10 +14,11 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 from .fields import PASS_LAYOUT, SOURCE_LAYOUT
-from .memories import DISTRIBUTED
+from .memories import BLOCK, DISTRIBUTED
 from .tape import SOURCE_WORDS
 
 __all__ = ["Scanner", "run_layout", "source_write_layout"]
@@ -36,7 +37,7 @@ def source_write_layout(config: ArrayConfig) -> data.StructLayout:
 def run_layout(config: ArrayConfig) -> data.StructLayout:
     """One source at one site."""
     return data.StructLayout({
-        "address": 16,      # spike word of slot 0, word 0, first pixel of the window
+        "address": range(config.spike_words),   # of slot 0, word 0, first pixel of the window
         "x": signed(11),    # that pixel
         "y": signed(11),
         "row": range(config.weight_rows),
@@ -57,10 +58,11 @@ class Scanner(wiring.Component):
     write: words of the sources of the next pass, into the half that `start` will name. `fields`
     must stay until the pass is over.
 
-    Latency: 2 cycles from `start` to the first run. II: 1 run. Backpressure: stalls as one.
+    Latency: 5 cycles from `start` to the first run. II: 2 cycles. Backpressure: stalls; two runs
+    are made ahead.
     """
 
-    latency = 2
+    latency = 5
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -77,98 +79,133 @@ class Scanner(wiring.Component):
         config, fields, run = self.config, self.fields, self.runs.payload
         depth = 1 << (max(config.sources, 2) - 1).bit_length()      # halves start at powers of two
 
+        # A run takes two cycles, `ready` and `make`; what they need of the source and of the site
+        # stands in registers by then.
         source = Signal(range(depth))
-        half = Signal()
-        table = Signal(SOURCE_LAYOUT)
+        half, busy, make, advance = Signal(), Signal(), Signal(), Signal()
+        last_source = Signal()
+        next_source, shown = Signal(range(depth)), Signal(range(depth))
+        m.d.comb += [
+            next_source.eq(Mux(last_source, 0, source + 1)),
+            shown.eq(Mux(advance, next_source, source)),
+        ]
+        table = Signal(SOURCE_LAYOUT, reset_less=True)
         for word in range(SOURCE_WORDS):
-            memory = Memory(shape=32, depth=2 * depth, init=[], attrs=DISTRIBUTED)
+            # No word is written while it is read: the executor writes the other half.
+            memory = Memory(shape=32, depth=2 * depth, init=[], attrs=BLOCK)
             m.submodules[f"source_mem_{word}"] = memory
-            read, write = memory.read_port(domain="comb"), memory.write_port()
+            read, write = memory.read_port(), memory.write_port()
             m.d.comb += [
                 write.en.eq(self.write.valid & (self.write.word == word)),
                 write.addr.eq(Cat(self.write.source, self.write.half)),
                 write.data.eq(self.write.data),
-                read.addr.eq(Cat(source, half)),
-                table.as_value()[32 * word:32 * word + 32].eq(read.data),
+                read.addr.eq(Cat(shown, half)),
             ]
+            m.d.sync += table.as_value()[32 * word:32 * word + 32].eq(read.data)
 
         # Where every source is: at this site, and at the first of this row.
-        place = data.StructLayout({"address": 16, "row_address": 16, "x": signed(11),
+        bits = bits_for(config.spike_words - 1)
+        place = data.StructLayout({"address": bits, "row_address": bits, "x": signed(11),
                                    "y": signed(11)})
-        m.submodules.place_mem = places = Memory(shape=place, depth=depth, init=[],
-                                                 attrs=DISTRIBUTED)
-        load, store = places.read_port(domain="comb"), places.write_port()
-        here, following = Signal(place), Signal(place)
+        stored, here, following = Signal(place), Signal(place, reset_less=True), Signal(place)
+        if config.sources == 1:
+            with m.If(advance):
+                m.d.sync += stored.eq(following)
+        else:
+            m.submodules.place_mem = places = Memory(shape=place, depth=depth, init=[],
+                                                     attrs=DISTRIBUTED)
+            load, store = places.read_port(domain="comb"), places.write_port()
+            m.d.comb += [load.addr.eq(source), store.addr.eq(source), store.data.eq(following),
+                         store.en.eq(advance), stored.eq(load.data)]
+        m.d.sync += here.eq(stored)
+
         x, y = Signal(10), Signal(10)
-        busy, first_site, extra = Signal(), Signal(), Signal()
-        last_column = Signal()
-        m.d.comb += [
-            load.addr.eq(source),
-            store.addr.eq(source),
-            store.data.eq(following),
+        first_site, extra = Signal(), Signal()
+        last_column, last_row, last_site = Signal(), Signal(), Signal()
+        m.d.sync += [
+            last_source.eq(shown == fields.sources),
             last_column.eq(x == fields.width),
-            here.eq(load.data),
-            following.eq(here),
+            last_row.eq(y == fields.height),
         ]
-        with m.If(first_site):
-            m.d.comb += [here.address.eq(table.base), here.row_address.eq(table.base),
-                         here.x.eq(table.x0), here.y.eq(table.y0)]
-        with m.If(last_column):
-            next_row = here.row_address + table.y_stride
-            m.d.comb += [following.address.eq(next_row), following.row_address.eq(next_row),
-                         following.x.eq(table.x0), following.y.eq(here.y + table.step_y)]
-        with m.Else():
-            m.d.comb += [following.address.eq(here.address + table.x_stride),
-                         following.x.eq(here.x + table.step_x)]
+        m.d.comb += last_site.eq(Mux(fields.flush, extra, last_row & last_column))
+        address, start, step = Signal(bits), Signal(bits), Signal(bits)
+        run_x, run_y = Signal(signed(11)), Signal(signed(11))
+        m.d.comb += [
+            address.eq(Mux(first_site, table.base, here.address)),
+            start.eq(Mux(first_site, table.base, Mux(last_column, here.row_address,
+                                                     here.address))),
+            step.eq(Mux(last_column, table.y_stride, table.x_stride)),
+            run_x.eq(Mux(first_site, table.x0, here.x)),
+            run_y.eq(Mux(first_site, table.y0, here.y)),
+            following.address.eq(start + step),
+            following.row_address.eq(Mux(last_column, following.address,
+                                         Mux(first_site, table.base, here.row_address))),
+            following.x.eq(Mux(last_column, table.x0, run_x + table.step_x)),
+            following.y.eq(run_y + Mux(last_column, table.step_y, 0)),
+        ]
 
         # The output that leaves at this site: two to the left, one up, counted through.
         out_x, out_y = Signal(10), Signal(signed(11))
-        emit = Signal()
+        inside, even = Signal(4), Signal(2)
         mask = Signal(2)
-        m.d.comb += [
-            mask.eq(Mux(fields.stride == 0, 0, Mux(fields.stride == 1, 1, 3))),
-            emit.eq(fields.taps
-                    & (out_x >= fields.x_low) & (out_x <= fields.x_high)
-                    & (out_y >= fields.y_low) & (out_y <= fields.y_high)
-                    & (((out_x - fields.x_low)[:2] & mask) == 0)
-                    & (((out_y - fields.y_low)[:2] & mask) == 0)),
-        ]
+        if config.taps:
+            m.d.comb += mask.eq(Mux(fields.stride == 0, 0, Mux(fields.stride == 1, 1, 3)))
+            m.d.sync += [
+                inside.eq(Cat(out_x >= fields.x_low, out_x <= fields.x_high,
+                              out_y >= fields.y_low, out_y <= fields.y_high)),
+                even.eq(Cat(((out_x - fields.x_low)[:2] & mask) == 0,
+                            ((out_y - fields.y_low)[:2] & mask) == 0)),
+            ]
+        emit = fields.taps & inside.all() & even.all()
 
-        last_source, last_row, last_site = Signal(), Signal(), Signal()
+        # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows))        # of all sites before
-        outside = Signal()
-        advance = Signal()
+        made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
+        padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
+        end_x, end_y = Signal(signed(12)), Signal(signed(12))
+        map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
-            last_source.eq(source == fields.sources),
-            last_row.eq(y == fields.height),
-            last_site.eq(Mux(fields.flush, extra, last_row & last_column)),
-            outside.eq((here.x + table.pad < 0) | (here.y + table.pad < 0)
-                       | (here.x + table.window_width >= table.map_width + table.pad)
-                       | (here.y + table.window_height >= table.map_height + table.pad)),
-            advance.eq(busy & (~self.runs.valid | self.runs.ready)),
-            store.en.eq(advance),
+            take.eq(made_valid & (~self.runs.valid | self.runs.ready)),
+            advance.eq(make & (~made_valid | take)),
         ]
-        with m.If(self.runs.ready):
-            m.d.sync += self.runs.valid.eq(0)
+        with m.If(self.runs.ready | ~self.runs.valid):
+            m.d.sync += [
+                run.eq(made),
+                run.blank.eq((padded_x < 0) | (padded_y < 0) | (end_x >= map_x)
+                             | (end_y >= map_y)),
+                self.runs.valid.eq(made_valid),
+            ]
+        with m.If(take):
+            m.d.sync += made_valid.eq(0)
+        ready = Signal(2)       # cycles until a run can be made
+        m.d.comb += make.eq(busy & (ready == 0))
+        with m.If(ready != 0):
+            m.d.sync += ready.eq(ready - 1)
         with m.If(advance):
             m.d.sync += [
-                self.runs.valid.eq(1),
-                run.address.eq(here.address),
-                run.x.eq(here.x),
-                run.y.eq(here.y),
-                run.row.eq(table.weights + rows),
-                *(run[name].eq(table[name]) for name in _CARRIED),
-                run.starts.eq((source == 0) & (~fields.join | first_site)),
-                run.blank.eq(outside),
-                run.clear.eq(fields.taps & fields.start & first_site),
-                run.top.eq(fields.taps & fields.start & (y == 0) & ~last_column),
-                run.emit.eq(emit),
-                run.end.eq(last_source & (last_site | ~(fields.taps | fields.join))),
-                run.final.eq(last_source & last_site),
-                source.eq(source + 1),
+                made_valid.eq(1),
+                made.address.eq(address),
+                made.x.eq(run_x),
+                made.y.eq(run_y),
+                made.row.eq(table.weights + rows),
+                *(made[name].eq(table[name]) for name in _CARRIED),
+                made.starts.eq((source == 0) & (~fields.join | first_site)),
+                made.clear.eq(fields.taps & fields.start & first_site),
+                made.top.eq(fields.taps & fields.start & (y == 0) & ~last_column),
+                made.emit.eq(emit),
+                made.end.eq(last_source & (last_site | ~(fields.taps | fields.join))),
+                made.final.eq(last_source & last_site),
+                padded_x.eq(run_x + table.pad),
+                padded_y.eq(run_y + table.pad),
+                end_x.eq(run_x + table.window_width),
+                end_y.eq(run_y + table.window_height),
+                map_x.eq(table.map_width + table.pad),
+                map_y.eq(table.map_height + table.pad),
+                source.eq(next_source),
+                ready.eq(1),
             ]
             with m.If(last_source):
-                m.d.sync += [source.eq(0), first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
+                m.d.sync += [first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
                              rows.eq(rows + fields.site_rows)]
                 with m.If(out_x == fields.width):
                     m.d.sync += [out_x.eq(0), out_y.eq(out_y + 1)]
@@ -178,8 +215,8 @@ class Scanner(wiring.Component):
                     m.d.sync += busy.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                busy.eq(1), half.eq(self.half), source.eq(0), first_site.eq(1), extra.eq(0),
-                x.eq(0), y.eq(0), rows.eq(0), out_x.eq(fields.width - 1),
+                busy.eq(1), ready.eq(2), half.eq(self.half), source.eq(0), first_site.eq(1),
+                extra.eq(0), x.eq(0), y.eq(0), rows.eq(0), out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),
             ]
         return m

@@ -93,11 +93,11 @@ class WordReader(wiring.Component):
         word, slot_word = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         word_row = Signal(range(-(-config.weight_rows // width)), reset_less=True)
 
-        room = Signal(range(DEPTH + 1), init=DEPTH)
+        room, free = Signal(range(DEPTH + 1), init=DEPTH), Signal(init=1)   # free: there is room
         fetch, load = Signal(), Signal()
         window_over, slot_over, over = Signal(), Signal(), Signal()
         m.d.comb += [
-            fetch.eq((active | marking) & room.any()),
+            fetch.eq((active | marking) & free),
             window_over.eq(last_column & last_row),
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
@@ -256,5 +256,6 @@ class WordReader(wiring.Component):
         m.d.sync += [
             freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),
             room.eq(room - fetch + freed),
+            free.eq(Mux(fetch, (room > 1) | freed.any(), room.any() | freed.any())),
         ]
         return m

@@ -33,8 +33,8 @@ __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
 #: Cycles from the fetch of a word until it is there to be taken, or is dropped.
 _KEPT = WordReader.latency - 1
-#: Cycles from the start to the first fetch.
-_FIRST_FETCH = Scanner.latency + 1
+#: Cycles from run to run of the scanner.
+_INTERVAL = 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Fetches:
     ones: spikes of the word, -1 where it cannot be kept (the window goes on). tail: those in the
     last part of the word that has any. starts, slot_over: the word belongs to the source that
     starts the slot's sums; it is the slot's last. emit: what leaves at this site is an output.
-    slot: of the word. end: no word, the output is complete.
+    slot: of the word. end: no word, the output is complete. run: the first of its run.
     """
 
     ones: np.ndarray
@@ -69,6 +69,7 @@ class Fetches:
     emit: np.ndarray
     slot: np.ndarray
     end: np.ndarray
+    run: np.ndarray
 
 
 def _tail(words: np.ndarray) -> np.ndarray:
@@ -162,7 +163,25 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
                 & ((out_y - fields["y_low"]) & mask == 0))
     return Fetches(ones=joined["ones"], tail=joined["tail"], starts=joined["starts"].astype(bool),
                    slot_over=joined["slot_over"].astype(bool), emit=emit[joined["site"]],
-                   slot=joined["slot"], end=joined["source"] == len(sources))
+                   slot=joined["slot"], end=joined["source"] == len(sources),
+                   run=(np.diff(joined["site"] * 32 + joined["source"], prepend=-1) != 0)
+                   & (joined["source"] != len(sources)))
+
+
+class _Runs:
+    """The scanner, which makes a run in two cycles and two runs ahead."""
+
+    def __init__(self):
+        self.made = Scanner.latency - _INTERVAL - 2     # the cycle in which the last one was made
+        self.moved = 0      # in which it made room for the next
+        self.loaded = 0     # in which the reader took it
+
+    def load(self, fetch: int) -> int:
+        """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
+        self.made = max(self.made + _INTERVAL, self.moved)
+        self.moved = max(self.made + 1, self.loaded)
+        self.loaded = max(self.moved + 1, fetch)
+        return self.loaded
 
 
 class _Sender:
@@ -225,16 +244,17 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         return cycle
 
     room: list[int] = []        # cycles in which a word makes room again
-    fetch = _FIRST_FETCH - 1
+    runs = _Runs()
+    fetch = 0
     move = bits = 0             # moves: a word can be taken, its bits can be
     seen = False
     events = nulls = drains = 0
     end = 0
-    for ones, tail, starts, over, leaves, slot, marker in zip(
+    for ones, tail, starts, over, leaves, slot, marker, run in zip(
             words.ones.tolist(), words.tail.tolist(), words.starts.tolist(),
             words.slot_over.tolist(), words.emit.tolist(), words.slot.tolist(),
-            words.end.tolist(), strict=True):
-        fetch += 1
+            words.end.tolist(), words.run.tolist(), strict=True):
+        fetch = (runs.load(fetch) if run else fetch) + 1
         if len(room) == DEPTH:
             fetch = max(fetch, heapq.heappop(room))
         null = starts and over and not seen and ones <= 0

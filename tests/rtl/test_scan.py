@@ -63,7 +63,7 @@ def runs_of(fields: dict, sources: list[dict]) -> list[dict]:
                        or py < -pad or py + source["window_height"] >= source["map_height"] + pad)
             runs.append({
                 "address": (source["base"] + x * source["x_stride"] + y * source["y_stride"])
-                % 65536, "x": px % 2048, "y": py % 2048,
+                % CONFIG.spike_words, "x": px % 2048, "y": py % 2048,
                 "row": (source["weights"] + n * fields["site_rows"]) % CONFIG.weight_rows,
                 **{name: source[name] for name in CARRIED},
                 "starts": index == 0 and (not fields["join"] or n == 0), "blank": outside,
@@ -122,9 +122,9 @@ def random_run(rng: random.Random, config: ArrayConfig) -> dict:
     run = {name: rng.getrandbits(1) for name in (
         "wide", "any", "starts", "clear", "top", "emit", "end", "final")}
     return run | {
-        "blank": rng.random() < 0.2, "address": rng.getrandbits(16), "x": rng.randint(-2, 3),
-        "y": rng.randint(-2, 3), "row": rng.randrange(config.weight_rows - 3 * config.word_bits),
-        "slot_stride": rng.randrange(40), "words": rng.randrange(3),
+        "blank": rng.random() < 0.2, "address": rng.randrange(config.spike_words),
+        "x": rng.randint(-2, 3), "y": rng.randint(-2, 3),
+        "row": rng.randrange(config.weight_rows - 3 * config.word_bits), "slot_stride": rng.randrange(40), "words": rng.randrange(3),
         "window_x_stride": rng.randrange(20), "window_y_stride": rng.getrandbits(16),
         "window_width": rng.randrange(3), "window_height": rng.randrange(3),
         "map_width": rng.randint(1, 4), "map_height": rng.randint(1, 4)}
