@@ -12,7 +12,7 @@ BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench \
+.PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench bench-fast \
         bitstream clean
 
 help:  ## list these targets
@@ -69,8 +69,11 @@ lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m pyright
 	$(RUN) -m sim lint
 
-bench: $(BENCH)  ## place and route arrays on ECP5: area and clock
-	$(RUN) -m rtl bench
+bench: $(BENCH)  ## place and route arrays and blocks on all devices: area and clock (hours)
+	$(RUN) -m rtl bench --jobs $(JOBS)
+
+bench-fast: $(BENCH)  ## the part of it that continuous integration checks, minutes
+	$(RUN) -m rtl bench --fast --jobs $(JOBS)
 
 bitstream: $(BENCH)  ## build the bitstream of BOARD, with timing and utilisation
 	$(RUN) -m rtl bitstream --board $(BOARD)

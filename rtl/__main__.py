@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from . import verilog as generator
-from .bench import DEVICES, Row, measure
 from .config import PRESETS, ArrayConfig, preset
+from .fpga import summary
+from .fpga.blocks import BLOCKS
+from .fpga.devices import DEVICES, PLAN
+from .fpga.measure import Job, Row, measure
 from .shell import verilog as axi
 from .shell.registers import STREAM_BITS
 from .shell.render import FORMATS, render
@@ -29,7 +32,7 @@ Generate the hardware.
 
 [bold]python -m rtl registers --format c[/]  those registers, for C
 
-[bold]python -m rtl bench --config tiny --device ecp5-25f --seeds 1[/]  place and route
+[bold]python -m rtl bench --preset tiny --device ecp5-25f --seeds 1[/]  place and route
 """)
 console = Console(highlight=False)
 
@@ -124,34 +127,61 @@ def registers(form: Annotated[str, typer.Option("--format", help=", ".join(FORMA
         typer.echo(text, nl=False)
 
 
+#: Rows that continuous integration measures, one placement each.
+_FAST = [Job("tiny", "ecp5-25f", block) for block in
+         ("core", "cell", "neuron", "neuron-qif", "neuron-lif", "scanner", "sequencer")]
+_BASELINES = Path("tests/baselines")
+
+
 @app.command()
-def bench(config: Annotated[list[str] | None, typer.Option(
-              help="Preset; may be repeated. By default tiny and default.")] = None,
-          device: Annotated[str, typer.Option(help=", ".join(DEVICES) + ".")] = "ecp5-85f",
+def bench(presets: Annotated[list[str] | None, typer.Option(
+              "--preset", help="May be repeated; by default those that suit the device.")] = None,
+          devices: Annotated[list[str] | None, typer.Option(
+              "--device", help=f"{', '.join(DEVICES)}; may be repeated, by default all.")] = None,
+          blocks: Annotated[list[str] | None, typer.Option(
+              "--block", help=f"core, {', '.join(BLOCKS)}; may be repeated, by default all.")
+              ] = None,
           seeds: Annotated[int, typer.Option(min=1, help="Placements to try.")] = 5,
+          jobs: Annotated[int, typer.Option(min=1, help="Tools that run side by side.")] = 2,
+          fast: Annotated[bool, typer.Option(help="The subset of continuous integration.")] = False,
+          update: Annotated[bool, typer.Option(help="Make these figures the baseline.")] = False,
           output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
                                                help="Folder to write to.")] = Path("build/bench"),
           ) -> None:
-    """Place and route arrays; prints a table and writes `summary.json`.
+    """Area and clock of arrays and their blocks: `summary.json`, `summary.md`, and a table.
 
     What was placed before is kept in the output folder, so a run that was stopped goes on. One seed
-    of the default array takes about ten minutes.
+    of the default array takes about ten minutes. Fails where figures left their baseline.
     """
-    rows = []
+    wanted = _FAST if fast else [
+        Job(name, device, block) for device in devices or DEVICES
+        for name in presets or PLAN.get(device, ()) for block in blocks or ["core", *BLOCKS]]
+    seeds = 1 if fast else seeds
+    baseline = _BASELINES / ("bench-fast.json" if fast else "bench.json")
     try:
-        if device not in DEVICES:
-            raise ValueError(f"no device is called {device!r}; there are {', '.join(DEVICES)}")
         with console.status("") as status:
-            for name in config or ["tiny", "default"]:
-                rows.append(measure(name, preset(name), device, seeds, output, status.update))
-    except (OSError, ValueError, RuntimeError) as error:
+            rows, failed = measure(wanted, seeds, output, jobs, status.update)
+    except (OSError, ValueError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
-    table = Table(*Row.__dataclass_fields__, title=f"Place and route, {seeds} seeds")
+    table = Table(*Row.__dataclass_fields__, title=f"Place and route, seeds: {seeds}")
     for row in rows:
         table.add_row(*map(str, row.as_dict().values()))
     console.print(table)
-    (output / "summary.json").write_text(json.dumps([row.as_dict() for row in rows], indent=2))
+    for job, reason in failed.items():
+        console.print(f"{job}: {reason}", markup=False, soft_wrap=True)
+    output.mkdir(parents=True, exist_ok=True)
+    figures = [row.as_dict() for row in rows]
+    summary.write(figures, seeds, output)
+    known = json.loads(baseline.read_text()) if baseline.exists() else []
+    if update:
+        baseline.write_text(json.dumps(summary.merge(known, figures), indent=2) + "\n")
+        return
+    moved, outside = summary.compare(figures, known)
+    for line in moved:
+        console.print(f"{'outside: ' if line in outside else ''}{line}", markup=False)
+    if outside or (failed and (presets or blocks or fast)):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,22 +5,18 @@ In the output folder: `NAME.bit` or `NAME.bin`, `report.json` (nextpnr's timing 
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import ArrayConfig
+from ..fpga.packing import pack_file
+from ..fpga.tools import run, tool, yosys
 from ..shell.uart import TOP
 from .targets import Board
 from .top import BoardTop
 
 __all__ = ["Bitstream", "TimingError", "build"]
-
-#: Messages of yosys after which its netlist computes something else.
-_MISTAKES = ("Driver-driver conflict",)
-
 
 class TimingError(RuntimeError):
     """The design does not reach its clock."""
@@ -36,35 +32,15 @@ class Bitstream:
     cells: dict[str, tuple[int, int]]
 
 
-def _run(command: list[str], folder: Path, log: str) -> str:
-    with (folder / log).open("w") as file:
-        code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
-                              check=False).returncode
-    text = (folder / log).read_text()
-    if code:
-        lines = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()[-8:]
-        raise RuntimeError(f"{Path(command[0]).name} failed, see {folder / log}:\n"
-                           + "\n".join(lines))
-    return text
-
-
-def _tool(command: str) -> list[str]:
-    name, *options = command.split()
-    return [str(Path(sys.executable).parent / f"yowasp-{name}"), *options]
-
-
 def _synthesise(board: Board, folder: Path) -> None:
     """netlist.json of the design and its Verilog; memories have no initial contents."""
     commands = [f"read_verilog {TOP}.v", "read_rtlil top.il", "delete t:$meminit*"]
     if board.constraints == "pcf":      # no LUT RAM on iCE40
         commands.append("setattr -unset ram_style a:ram_style=distributed")
     commands.append(f"{board.synthesis} -top top -json netlist.json")
-    program = (f"from pyosys import libyosys as ys; d = ys.Design(); "
-               f"[ys.run_pass(c, d) for c in {commands!r}]")
-    log = _run([sys.executable, "-c", program], folder, "synthesis.log")
-    for mistake in _MISTAKES:
-        if mistake in log:
-            raise RuntimeError(f"yosys says {mistake!r}, see {folder / 'synthesis.log'}")
+    yosys(commands, folder, "synthesis.log")
+    if board.packed:
+        pack_file(folder / "netlist.json", folder / "netlist.json", "top")
 
 
 def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: float, baud: float,
@@ -89,7 +65,7 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     _synthesise(board, folder)
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
-    _run([*_tool(board.place), f"top.{board.constraints}", "--json", "netlist.json", *output,
+    run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,
           "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"], folder,
          "place.log")
     report = json.loads((folder / "report.json").read_text())
@@ -104,5 +80,5 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
         raise TimingError(f"{name} reaches {reached:.1f} MHz, not {clock / 1e6:g}: try another "
                           f"--seed or a lower --clock (report: {folder / 'report.json'})")
     progress("packing")
-    _run([*_tool(board.packer[0]), "top.config", target.name], folder, "pack.log")
+    run([*tool(*board.packer[0].split()), "top.config", target.name], folder, "pack.log")
     return result

@@ -17,7 +17,7 @@ class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
     clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
-    calls them. packer: tool and suffix of the bitstream.
+    calls them. packer: tool and suffix of the bitstream. packed: by `rtl.fpga.packing`.
     """
 
     platform: type
@@ -31,6 +31,7 @@ class Board:
     constraints: str
     packer: tuple[str, str]
     cells: tuple[str, ...]
+    packed: bool = False
 
 
 BOARDS = {
@@ -38,7 +39,7 @@ BOARDS = {
         ULX3S_85F_Platform, ecp5_pll, PRESETS["medium"], 50e6, 3e6, 2048,
         synthesis="synth_ecp5", place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --lpf",
         constraints="lpf", packer=("ecppack --compress", "bit"),
-        cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D")),
+        cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"), packed=True),
     # No LUT RAM, so memories that are read at once are flip-flops; SPRAM holds the weights.
     "icebreaker": Board(
         ICEBreakerPlatform, ice40_pll,

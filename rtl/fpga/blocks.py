@@ -1,0 +1,126 @@
+"""Blocks that are measured alone, and the harness that lets any block stand on any package.
+
+The harness has five pins. Inputs of the block come from a shift register with an enable; outputs
+are registered, then shifted out. So every path of the block is one from register to register.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth import *
+from amaranth.lib import wiring
+
+from ..cell import Cell
+from ..collector import Collector
+from ..config import ArrayConfig
+from ..current import Current
+from ..events import EventReader
+from ..executor import Executor
+from ..group import Group
+from ..neuron import NeuronPipeline
+from ..receiver import Receiver
+from ..scan import Scanner
+from ..sender import Sender
+from ..sequencer import Sequencer
+from ..verilog import TOP, component_verilog, generate
+from ..weights import WeightMemory
+from ..words import WordReader
+
+__all__ = ["BLOCKS", "HARNESS", "Harnessed", "harnessed"]
+
+HARNESS = "harness"
+
+
+class _OneKind(wiring.Component):
+    """The neuron pipeline with neurons of one kind only: QIF (square) or LIF and IF."""
+
+    def __init__(self, config: ArrayConfig, square: bool):
+        self.pipeline, self.square = NeuronPipeline(config), square
+        super().__init__(self.pipeline.signature.members)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pipeline = pipeline = self.pipeline
+        for name, member in self.pipeline.signature.members.items():
+            inner, outer = getattr(pipeline, name), getattr(self, name)
+            m.d.comb += inner.eq(outer) if member.flow == wiring.In else outer.eq(inner)
+        m.d.comb += pipeline.neuron.square.eq(self.square)
+        return m
+
+
+#: Blocks by name; "core" is the whole.
+BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
+    "cell": Cell,
+    "group": Group,
+    "neuron": NeuronPipeline,
+    "neuron-qif": lambda config: _OneKind(config, True),
+    "neuron-lif": lambda config: _OneKind(config, False),
+    "current": Current,
+    "weights": WeightMemory,
+    "scanner": Scanner,
+    "words": WordReader,
+    "events": EventReader,
+    "sequencer": Sequencer,
+    "executor": Executor,
+    "receiver": Receiver,
+    "collector": Collector,
+    "sender": lambda config: Sender(),
+}
+
+
+@dataclass(frozen=True)
+class Harnessed:
+    """Verilog of a block in its harness (module `harness`), and what of it is harness."""
+
+    text: str
+    inputs: int
+    outputs: int
+
+    @property
+    def registers(self) -> int:
+        return self.inputs + 2 * self.outputs
+
+    @property
+    def luts(self) -> int:
+        """One for every bit that is loaded into the shift register of the outputs."""
+        return self.outputs
+
+
+def _ports(text: str, module: str) -> list[tuple[str, int, str]]:
+    """(direction, width, name) of every port of a module, as yosys writes it."""
+    body = re.search(rf"^module {module}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
+    assert body, module
+    return [(way, int(top or 0) + 1, name) for way, top, name in re.findall(
+        r"^  (input|output) (?:\[(\d+):0\] )?(\S+);", body[0], re.MULTILINE)]
+
+
+def harnessed(config: ArrayConfig, block: str) -> Harnessed:
+    """A block of an array, or "core", in its harness. Raises ValueError for unknown blocks."""
+    if block == "core":
+        top, (text, _) = TOP, generate(config)
+    elif block in BLOCKS:
+        top, text = "block", component_verilog(BLOCKS[block](config), "block")
+    else:
+        raise ValueError(f"no block is called {block!r}; there are core, {', '.join(BLOCKS)}")
+    ports, at = [], {"input": 0, "output": 0}
+    for way, width, name in _ports(text, top):
+        if name in ("clk", "rst"):
+            ports.append(f".{name}({name})")
+        else:
+            ports.append(f".{name}({way}s[{at[way]} +: {width}])")
+            at[way] += width
+    return Harnessed(f"""{text}
+module {HARNESS}(input clk, input rst, input shift, input i, output o);
+  reg [{at["input"] - 1}:0] inputs;
+  wire [{at["output"] - 1}:0] outputs;
+  reg [{at["output"] - 1}:0] taken, sent;
+  assign o = sent[{at["output"] - 1}];
+  always @(posedge clk) begin
+    if (shift) inputs <= {{inputs, i}};
+    taken <= outputs;
+    sent <= shift ? taken : {{sent, i}};
+  end
+  {top} dut({", ".join(ports)});
+endmodule
+""", at["input"], at["output"])

@@ -1,0 +1,66 @@
+"""Devices: how to synthesise for them and place, what their resources are called, what suits them."""
+
+from dataclasses import dataclass
+
+__all__ = ["DEVICES", "PLAN", "Device"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A target.
+
+    prepare, synthesis: passes of yosys. place: nextpnr and its options, empty where a device is
+    only synthesised for. packed: whether `rtl.fpga.packing` goes over the netlist.
+    lut4, ff, bram, dsp: cells of the netlist (of the report of nextpnr, where placed) and how many
+    of the resource one of them is.
+    """
+
+    synthesis: str
+    lut4: dict[str, float]
+    ff: dict[str, float]
+    bram: dict[str, float]
+    dsp: dict[str, float]
+    prepare: tuple[str, ...] = ()
+    place: tuple[str, ...] = ()
+    packed: bool = False
+
+
+def _ecp5(size: str) -> Device:
+    return Device("synth_ecp5", {"TRELLIS_COMB": 1}, {"TRELLIS_FF": 1}, {"DP16KD": 1},
+                  {"MULT18X18D": 1}, packed=True,
+                  place=("nextpnr-ecp5", f"--{size}", "--package", "CABGA381", "--speed", "6",
+                         "--lpf-allow-unconstrained", "--freq", "200"))
+
+
+def _xilinx(family: str, dsp: str) -> Device:
+    return Device(f"synth_xilinx -family {family}",
+                  {**{f"LUT{size}": 1 for size in range(1, 7)}, "SRL16E": 1, "SRLC32E": 1,
+                   "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM32M16": 8},
+                  dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), 1),
+                  {"RAMB36E1": 1, "RAMB18E1": 0.5, "RAMB36E2": 1, "RAMB18E2": 0.5}, {dsp: 1})
+
+
+#: Devices by name. Speed grade 6 is the slowest of an ECP5. On iCE40 a LUT is a logic cell: there
+#: is no LUT RAM. On xc7 and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
+DEVICES = {
+    "ecp5-25f": _ecp5("25k"),
+    "ecp5-85f": _ecp5("85k"),
+    "ice40-up5k": Device(
+        "synth_ice40 -device u -dsp -spram -abc9", {"ICESTORM_LC": 1},
+        {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
+        {"ICESTORM_RAM": 1}, {"ICESTORM_DSP": 1},
+        prepare=("setattr -unset ram_style a:ram_style=distributed",),
+        place=("nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained",
+               "--freq", "48")),
+    "xc7": _xilinx("xc7", "DSP48E1"),
+    "xcup": _xilinx("xcup", "DSP48E2"),
+}
+
+#: Presets that `make bench` measures on a device: those that can be expected to fit.
+PLAN = {
+    "ecp5-25f": ("tiny", "tiny-conv", "small", "medium"),
+    "ecp5-85f": ("tiny", "tiny-conv", "medium", "default", "large"),
+    "ice40-up5k": ("tiny", "small"),
+    "xc7": ("tiny", "medium", "default", "large"),
+    "xcup": ("tiny", "medium", "default", "large"),
+}

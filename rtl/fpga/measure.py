@@ -1,0 +1,164 @@
+"""Area and clock of an array, or of one of its blocks, on a device.
+
+yosys synthesises once, nextpnr places and routes once a seed. All clocks are nextpnr's static
+timing estimates without pin constraints; nothing is measured on silicon. A device without nextpnr
+has its cells counted.
+"""
+
+import hashlib
+import json
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..config import preset
+from . import netlist, packing
+from .blocks import HARNESS, Harnessed, harnessed
+from .devices import DEVICES, Device
+from .tools import run, tool, versions, yosys
+
+__all__ = ["Job", "Row", "measure"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure: a block (or "core") of a preset on a device."""
+
+    preset: str
+    device: str
+    block: str = "core"
+
+    def __str__(self) -> str:
+        return f"{self.preset} {self.block} on {self.device}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a block took, its harness not counted. Clocks are None where nothing was placed.
+
+    lut4: LUTs, those of carry chains and small memories too; logic cells on iCE40.
+    """
+
+    preset: str
+    device: str
+    block: str
+    lanes: int
+    fmax_mhz_median: float | None
+    fmax_mhz_min: float | None
+    fmax_mhz_max: float | None
+    lut4: int
+    ff: int
+    bram: float
+    dsp: int
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A job, its Verilog, and the folder of its results, named by a hash of what makes them."""
+
+    job: Job
+    device: Device
+    block: Harnessed
+    folder: Path
+
+
+def _work(job: Job, output: Path) -> _Work:
+    if job.device not in DEVICES:
+        raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
+    device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
+    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing)]
+    key = hashlib.sha256(repr((block.text, device, versions(), programs)).encode()).hexdigest()
+    return _Work(job, device, block,
+                 output / job.device / f"{job.preset}-{job.block}-{key[:12]}")
+
+
+def _synthesise(work: _Work) -> None:
+    """netlist.json, packed where the device wants it."""
+    folder, device = work.folder, work.device
+    if (folder / "netlist.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "design.v").write_text(work.block.text)
+    yosys(["read_verilog -sv design.v", "delete t:$meminit*", *device.prepare,
+           f"{device.synthesis} -top {HARNESS}", "write_json synthesis.json"],
+          folder, "synthesis.log")
+    document = json.loads((folder / "synthesis.json").read_text())
+    if device.packed:
+        (folder / "packing.log").write_text(f"{packing.pack(document, HARNESS)}\n")
+    document["modules"] = {HARNESS: document["modules"][HARNESS]}
+    (folder / "netlist.part").write_text(json.dumps(document))
+    (folder / "netlist.part").rename(folder / "netlist.json")
+    (folder / "synthesis.json").unlink()
+
+
+def _place(work: _Work, seed: int) -> None:
+    """seedN.json: nextpnr's report."""
+    report = work.folder / f"seed{seed}.json"
+    if not report.exists():
+        name, *options = work.device.place
+        run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
+                 "--timing-allow-fail", "--report", f"seed{seed}.part"),
+            work.folder, f"seed{seed}.log")
+        (work.folder / f"seed{seed}.part").rename(report)
+
+
+def _row(work: _Work, seeds: int) -> Row:
+    document = json.loads((work.folder / "netlist.json").read_text())
+    used = Counter(cell["type"] for cell in document["modules"][HARNESS]["cells"].values())
+    clocks = []
+    for seed in range(1, seeds + 1) if work.device.place else ():
+        report = json.loads((work.folder / f"seed{seed}.json").read_text())
+        clocks.append(max(clock["achieved"] for clock in report["fmax"].values()))
+        used.update({cell: entry["used"] - used[cell]
+                     for cell, entry in report["utilization"].items()})
+
+    def count(cells: dict[str, float]) -> float:
+        return sum(used[cell] * each for cell, each in cells.items())
+
+    device, block = work.device, work.block
+    # a flip-flop without a LUT before it is a logic cell too
+    luts = block.luts + block.inputs * ("ICESTORM_LC" in device.lut4)
+    return Row(preset=work.job.preset, device=work.job.device, block=work.job.block,
+               lanes=preset(work.job.preset).outputs,
+               fmax_mhz_median=round(statistics.median(clocks), 1) if clocks else None,
+               fmax_mhz_min=round(min(clocks), 1) if clocks else None,
+               fmax_mhz_max=round(max(clocks), 1) if clocks else None,
+               lut4=int(count(device.lut4)) - luts,
+               ff=int(count(device.ff)) - block.registers,
+               bram=count(device.bram), dsp=int(count(device.dsp)))
+
+
+def measure(jobs: list[Job], seeds: int, output: Path, workers: int,
+            progress: Callable[[str], object]) -> tuple[list[Row], dict[Job, str]]:
+    """Rows of all jobs that succeed, and why the others did not.
+
+    What was done before for the same Verilog with the same tools is not done again. workers: tools
+    that run at the same time. Raises ValueError for names that there are not.
+    """
+    failed: dict[Job, str] = {}
+
+    def attempt(step: Callable, work: _Work, *more: int) -> None:
+        if work.job in failed:
+            return
+        progress(f"{work.job}: {step.__name__[1:]} {' '.join(map(str, more))}")
+        try:
+            step(work, *more)
+        except RuntimeError as error:
+            failed[work.job] = str(error)
+
+    works = []
+    for job in jobs:
+        progress(f"{job}: Verilog")
+        works.append(_work(job, output))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda work: attempt(_synthesise, work), works))
+        list(pool.map(lambda pair: attempt(_place, *pair),
+                      [(work, seed) for seed in range(1, seeds + 1) for work in works
+                       if work.device.place]))
+    return [_row(work, seeds) for work in works if work.job not in failed], failed

