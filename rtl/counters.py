@@ -41,7 +41,7 @@ class Counters(wiring.Component):
         held, strobes = Signal(), Signal(self.count)
         m.d.sync += [held.eq(self.hold), strobes.eq(self.strobes)]
 
-        # s0: read. s1: the sum is there. s2: registered, with what is new. s3: added, written.
+        # s0: read, new ones taken. s1: the sum is there. s2: registered. s3: added, written.
         s0_turn, s1_turn, s2_turn, s3_turn = (Signal(turns, name=f"s{k}_turn") for k in range(4))
         s2_new = Signal(range(2 * self.count + 1))
         s3_sum = Signal(32, reset_less=True)
@@ -53,12 +53,14 @@ class Counters(wiring.Component):
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
         up, takes = Signal(self.count), Signal()
         m.d.comb += [up.eq(strobes & ~held.replicate(self.count)),
-                     takes.eq(empty <= 1)]      # else it is lost in s3
-        m.d.sync += s2_new.eq(Array(small)[s1_turn] + up.bit_select(s1_turn, 1))
+                     takes.eq(empty <= 2)]      # else it is lost in s3
+        s1_small, s1_up = Signal.like(s2_new), Signal()
+        m.d.sync += [s1_small.eq(Array(small)[s0_turn]), s1_up.eq(up.bit_select(s0_turn, 1)),
+                     s2_new.eq(s1_small + s1_up)]
         for number, counter in enumerate(small):
             with m.If(up[number]):
                 m.d.sync += counter.eq(counter + 1)
-            with m.If(self.clear | ((s1_turn == number) & takes)):
+            with m.If(self.clear | ((s0_turn == number) & takes)):
                 m.d.sync += counter.eq(0)
         with m.If(empty != 0):
             m.d.sync += [s3_sum.eq(0), empty.eq(empty - 1)]
