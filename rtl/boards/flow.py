@@ -18,6 +18,7 @@ from .top import BoardTop
 
 __all__ = ["Bitstream", "TimingError", "build"]
 
+
 class TimingError(RuntimeError):
     """The design does not reach its clock."""
 
@@ -66,8 +67,8 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
     run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,
-          "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"], folder,
-         "place.log")
+         "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"], folder,
+        "place.log")
     report = json.loads((folder / "report.json").read_text())
     reached = min(entry["achieved"] for entry in report["fmax"].values())
     used = {cell: (report["utilization"][cell]["used"], report["utilization"][cell]["available"])

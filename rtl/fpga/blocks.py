@@ -37,7 +37,7 @@ class _OneKind(wiring.Component):
 
     def __init__(self, config: ArrayConfig, square: bool):
         self.pipeline, self.square = NeuronPipeline(config), square
-        super().__init__(self.pipeline.signature.members)
+        super().__init__(dict(self.pipeline.signature.members))
 
     def elaborate(self, platform):
         m = Module()

@@ -1,4 +1,4 @@
-"""Devices: how to synthesise for them and place, what their resources are called, what suits them."""
+"""Devices: how to synthesise for them and place, what their cells are called, what suits them."""
 
 from dataclasses import dataclass
 

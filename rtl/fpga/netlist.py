@@ -52,6 +52,10 @@ class Netlist:
         """Names of the cells of a kind."""
         return [name for name, cell in self.cells.items() if cell["type"] == kind]
 
+    def sinks_of(self, bit: Bit) -> set[tuple[str, str, int]]:
+        """Pins that read a net; none read a constant."""
+        return self.sinks.get(bit, set()) if isinstance(bit, int) else set()
+
     def bit(self, name: str, port: str) -> Bit:
         """What is at a port of one bit; an open input is "x"."""
         return self.cells[name]["connections"].get(port, ["x"])[0]

@@ -80,7 +80,7 @@ def _registers_after(netlist: Netlist, bits: Iterable[Bit], clock: Bit | None
     """Bit -> flip-flop, if all bits that are used go to one plain flip-flop each, or else {}."""
     registers: dict[Bit, str] = {}
     for bit in bits:
-        sinks = netlist.sinks[bit] if isinstance(bit, int) else set()
+        sinks = netlist.sinks_of(bit)
         if not sinks:
             continue
         (name, port, _), *others = sinks
@@ -122,7 +122,7 @@ def _take_inputs(netlist: Netlist, cell: str, ports: list[str], registers: dict[
     for port in ports:
         if (name := registers.get(netlist.bit(cell, port))) is not None:
             netlist.connect(cell, port, netlist.bit(name, "DI"))
-    unused = [name for bit, name in registers.items() if not netlist.sinks[bit]]
+    unused = [name for bit, name in registers.items() if not netlist.sinks_of(bit)]
     for name in unused:
         netlist.remove(name)
     return len(unused)
@@ -239,7 +239,7 @@ def _absorb(netlist: Netlist, carry: str, half: str) -> bool:
     for operand, other in ("AB", "BA"):
         net = netlist.bit(carry, operand + half)
         lut, _ = netlist.driver.get(net, ("", "")) if isinstance(net, int) else ("", "")
-        if not lut or netlist.cells[lut]["type"] != "LUT4" or len(netlist.sinks[net]) != 1:
+        if not lut or netlist.cells[lut]["type"] != "LUT4" or len(netlist.sinks_of(net)) != 1:
             continue
         inputs, table = _live_inputs(netlist, lut)
         if not 1 <= len(inputs) <= 3:

@@ -1,0 +1,51 @@
+"""Figures against a baseline, and the names that a bench can be asked for."""
+
+import pytest
+
+from rtl.config import PRESETS, preset
+from rtl.fpga.blocks import harnessed
+from rtl.fpga.devices import DEVICES, PLAN
+from rtl.fpga.measure import Job, Row, measure
+from rtl.fpga.summary import compare, markdown, merge
+
+ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1).as_dict()
+
+
+def test_rows_have_the_keys_that_programs_expect():
+    assert list(ROW) == ["preset", "device", "block", "lanes", "fmax_mhz_median", "fmax_mhz_min",
+                         "fmax_mhz_max", "lut4", "ff", "bram", "dsp"]
+
+
+@pytest.mark.parametrize("changes, outside", [
+    ({"lut4": 1100}, 0), ({"lut4": 1101}, 1), ({"fmax_mhz_median": 95.0}, 0),
+    ({"fmax_mhz_median": 94.9}, 1), ({"fmax_mhz_median": None}, 1), ({"dsp": 2, "ff": 200}, 2)])
+def test_figures_outside_of_their_tolerance(changes, outside):
+    moved, found = compare([ROW | changes], [ROW])
+    assert len(moved) == len(changes) and len(found) == outside
+    assert compare([ROW], [ROW]) == compare([ROW | changes | {"block": "x"}], [ROW]) == ([], [])
+
+
+def test_a_new_row_takes_the_place_of_the_old():
+    other = ROW | {"block": "cell"}
+    assert merge([ROW, other], [ROW | {"ff": 1}]) == [ROW | {"ff": 1}, other]
+    assert "| tiny | ecp5-25f | core | 8 |  |" in markdown([ROW | {"fmax_mhz_median": None}], 1)
+
+
+def test_the_plan_names_what_there_is():
+    assert set(PLAN) == set(DEVICES)
+    assert {name for names in PLAN.values() for name in names} <= set(PRESETS)
+
+
+def test_a_harness_connects_every_port():
+    block = harnessed(preset("tiny"), "sender")
+    assert block.registers == block.inputs + 2 * block.outputs > 64
+    assert "module harness" in block.text and ".clk(clk)" in block.text
+
+
+@pytest.mark.parametrize("job, message", [
+    (Job("tiny", "ecp5-25f", "brain"), "no block is called 'brain'; there are core, cell"),
+    (Job("tiny", "ecp6"), "no device is called 'ecp6'; there are ecp5-25f"),
+    (Job("huge", "xc7"), "no configuration is called 'huge'")])
+def test_names_that_there_are_not(job, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        measure([job], 1, tmp_path, 1, lambda text: None)
