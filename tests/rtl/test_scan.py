@@ -124,7 +124,8 @@ def random_run(rng: random.Random, config: ArrayConfig) -> dict:
     return run | {
         "blank": rng.random() < 0.2, "address": rng.randrange(config.spike_words),
         "x": rng.randint(-2, 3), "y": rng.randint(-2, 3),
-        "row": rng.randrange(config.weight_rows - 3 * config.word_bits), "slot_stride": rng.randrange(40), "words": rng.randrange(3),
+        "row": rng.randrange(config.weight_rows - 3 * config.word_bits),
+        "slot_stride": rng.randrange(40), "words": rng.randrange(3),
         "window_x_stride": rng.randrange(20), "window_y_stride": rng.getrandbits(16),
         "window_width": rng.randrange(3), "window_height": rng.randrange(3),
         "map_width": rng.randint(1, 4), "map_height": rng.randint(1, 4)}
