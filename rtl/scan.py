@@ -166,7 +166,7 @@ class Scanner(wiring.Component):
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
             take.eq(made_valid & (~self.runs.valid | self.runs.ready)),
-            advance.eq(make & (~made_valid | take)),
+            advance.eq(make & ~made_valid),
         ]
         with m.If(self.runs.ready | ~self.runs.valid):
             m.d.sync += [

@@ -28,6 +28,7 @@ def place_layout(config: ArrayConfig) -> data.StructLayout:
     return data.StructLayout({
         "row": range(config.weight_rows),       # of the word's first bit
         "slot": range(max(config.slots, 2)),
+        "zeroth": 1, "last": 1,     # this slot is
         "first": 1,     # the first event of its slot at this site
         "wide": 1,      # the rows hold wide weights
         "clear": 1, "top": 1, "emit": 1, "final": 1,    # see `rtl.scan.run_layout`
@@ -177,6 +178,8 @@ class WordReader(wiring.Component):
             asked.slot_over.eq(slot_over),
             asked.place.row.eq(run.row + (word_row << (width.bit_length() - 1))),
             asked.place.slot.eq(slot),
+            asked.place.zeroth.eq(slot == 0),
+            asked.place.last.eq(last_slot),
             asked.place.wide.eq(run.wide),
             asked.place.clear.eq(run.clear),
             asked.place.top.eq(run.top),

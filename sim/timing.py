@@ -25,7 +25,8 @@ import numpy as np
 from rtl.config import ArrayConfig
 from rtl.events import EventReader
 from rtl.scan import Scanner
-from rtl.sequencer import emitting_cycles, scan_limit, settle_cycles, start_addresses
+from rtl.sequencer import (DRAIN_INTERVAL, emitting_cycles, scan_limit, settle_cycles,
+                           start_addresses)
 from rtl.tape import Emit
 from rtl.words import DEPTH, PART, WordReader
 
@@ -178,7 +179,7 @@ class _Runs:
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
-        self.made = max(self.made + _INTERVAL, self.moved)
+        self.made = max(self.made + _INTERVAL, self.moved + 1)
         self.moved = max(self.made + 1, self.loaded)
         self.loaded = max(self.moved + 1, fetch)
         return self.loaded
@@ -281,14 +282,15 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             drains += sender.waited
             if scan and planes and slot == slots and steps:
                 for number in range(slots + 1, last_scan + 1):
-                    sender.send(0, scan=True, emits=emits(number))
+                    sender.send(sender.made + DRAIN_INTERVAL, scan=True, emits=emits(number))
                     drains += sender.waited + 1
             if marker:
                 end = sender.sent
                 if fields["drain"] and not taps:
                     for _ in range(fields["rounds"] + 1):
                         for number in range(last_scan + 1):
-                            sender.send(0, scan=True, emits=emits(number))
+                            sender.send(sender.made + DRAIN_INTERVAL, scan=True,
+                                        emits=emits(number))
                             drains += sender.waited + 1
             if index > 1 and sender.sent == event + 1 and sender.sent_before == event:
                 rest = count - index - 1        # nothing holds up the others
