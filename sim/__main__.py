@@ -29,6 +29,8 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 
 [bold]python -m sim activity[/]  cycles of a convolution against its spike rate
 
+[bold]python -m sim figures[/]  named networks beside those of others
+
 [bold]python -m sim build --config tiny[/]  compile an array
 
 [bold]python -m sim cocotb[/]  all benches, on every simulator there is
@@ -277,6 +279,41 @@ def sweep(network: Net, config: Config = "default",
     if designs:
         estimates.picture(output, designs, network)
         console.print(str(output))
+
+
+@app.command()
+def figures(rows: Annotated[Path, typer.Option(
+                dir_okay=False, help="Clock and area: summary.json of `rtl bench`.")]
+            = builder.BUILD / "bench" / "summary.json",
+            deep: Annotated[bool, typer.Option(
+                help="VGG-11 and ResNet-19, too: minutes, unless `sim deep` has run.")] = True,
+            output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
+                                                 help="Folder to write to.")]
+            = builder.BUILD / "figures") -> None:
+    """Named networks: operations, cycles, time, area; beside published figures of others.
+
+    Writes figures.md, figures.json and pictures. Fails where RTL and PyTorch differ.
+    """
+    from sim import charts, peers
+    from sim import figures as tables
+
+    subjects = importlib.import_module("sim.subjects")      # only here: it takes PyTorch to load
+    found = tables.read_rows(rows)
+    networks = []
+    try:
+        for name, measure in (subjects.SUBJECTS | (subjects.DEEP if deep else {})).items():
+            begin = time.monotonic()
+            networks.append(tables.figures_of(measure(), found))
+            console.print(f"{name}: {networks[-1]['cycles']:,.0f} cycles, "
+                          f"{networks[-1]['utilisation']:.1%} of the lanes "
+                          f"({time.monotonic() - begin:.0f} s)")
+    except (OSError, ValueError, toolchain.ToolchainError) as error:
+        raise _fail(error) from None
+    tables.write(output, networks, peers.markdown())
+    pictures = charts.draw(output, networks, found)
+    console.print(f"{output}/figures.md, figures.json, {', '.join(pictures)}", soft_wrap=True)
+    if wrong := sum(item["mismatches"] or 0 for item in networks):
+        raise _fail(ValueError(f"{wrong} spikes of the RTL differ from the reference"))
 
 
 @app.command()

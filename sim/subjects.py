@@ -29,7 +29,7 @@ from sim.figures import CLASSES, Layer, Measurement
 from sim.toolchain import ROOT
 from sim.verilated import VerilatedTransport
 
-__all__ = ["SUBJECTS", "deep", "estimated", "static", "trained"]
+__all__ = ["DEEP", "SUBJECTS", "deep", "estimated", "of_summary", "static", "trained"]
 
 #: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
 RATE = 0.34
@@ -64,13 +64,16 @@ def _digits(images: int) -> tuple[torch.Tensor, np.ndarray]:
 # In RTL ------------------------------------------------------------------------------------------
 
 def _runs(network: IntegerNetwork, config: ArrayConfig, pixels: np.ndarray, alone: int):
-    """(program, outputs with all spikes and counters of layers, cycles alone, cycles of many)."""
+    """(program, outputs with all spikes and counters of layers, cycles of one, of one of many).
+
+    alone: how many images are run one by one, a divisor of their number.
+    """
     with Accelerator(VerilatedTransport(config), config) as device:
         program = device.load(network)
         outputs = device.run(pixels, spikes=True, profile=True)
         many = device.run(pixels).counters["cycles"] / len(pixels)
         device.batch = 1
-        one = device.run(pixels[:alone]).counters["cycles"] / alone
+        one = device.run(pixels[::len(pixels) // alone]).counters["cycles"] / alone
     return program, outputs, one, many
 
 
@@ -106,14 +109,14 @@ def _is_fresh(path: Path) -> bool:
         for folder in ("rtl", "firmware", "models") for source in (ROOT / folder).rglob("*.py"))
 
 
-def deep(title: str, name: str, config: str, console: Console | None = None) -> Measurement:
+def deep(title: str, name: str, config: str) -> Measurement:
     """A deep network from the summary of `sim deep`, which is run where there is none, or an old.
 
     Its spikes are read back: that is in all but `cycles`.
     """
     path = BUILD / name / "summary.json"
     if not _is_fresh(path):
-        deep_networks.run(name, config, path.parent, console=console)
+        deep_networks.run(name, config, path.parent, console=Console(quiet=True))
     summary = json.loads(path.read_text())
     if summary["configuration"] != config:
         raise ValueError(f"{path} is of {summary['configuration']!r}, not {config!r}: remove it")
@@ -126,8 +129,9 @@ def deep(title: str, name: str, config: str, console: Console | None = None) -> 
 def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
     """What a summary of `sim deep` says."""
     layers = tuple(
-        Layer(name=layer["layer"], cycles=layer["cycles"], **{part: layer[part] for part in CLASSES},
-              total_cycles=layer["streamed_cycles"], active_sop=layer["active_sop"], **more)
+        Layer(name=layer["layer"], cycles=layer["cycles"],
+              **{part: layer[part] for part in CLASSES}, active_sop=layer["active_sop"],
+              total_cycles=layer["streamed_cycles"], **more)
         for layer, more in zip(summary["by_layer"], fixed, strict=True))
     total = summary["streamed_cycles"]
     return Measurement(
@@ -176,16 +180,20 @@ def estimated(title: str, layers: str, side: int, steps: int, config: str, image
         latency_cycles=total + words, image_cycles=total, layers=tuple(result))
 
 
-#: What is shown, in order: how to get it, by title.
-SUBJECTS: tuple[tuple[str, Callable[[], Measurement]], ...] = (
-    ("784-128-10 on default", lambda: trained("784-128-10", "dense", "default", 8, 200)),
-    ("784-128-10 on small", lambda: trained("784-128-10", "dense", "small", 4, 200)),
-    ("16C3-P2-32C3-P2-128-10", lambda: trained("16C3-P2-32C3-P2-128-10", "conv", "default", 8, 50)),
-    ("256-128-10", lambda: estimated("256-128-10", "128-10", 16, 4, "default")),
-    ("256-128-10, T = 25",
-     lambda: estimated("256-128-10", "128-10", 16, 25, "default", state_words=32)),
-    ("784-128-64-10, T = 25",
-     lambda: estimated("784-128-64-10", "128-64-10", 28, 25, "default", state_words=32)),
-    ("VGG-11", lambda: deep("VGG-11", "vgg11", "large")),
-    ("ResNet-19", lambda: deep("ResNet-19", "resnet19", "large")),
-)
+#: The networks of the tables: how to measure them, by what they are called meanwhile.
+SUBJECTS: dict[str, Callable[[], Measurement]] = {
+    "784-128-10 on default": lambda: trained("784-128-10", "dense", "default", 8, 200),
+    "784-128-10 on small": lambda: trained("784-128-10", "dense", "small", 4, 200),
+    "convolutions": lambda: trained("16C3-P2-32C3-P2-128-10", "conv", "default", 8, 40),
+    "256-128-10": lambda: estimated("256-128-10", "128-10", 16, 4, "default"),
+    "256-128-10, T = 25":
+        lambda: estimated("256-128-10", "128-10", 16, 25, "default", state_words=32),
+    "784-128-64-10, T = 25":
+        lambda: estimated("784-128-64-10", "128-64-10", 28, 25, "default", state_words=32),
+}
+
+#: Those that take a minute or more each.
+DEEP: dict[str, Callable[[], Measurement]] = {
+    "VGG-11": lambda: deep("VGG-11", "vgg11", "large"),
+    "ResNet-19": lambda: deep("ResNet-19", "resnet19", "large"),
+}
