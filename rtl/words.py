@@ -49,7 +49,8 @@ class WordReader(wiring.Component):
     """For slot, for word, for the pixels of the window: fetch; keep what holds a spike.
 
     A run whose window lies outside of its map takes one fetch, or one a slot where it starts sums.
-    A run that ends an output takes one more, for the entry that says so.
+    A run that ends an output takes one more, for the entry that says so. From run to run passes a
+    cycle without a fetch.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
     fetching stops while `DEPTH` words are kept or under way.
@@ -83,6 +84,8 @@ class WordReader(wiring.Component):
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
         columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
         words = Signal(12, reset_less=True)
+        before_last = Signal(range(max(config.slots, 2)), reset_less=True)      # slot
+        m.d.sync += before_last.eq(self.slots - 1)
         single_column, single_row, single_word, single_slot = (
             Signal(name=name, reset_less=True)
             for name in ("single_column", "single_row", "single_word", "single_slot"))
@@ -99,18 +102,18 @@ class WordReader(wiring.Component):
         window_over, slot_over, over = Signal(), Signal(), Signal()
         m.d.comb += [
             fetch.eq((active | marking) & free),
+            load.eq(~active & ~marking & self.runs.valid),
+            self.runs.ready.eq(~active & ~marking),
             window_over.eq(last_column & last_row),
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
-            load.eq(Mux(active, fetch & over & ~run.end, ~marking | fetch)),
-            self.runs.ready.eq(load),
         ]
         next_window = (Mux(last_column, window_row, window)
                        + Mux(last_column, run.window_y_stride, run.window_x_stride))[:bits]
         next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
-                active.eq(self.runs.valid), marking.eq(0), run.eq(payload),
+                active.eq(1), run.eq(payload),
                 columns.eq(payload.window_width), rows.eq(payload.window_height),
                 words.eq(payload.words), slot.eq(0),
             ]
@@ -131,9 +134,11 @@ class WordReader(wiring.Component):
                              words.eq(words - 1), last_word.eq(words == 1)]
             with m.If(slot_over):
                 m.d.sync += [words.eq(run.words), last_word.eq(single_word),
-                             slot.eq(slot + 1), last_slot.eq(slot + 1 == self.slots)]
+                             slot.eq(slot + 1), last_slot.eq(slot == before_last)]
             with m.If(over):
-                m.d.sync += [active.eq(0), marking.eq(1)]
+                m.d.sync += [active.eq(0), marking.eq(run.end)]
+        with m.Elif(fetch):
+            m.d.sync += marking.eq(0)
 
         step = Signal()
         m.d.comb += step.eq(load | fetch)
