@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 from .scan import run_layout
+from .skid import Skid
 from .spikes import SpikeMemory
 
 __all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout"]
@@ -56,7 +57,7 @@ class WordReader(wiring.Component):
     fetching stops while `DEPTH` words are kept or under way.
     """
 
-    latency = SpikeMemory.latency + 7
+    latency = SpikeMemory.latency + 7 + Skid.latency
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -248,6 +249,7 @@ class WordReader(wiring.Component):
 
         entry = Signal(entry_layout(config))
         m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
+        m.submodules.entry_out = out = Skid(entry_layout(config))
         freed = Signal(2)
         m.d.comb += [
             entry.word.eq(s3_word),
@@ -257,10 +259,11 @@ class WordReader(wiring.Component):
             entry.place.first.eq(s3.starts & ~seen),
             fifo.w_data.eq(entry),
             fifo.w_en.eq(keep),
-            Value.cast(self.entries.payload).eq(fifo.r_data),
-            self.entries.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.entries.ready),
+            Value.cast(out.i.payload).eq(fifo.r_data),
+            out.i.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(out.i.ready),
         ]
+        wiring.connect(m, out.o, wiring.flipped(self.entries))
         m.d.sync += [
             freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),
             room.eq(room - fetch + freed),

@@ -27,13 +27,15 @@ from rtl.events import EventReader
 from rtl.scan import Scanner
 from rtl.sequencer import (DRAIN_INTERVAL, emitting_cycles, scan_limit, settle_cycles,
                            start_addresses)
+from rtl.skid import Skid
 from rtl.tape import Emit
 from rtl.words import DEPTH, PART, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
-#: Cycles from the fetch of a word until it is there to be taken, or is dropped.
+#: Cycles from the fetch of a word until it is there to be taken, and until it is dropped.
 _KEPT = WordReader.latency - 1
+_DROPPED = _KEPT - Skid.latency
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         if starts:
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
-            heapq.heappush(room, fetch + _KEPT + 1)
+            heapq.heappush(room, fetch + _DROPPED + 1)
             continue
         move = max(move, move_of(fetch + _KEPT))
         heapq.heappush(room, cycle_of(move) + 2)
