@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import preset
-from . import netlist, packing
+from . import netlist, packing, synthesis
 from .blocks import HARNESS, Harnessed, harnessed
 from .devices import DEVICES, Device
-from .tools import run, tool, versions, yosys
+from .synthesis import synthesise
+from .tools import run, tool, versions
 
 __all__ = ["Job", "Row", "measure"]
 
@@ -72,7 +73,7 @@ def _work(job: Job, output: Path) -> _Work:
     if job.device not in DEVICES:
         raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
     device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
-    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing)]
+    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing, synthesis)]
     key = hashlib.sha256(repr((block.text, device, versions(), programs)).encode()).hexdigest()
     return _Work(job, device, block,
                  output / job.device / f"{job.preset}-{job.block}-{key[:12]}")
@@ -85,16 +86,8 @@ def _synthesise(work: _Work) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(work.block.text)
-    yosys(["read_verilog -sv design.v", "delete t:$meminit*", *device.prepare,
-           f"{device.synthesis} -top {HARNESS}", "write_json synthesis.json"],
-          folder, "synthesis.log")
-    document = json.loads((folder / "synthesis.json").read_text())
-    if device.packed:
-        (folder / "packing.log").write_text(f"{packing.pack(document, HARNESS)}\n")
-    document["modules"] = {HARNESS: document["modules"][HARNESS]}
-    (folder / "netlist.part").write_text(json.dumps(document))
-    (folder / "netlist.part").rename(folder / "netlist.json")
-    (folder / "synthesis.json").unlink()
+    synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder,
+               packed=device.packed)
 
 
 def _place(work: _Work, seed: int) -> None:
