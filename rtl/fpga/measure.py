@@ -7,6 +7,7 @@ has its cells counted.
 
 import hashlib
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -90,14 +91,29 @@ def _synthesise(work: _Work) -> None:
                packed=device.packed)
 
 
+class _Misfit(RuntimeError):
+    """A design is larger than its device."""
+
+    @classmethod
+    def of(cls, log: Path) -> "_Misfit | None":
+        """If the log of nextpnr says so: what is used too much."""
+        cells = re.findall(r"(\w+): +(\d+)/ *(\d+) ", log.read_text())
+        over = [f"{name} {used} of {there}" for name, used, there in cells
+                if int(used) > int(there)]
+        return cls(f"does not fit: {', '.join(over)}") if over else None
+
+
 def _place(work: _Work, seed: int) -> None:
     """seedN.json: nextpnr's report."""
     report = work.folder / f"seed{seed}.json"
     if not report.exists():
         name, *options = work.device.place
-        run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
-                 "--timing-allow-fail", "--report", f"seed{seed}.part"),
-            work.folder, f"seed{seed}.log")
+        try:
+            run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
+                     "--timing-allow-fail", "--report", f"seed{seed}.part"),
+                work.folder, f"seed{seed}.log")
+        except RuntimeError as error:
+            raise _Misfit.of(work.folder / f"seed{seed}.log") or error from None
         (work.folder / f"seed{seed}.part").rename(report)
 
 
