@@ -194,7 +194,7 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
             table = Table(*lines[0], title=title)
             for line in lines:
                 table.add_row(*("" if value is None else str(value) for value in line.values()))
-            console.print(table, width=max(console.width, 140), crop=False)
+            Console(highlight=False, width=max(console.width, 140)).print(table)
     for job, reason in failed.items():
         console.print(f"{job}: {reason}", markup=False, soft_wrap=True)
     well = _against(_BASELINES / f"bench{'-fast' if fast else ''}.json", figures, cycles, seeds,
