@@ -69,7 +69,8 @@ lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m pyright
 	$(RUN) -m sim lint
 
-bench: $(BENCH)  ## place and route arrays and blocks on all devices: area and clock (hours)
+bench: $(BENCH)  ## area and clock of arrays and blocks on all devices, speed of simulation (hours)
+	$(RUN) -m sim speed
 	$(RUN) -m rtl bench --jobs $(JOBS)
 
 bench-fast: $(BENCH)  ## the part of it that continuous integration checks, minutes

@@ -13,8 +13,9 @@ from . import verilog as generator
 from .config import PRESETS, ArrayConfig, preset
 from .fpga import summary
 from .fpga.blocks import BLOCKS
+from .fpga.cycles import CASES, changed, measure_cycles
 from .fpga.devices import DEVICES, PLAN
-from .fpga.measure import Job, Row, measure
+from .fpga.measure import Job, measure
 from .shell import verilog as axi
 from .shell.registers import STREAM_BITS
 from .shell.render import FORMATS, render
@@ -133,6 +134,26 @@ _FAST = [Job("tiny", "ecp5-25f", block) for block in
 _BASELINES = Path("tests/baselines")
 
 
+def _against(baseline: Path, rows: list[dict], cycles: list[dict], seeds: int, update: bool
+             ) -> bool:
+    """Compare with a baseline, print what moved, or make it the baseline: whether all is well."""
+    known = json.loads(baseline.read_text()) if baseline.exists() else {"rows": [], "cycles": []}
+    if update:
+        known["rows"] = summary.merge(known["rows"], rows)
+        known["cycles"] = cycles or known["cycles"]
+        baseline.write_text(json.dumps(known, indent=2) + "\n")
+        console.print(f"{baseline} has these figures now")
+        return True
+    moved, outside = summary.compare(rows, known["rows"], seeds)
+    different = changed(cycles, known["cycles"])
+    for line in [*moved, *different]:
+        wrong = line in outside or line in different
+        console.print(f"{'outside: ' if wrong else ''}{line}", markup=False, soft_wrap=True)
+    if known["rows"] and not moved and not different:
+        console.print(f"no figure differs from those in {baseline}")
+    return not outside and not different
+
+
 @app.command()
 def bench(presets: Annotated[list[str] | None, typer.Option(
               "--preset", help="May be repeated; by default those that suit the device.")] = None,
@@ -150,37 +171,35 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
           ) -> None:
     """Area and clock of arrays and their blocks: `summary.json`, `summary.md`, and a table.
 
-    What was placed before is kept in the output folder, so a run that was stopped goes on. One seed
-    of the default array takes about ten minutes. Fails where figures left their baseline.
+    Without a choice of presets, devices or blocks also the cycles of a network, `cycles.json`. What
+    was placed before is kept in the output folder, so a run that was stopped goes on. One seed of
+    the default array takes about ten minutes. Fails where figures left their baseline.
     """
     wanted = _FAST if fast else [
         Job(name, device, block) for device in devices or DEVICES
         for name in presets or PLAN.get(device, ()) for block in blocks or ["core", *BLOCKS]]
-    seeds = 1 if fast else seeds
-    baseline = _BASELINES / ("bench-fast.json" if fast else "bench.json")
+    chosen, seeds = bool(presets or devices or blocks), 1 if fast else seeds
     try:
         with console.status("") as status:
             rows, failed = measure(wanted, seeds, output, jobs, status.update)
-    except (OSError, ValueError) as error:
+        cycles = [] if chosen else [measure_cycles(case) for case in CASES]
+    except (OSError, ValueError, RuntimeError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
-    table = Table(*Row.__dataclass_fields__, title=f"Place and route, seeds: {seeds}")
-    for row in rows:
-        table.add_row(*map(str, row.as_dict().values()))
-    console.print(table)
+    figures = [row.as_dict() for row in rows]
+    summary.write(figures, cycles, seeds, output)
+    for title, lines in ((f"Area and clock, seeds: {seeds}", figures),
+                         ("Cycles of ten digits", cycles)):
+        if lines:
+            table = Table(*lines[0], title=title)
+            for line in lines:
+                table.add_row(*("" if value is None else str(value) for value in line.values()))
+            Console(highlight=False, width=max(console.width, 140)).print(table)
     for job, reason in failed.items():
         console.print(f"{job}: {reason}", markup=False, soft_wrap=True)
-    output.mkdir(parents=True, exist_ok=True)
-    figures = [row.as_dict() for row in rows]
-    summary.write(figures, seeds, output)
-    known = json.loads(baseline.read_text()) if baseline.exists() else []
-    if update:
-        baseline.write_text(json.dumps(summary.merge(known, figures), indent=2) + "\n")
-        return
-    moved, outside = summary.compare(figures, known)
-    for line in moved:
-        console.print(f"{'outside: ' if line in outside else ''}{line}", markup=False)
-    if outside or (failed and (presets or blocks or fast)):
+    well = _against(_BASELINES / f"bench{'-fast' if fast else ''}.json", figures, cycles, seeds,
+                    update)
+    if not well or (failed and (chosen or fast)):
         raise typer.Exit(1)
 
 

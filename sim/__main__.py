@@ -31,6 +31,8 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 
 [bold]python -m sim figures[/]  named networks beside those of others
 
+[bold]python -m sim speed[/]  cycles a second of the simulated arrays
+
 [bold]python -m sim build --config tiny[/]  compile an array
 
 [bold]python -m sim cocotb[/]  all benches, on every simulator there is
@@ -203,6 +205,40 @@ def activity(spike_words: Annotated[int, typer.Option(
                         for name in names))
     console.print(table)
     console.print(f"{output}/activity.json, activity.png")
+
+
+@app.command()
+def speed(config: Annotated[list[str] | None, typer.Option(
+              help="Array; may be repeated. By default all that have a name.")] = None,
+          output: Annotated[Path, typer.Option(
+              "-o", "--output", file_okay=False, help="Folder to write to.")]
+          = builder.BUILD / "bench") -> None:
+    """Cycles a second of the simulated arrays, and the times to make and to compile their Verilog.
+
+    Every array is compiled anew (minutes) and runs the dense network of the demo.
+    """
+    import json
+    from dataclasses import asdict
+
+    measure = importlib.import_module("sim.speed").measure
+    rows, refused = [], {}
+    for name in config or list(PRESETS):
+        try:
+            rows.append(asdict(measure(name)))
+        except (ValueError, toolchain.ToolchainError) as error:
+            refused[name] = error
+    table = Table("preset", "Verilog, s", "compiling, s", "cycles a second", title="Simulation")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value)
+                        for value in row.values()))
+    console.print(table)
+    for name, error in refused.items():
+        console.print(f"{name}: {error}", markup=False, soft_wrap=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+    console.print(f"{output}/speed.json")
+    if refused and config:
+        raise typer.Exit(1)
 
 
 def _integer_network(name: str, shape: ArrayConfig):

@@ -14,9 +14,9 @@
 Cycles are counted by the Verilog ("RTL") or come from the cycle model ("model"), which agrees with
 it to the cycle where both are known. Clock and area come from `rtl bench`: static timing, not
 silicon; "not measured" where it has no row of that array. Deep networks read all of their spikes
-back, which is in their latency. What is estimated has held-out digits at its input and hidden spikes
-drawn at the rate of the trained 784-128-10; more steps than slots run in parts, each of which adds
-the pixels up again.
+back, which is in their latency. What is estimated has held-out digits at its input and hidden
+spikes drawn at the rate of the trained 784-128-10; more steps than slots run in parts, each of
+which adds the pixels up again.
 """
 
 import json

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import ArrayConfig
-from ..fpga.packing import pack_file
-from ..fpga.tools import run, tool, yosys
+from ..fpga.synthesis import synthesise
+from ..fpga.tools import run, tool
 from ..shell.uart import TOP
 from .targets import Board
 from .top import BoardTop
@@ -33,17 +33,6 @@ class Bitstream:
     cells: dict[str, tuple[int, int]]
 
 
-def _synthesise(board: Board, folder: Path) -> None:
-    """netlist.json of the design and its Verilog; memories have no initial contents."""
-    commands = [f"read_verilog {TOP}.v", "read_rtlil top.il", "delete t:$meminit*"]
-    if board.constraints == "pcf":      # no LUT RAM on iCE40
-        commands.append("setattr -unset ram_style a:ram_style=distributed")
-    commands.append(f"{board.synthesis} -top top -json netlist.json")
-    yosys(commands, folder, "synthesis.log")
-    if board.packed:
-        pack_file(folder / "netlist.json", folder / "netlist.json", "top")
-
-
 def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: float, baud: float,
           seed: int, progress: Callable[[str], object]) -> Bitstream:
     """Make the bitstream of an array for a board.
@@ -63,7 +52,8 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
         if file in ("top.il", f"top.{board.constraints}", f"{TOP}.v"):
             (folder / file).write_text(text if isinstance(text, str) else text.decode())
     progress("synthesis")
-    _synthesise(board, folder)
+    synthesise([f"read_verilog {TOP}.v", "read_rtlil top.il"], board.synthesis, "top", folder,
+               packed=board.packed)
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
     run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,

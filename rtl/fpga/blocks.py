@@ -1,7 +1,8 @@
 """Blocks that are measured alone, and the harness that lets any block stand on any package.
 
 The harness has five pins. Inputs of the block come from a shift register with an enable; outputs
-are registered, then shifted out. So every path of the block is one from register to register.
+are registered, then shifted out. So every path of the block is one from register to register. Its
+registers have an enable, so that none of them is packed into a memory or multiplier of the block.
 """
 
 import re
@@ -118,7 +119,7 @@ module {HARNESS}(input clk, input rst, input shift, input i, output o);
   assign o = sent[{at["output"] - 1}];
   always @(posedge clk) begin
     if (shift) inputs <= {{inputs, i}};
-    taken <= outputs;
+    if (!shift) taken <= outputs;
     sent <= shift ? taken : {{sent, i}};
   end
   {top} dut({", ".join(ports)});

@@ -9,8 +9,8 @@ __all__ = ["DEVICES", "PLAN", "Device"]
 class Device:
     """A target.
 
-    prepare, synthesis: passes of yosys. place: nextpnr and its options, empty where a device is
-    only synthesised for. packed: whether `rtl.fpga.packing` goes over the netlist.
+    synthesis: pass of yosys. place: nextpnr and its options, empty where a device is only
+    synthesised for. packed: whether `rtl.fpga.packing` goes over the netlist.
     lut4, ff, bram, dsp: cells of the netlist (of the report of nextpnr, where placed) and how many
     of the resource one of them is.
     """
@@ -20,7 +20,6 @@ class Device:
     ff: dict[str, float]
     bram: dict[str, float]
     dsp: dict[str, float]
-    prepare: tuple[str, ...] = ()
     place: tuple[str, ...] = ()
     packed: bool = False
 
@@ -49,7 +48,6 @@ DEVICES = {
         "synth_ice40 -device u -dsp -spram -abc9", {"ICESTORM_LC": 1},
         {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
         {"ICESTORM_RAM": 1}, {"ICESTORM_DSP": 1},
-        prepare=("setattr -unset ram_style a:ram_style=distributed",),
         place=("nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained",
                "--freq", "48")),
     "xc7": _xilinx("xc7", "DSP48E1"),

@@ -7,6 +7,7 @@ has its cells counted.
 
 import hashlib
 import json
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import preset
-from . import netlist, packing
+from . import netlist, packing, synthesis
 from .blocks import HARNESS, Harnessed, harnessed
 from .devices import DEVICES, Device
-from .tools import run, tool, versions, yosys
+from .synthesis import synthesise
+from .tools import run, tool, versions
 
 __all__ = ["Job", "Row", "measure"]
 
@@ -72,7 +74,7 @@ def _work(job: Job, output: Path) -> _Work:
     if job.device not in DEVICES:
         raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
     device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
-    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing)]
+    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing, synthesis)]
     key = hashlib.sha256(repr((block.text, device, versions(), programs)).encode()).hexdigest()
     return _Work(job, device, block,
                  output / job.device / f"{job.preset}-{job.block}-{key[:12]}")
@@ -85,16 +87,20 @@ def _synthesise(work: _Work) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(work.block.text)
-    yosys(["read_verilog -sv design.v", "delete t:$meminit*", *device.prepare,
-           f"{device.synthesis} -top {HARNESS}", "write_json synthesis.json"],
-          folder, "synthesis.log")
-    document = json.loads((folder / "synthesis.json").read_text())
-    if device.packed:
-        (folder / "packing.log").write_text(f"{packing.pack(document, HARNESS)}\n")
-    document["modules"] = {HARNESS: document["modules"][HARNESS]}
-    (folder / "netlist.part").write_text(json.dumps(document))
-    (folder / "netlist.part").rename(folder / "netlist.json")
-    (folder / "synthesis.json").unlink()
+    synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder,
+               packed=device.packed)
+
+
+class _Misfit(RuntimeError):
+    """A design is larger than its device."""
+
+    @classmethod
+    def of(cls, log: Path) -> "_Misfit | None":
+        """If the log of nextpnr says so: what is used too much."""
+        cells = re.findall(r"(\w+): +(\d+)/ *(\d+) ", log.read_text())
+        over = [f"{name} {used} of {there}" for name, used, there in cells
+                if int(used) > int(there)]
+        return cls(f"does not fit: {', '.join(over)}") if over else None
 
 
 def _place(work: _Work, seed: int) -> None:
@@ -102,9 +108,12 @@ def _place(work: _Work, seed: int) -> None:
     report = work.folder / f"seed{seed}.json"
     if not report.exists():
         name, *options = work.device.place
-        run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
-                 "--timing-allow-fail", "--report", f"seed{seed}.part"),
-            work.folder, f"seed{seed}.log")
+        try:
+            run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
+                     "--timing-allow-fail", "--report", f"seed{seed}.part"),
+                work.folder, f"seed{seed}.log")
+        except RuntimeError as error:
+            raise _Misfit.of(work.folder / f"seed{seed}.log") or error from None
         (work.folder / f"seed{seed}.part").rename(report)
 
 

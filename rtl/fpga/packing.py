@@ -12,15 +12,13 @@
 A register is moved only where it is plain: no enable, no reset, same clock. Registers start at 0.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import permutations, product
-from pathlib import Path
 
 from .netlist import Bit, Netlist
 
-__all__ = ["Packed", "absorbed_init", "pack", "pack_file"]
+__all__ = ["Packed", "absorbed_init", "pack"]
 
 #: INIT of a half that adds or subtracts, d = 1: a ^ b ^ c, generate a.
 _ADDER = 0x96AA
@@ -49,14 +47,6 @@ def pack(document: dict, top: str) -> Packed:
         _pack_multiplier(netlist, multiplier, packed)
     for carry in netlist.of_type("CCU2C"):
         packed.luts += sum(_absorb(netlist, carry, half) for half in "01")
-    return packed
-
-
-def pack_file(source: Path, target: Path, top: str) -> Packed:
-    """Pack a netlist in a file."""
-    document = json.loads(source.read_text())
-    packed = pack(document, top)
-    target.write_text(json.dumps(document))
     return packed
 
 

@@ -1,0 +1,46 @@
+"""Synthesis: Verilog to a flat netlist of one module, for benches and bitstreams alike.
+
+The Verilog keeps its groups apart, and so does the synthesis until it is done: yosys would merge
+equal registers of neighbours, with wires across the chip. Every group is synthesised once.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .packing import Packed, pack
+from .tools import yosys
+
+__all__ = ["synthesise"]
+
+
+def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
+    """Passes from sources to `synthesis.json`. Memories have no initial contents."""
+    # no LUT RAM on iCE40
+    prepare = ["setattr -unset ram_style a:ram_style=distributed"] * ("ice40" in synthesis)
+    return [*read, "delete t:$meminit*", *prepare,
+            # names that are left over make yosys stop where it brings LUTs back from ABC
+            f"{synthesis} -run begin:map_luts -top {top}", "opt_clean -purge",
+            f"{synthesis} -run map_luts: -top {top}",
+            "setattr -mod -unset keep_hierarchy *", "flatten -noscopeinfo", "clean",
+            "stat", "write_json synthesis.json"]
+
+
+def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *, packed: bool
+               ) -> Packed | None:
+    """Make `netlist.json` in a folder, packed by `rtl.fpga.packing` where wanted.
+
+    read: passes that read the sources there. synthesis: pass of yosys and its options. Leaves
+    `synthesis.log` and `packing.log`; raises RuntimeError with the end of the log.
+    """
+    yosys(_commands(read, synthesis, top), folder, "synthesis.log")
+    source = folder / "synthesis.json"
+    document = json.loads(source.read_text())
+    document["modules"] = {top: document["modules"][top]}
+    done = pack(document, top) if packed else None
+    if done is not None:
+        (folder / "packing.log").write_text(f"{done}\n")
+    (folder / "netlist.part").write_text(json.dumps(document))
+    (folder / "netlist.part").rename(folder / "netlist.json")
+    source.unlink()
+    return done

@@ -1,0 +1,19 @@
+"""The speed of the simulation is measured on what fits, and nothing of it is left behind."""
+
+import pytest
+
+from sim import build
+from sim.speed import measure
+
+
+def test_an_array_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="spike words"):
+        measure("tiny")
+
+
+@pytest.mark.slow
+def test_an_array_is_measured():
+    before = set((build.BUILD / "verilated").glob("*"))
+    speed = measure("small")
+    assert speed.cycles_per_second > 1000 and speed.build_seconds > speed.verilog_seconds > 0
+    assert set((build.BUILD / "verilated").glob("*")) <= before
