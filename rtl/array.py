@@ -18,12 +18,12 @@ __all__ = ["NeuronArray", "spike_latency", "tap_latency"]
 
 def spike_latency(config: ArrayConfig) -> int:
     """Cycles from a scanning command to the spikes of its tile, where no other scan waits."""
-    return WeightMemory.latency + Group.latency_of(config) + config.groups - 1
+    return WeightMemory.latency + Group.latency_of(config) + config.groups
 
 
 def tap_latency(config: ArrayConfig) -> int:
     """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
-    return spike_latency(config) + Taps.latency + config.lanes
+    return spike_latency(config) - 1 + Taps.latency + config.lanes
 
 
 class NeuronArray(wiring.Component):
@@ -74,9 +74,7 @@ class NeuronArray(wiring.Component):
             spikes, tap = Signal(config.lanes, name=f"spikes_{index}"), group.tap_out
             m.d.sync += spikes.eq(group.spikes_out)
             last = group
-        m.d.comb += [
-            self.spikes.eq(last.spikes_out),
-            self.spikes_valid.eq(last.spikes_valid & ~last.readout),
-            self.tap.eq(tap),
-        ]
+        m.d.comb += self.tap.eq(tap)
+        m.d.sync += [self.spikes.eq(last.spikes_out),
+                     self.spikes_valid.eq(last.spikes_valid & ~last.readout)]
         return m

@@ -143,7 +143,6 @@ class Core(wiring.Component):
             header.opcode.eq(Answer.TAPS),
             header.sequence.eq(executor.tag),
             header.length.eq(lanes),
-            taps.eq(tiles != 0),
             executor.taps_busy.eq(taps),
             leaves.eq(sender.i.ready & taps & (~words | tap_words.o.valid)),
             tap_words.o.ready.eq(sender.i.ready & words),
@@ -157,4 +156,6 @@ class Core(wiring.Component):
         ]
         with m.If(leaves):
             m.d.sync += [words.eq(~tile_end), sent.eq(Mux(words, sent + 1, 0))]
-        m.d.sync += tiles.eq(tiles + sequencer.tap_done - tile_end)
+        next_tiles = Signal.like(tiles)
+        m.d.comb += next_tiles.eq(tiles + sequencer.tap_done - tile_end)
+        m.d.sync += [tiles.eq(next_tiles), taps.eq(next_tiles != 0)]

@@ -44,9 +44,9 @@ class Counters(wiring.Component):
         # s0: read, new ones taken. s1: the sum is there. s2: registered. s3: added, written.
         s0_turn, s1_turn, s2_turn, s3_turn = (Signal(turns, name=f"s{k}_turn") for k in range(4))
         s2_new = Signal(range(2 * self.count + 1))
-        s2_word = Signal(32, reset_less=True)   # so that block RAM holds it
         s3_sum = Signal(32, reset_less=True)
         empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
+        s2_word = Signal(32, reset_less=True)
         m.d.comb += [self.turn.eq(s1_turn), self.word.eq(s2_word), read.addr.eq(s0_turn),
                      write.addr.eq(s3_turn), write.data.eq(s3_sum), write.en.eq(1)]
         m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s2_turn.eq(s1_turn),

@@ -58,11 +58,12 @@ class Scanner(wiring.Component):
     write: words of the sources of the next pass, into the half that `start` will name. `fields`
     must stay until the pass is over.
 
-    Latency: 5 cycles from `start` to the first run. II: 2 cycles. Backpressure: stalls; two runs
-    are made ahead.
+    Latency: `latency` cycles from `start` to the first run. II: `interval` cycles. Backpressure:
+    stalls; two runs are made ahead.
     """
 
-    latency = 5
+    latency = 6
+    interval = 3
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -79,8 +80,8 @@ class Scanner(wiring.Component):
         config, fields, run = self.config, self.fields, self.runs.payload
         depth = 1 << (max(config.sources, 2) - 1).bit_length()      # halves start at powers of two
 
-        # A run takes two cycles, `ready` and `make`; what they need of the source and of the site
-        # stands in registers by then.
+        # What is needed of the source and of the site stands in registers when a run is made; where
+        # the source is then is stored in the cycle after, and read in the next.
         source = Signal(range(depth))
         half, busy, make, advance = Signal(), Signal(), Signal(), Signal()
         last_source = Signal()
@@ -115,12 +116,16 @@ class Scanner(wiring.Component):
             m.submodules.place_mem = places = Memory(shape=place, depth=depth, init=[],
                                                      attrs=DISTRIBUTED)
             load, store = places.read_port(domain="comb"), places.write_port()
-            m.d.comb += [load.addr.eq(source), store.addr.eq(source), store.data.eq(following),
-                         store.en.eq(advance), stored.eq(load.data)]
-        m.d.sync += here.eq(stored)
-
+            made_following, made_source = Signal(place, reset_less=True), Signal.like(source)
+            m.d.sync += [made_following.eq(following), made_source.eq(source), store.en.eq(advance)]
+            m.d.comb += [load.addr.eq(source), store.addr.eq(made_source),
+                         store.data.eq(made_following), stored.eq(load.data)]
         x, y = Signal(10), Signal(10)
         first_site, extra = Signal(), Signal()
+        m.d.sync += here.eq(stored)
+        with m.If(first_site):
+            m.d.sync += [here.address.eq(table.base), here.row_address.eq(table.base),
+                         here.x.eq(table.x0), here.y.eq(table.y0)]
         last_column, last_row, last_site = Signal(), Signal(), Signal()
         m.d.sync += [
             last_source.eq(shown == fields.sources),
@@ -128,20 +133,14 @@ class Scanner(wiring.Component):
             last_row.eq(y == fields.height),
         ]
         m.d.comb += last_site.eq(Mux(fields.flush, extra, last_row & last_column))
-        address, start, step = Signal(bits), Signal(bits), Signal(bits)
-        run_x, run_y = Signal(signed(11)), Signal(signed(11))
+        start, step = Signal(bits), Signal(bits)
         m.d.comb += [
-            address.eq(Mux(first_site, table.base, here.address)),
-            start.eq(Mux(first_site, table.base, Mux(last_column, here.row_address,
-                                                     here.address))),
+            start.eq(Mux(last_column, here.row_address, here.address)),
             step.eq(Mux(last_column, table.y_stride, table.x_stride)),
-            run_x.eq(Mux(first_site, table.x0, here.x)),
-            run_y.eq(Mux(first_site, table.y0, here.y)),
             following.address.eq(start + step),
-            following.row_address.eq(Mux(last_column, following.address,
-                                         Mux(first_site, table.base, here.row_address))),
-            following.x.eq(Mux(last_column, table.x0, run_x + table.step_x)),
-            following.y.eq(run_y + Mux(last_column, table.step_y, 0)),
+            following.row_address.eq(Mux(last_column, following.address, here.row_address)),
+            following.x.eq(Mux(last_column, table.x0, here.x + table.step_x)),
+            following.y.eq(here.y + Mux(last_column, table.step_y, 0)),
         ]
 
         # The output that leaves at this site: two to the left, one up, counted through.
@@ -166,7 +165,7 @@ class Scanner(wiring.Component):
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
             take.eq(made_valid & (~self.runs.valid | self.runs.ready)),
-            advance.eq(make & (~made_valid | take)),
+            advance.eq(make & ~made_valid),
         ]
         with m.If(self.runs.ready | ~self.runs.valid):
             m.d.sync += [
@@ -184,9 +183,9 @@ class Scanner(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 made_valid.eq(1),
-                made.address.eq(address),
-                made.x.eq(run_x),
-                made.y.eq(run_y),
+                made.address.eq(here.address),
+                made.x.eq(here.x),
+                made.y.eq(here.y),
                 made.row.eq(table.weights + rows),
                 *(made[name].eq(table[name]) for name in _CARRIED),
                 made.starts.eq((source == 0) & (~fields.join | first_site)),
@@ -195,14 +194,14 @@ class Scanner(wiring.Component):
                 made.emit.eq(emit),
                 made.end.eq(last_source & (last_site | ~(fields.taps | fields.join))),
                 made.final.eq(last_source & last_site),
-                padded_x.eq(run_x + table.pad),
-                padded_y.eq(run_y + table.pad),
-                end_x.eq(run_x + table.window_width),
-                end_y.eq(run_y + table.window_height),
+                padded_x.eq(here.x + table.pad),
+                padded_y.eq(here.y + table.pad),
+                end_x.eq(here.x + table.window_width),
+                end_y.eq(here.y + table.window_height),
                 map_x.eq(table.map_width + table.pad),
                 map_y.eq(table.map_height + table.pad),
                 source.eq(next_source),
-                ready.eq(1),
+                ready.eq(self.interval - 1),
             ]
             with m.If(last_source):
                 m.d.sync += [first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
@@ -215,7 +214,7 @@ class Scanner(wiring.Component):
                     m.d.sync += busy.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                busy.eq(1), ready.eq(2), half.eq(self.half), source.eq(0), first_site.eq(1),
+                busy.eq(1), ready.eq(3), half.eq(self.half), source.eq(0), first_site.eq(1),
                 extra.eq(0), x.eq(0), y.eq(0), rows.eq(0), out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),
             ]

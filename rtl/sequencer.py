@@ -10,13 +10,16 @@ from .events import EventReader, event_layout
 from .fields import PASS_LAYOUT
 from .parameters import Parameters
 from .scan import Scanner
-from .signals import AddressKind, address_layout, control_layout
+from .signals import SCAN, AddressKind, address_layout, control_layout
 from .tape import Emit
 from .weights import WeightMemory
 from .words import WordReader
 
-__all__ = ["Sequencer", "emitting_cycles", "read_latency", "scan_limit", "settle_cycles",
-           "start_addresses"]
+__all__ = ["DRAIN_INTERVAL", "Sequencer", "emitting_cycles", "read_latency", "scan_limit",
+           "settle_cycles", "start_addresses"]
+
+#: Cycles from a scan of a drain to the next one at least.
+DRAIN_INTERVAL = 2
 
 
 def read_latency() -> int:
@@ -208,32 +211,40 @@ class Sequencer(wiring.Component):
         control, how = ahead.control, ahead.control.how
 
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
-        draining, final = Signal(), Signal()
-        scan, number = Signal(range(2 * 16)), Signal(range(2 * 16))
-        round_ = Signal(range(16))
+        # What a scan does is known a cycle after its number, so that it takes two cycles to make.
+        draining, known, final = Signal(), Signal(), Signal()
+        scan, round_ = Signal(range(2 * 16)), Signal(range(16))
         last = Signal(range(2 * 16))        # of the scans of an output
-        last_round = Signal()
-        steps, last_scan = Signal(), Signal()
-        m.d.sync += last.eq(fields.slots + Mux(fields.planes, fields.steps, 0))
+        rewind, last_round = Signal(), Signal()
+        drain, event = Signal(SCAN), Signal(SCAN)
+        single = Signal()                   # the last slot's scan is an output's last
+        m.d.sync += [
+            known.eq(draining & ~made),
+            last.eq(fields.slots + Mux(fields.planes, fields.steps, 0)),
+            single.eq(~fields.planes | (fields.steps == 0)),
+            rewind.eq(round_ == fields.rounds),
+            drain.keep.eq(fields.planes & (scan != 0)),
+            drain.replay.eq(scan > fields.slots),
+            drain.step.eq(~fields.planes | (scan >= fields.slots)),
+            drain.begin.eq(scan == Mux(fields.planes, fields.slots, 0)),
+            drain.advance.eq(scan == last),
+        ]
         m.d.comb += [
-            number.eq(Mux(draining, scan, place.slot)),
-            steps.eq(~fields.planes | (number >= fields.slots)),
-            last_scan.eq(number == last),
-            last_round.eq(taps | (round_ == fields.rounds)),
-            made.eq(space & (draining | self.events.valid)),
+            event.keep.eq(fields.planes & ~place.zeroth),
+            event.step.eq(~fields.planes | place.last),
+            event.begin.eq(Mux(fields.planes, place.last, place.zeroth)),
+            event.advance.eq(place.last & single),
+            last_round.eq(taps | rewind),
+            made.eq(space & Mux(draining, known, self.events.valid)),
             self.events.ready.eq(space & ~draining),
 
-            control.slot.eq(number),
-            how.keep.eq(fields.planes & (number != 0)),
-            how.replay.eq(number > fields.slots),
-            how.step.eq(steps),
-            how.begin.eq(number == Mux(fields.planes, fields.slots, 0)),
+            how.eq(Mux(draining, drain, event)),
             how.load.eq(fields.load),
-            how.advance.eq(last_scan),
-            how.rewind.eq(round_ == fields.rounds),
+            how.rewind.eq(rewind),
             how.store.eq(fields.store),
-            how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, steps,
-                            (fields.emit == Emit.LOGITS) & last_scan)),
+            how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, how.step,
+                            (fields.emit == Emit.LOGITS) & how.advance)),
+            control.slot.eq(Mux(draining, scan, place.slot)),
             ahead.drain.eq(draining),
             ahead.address.address.eq(place.row),
         ]
@@ -242,11 +253,11 @@ class Sequencer(wiring.Component):
                 control.write.eq(~how.replay),
                 control.shift.eq(~how.replay),
                 control.scan.eq(1),
-                ahead.over.eq(last_scan & last_round & final & ~taps),
+                ahead.over.eq(drain.advance & last_round & final & ~taps),
             ]
-            with m.If(space):
+            with m.If(made):
                 m.d.sync += scan.eq(scan + 1)
-                with m.If(last_scan):
+                with m.If(drain.advance):
                     m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
                     with m.If(last_round):
                         m.d.sync += [round_.eq(0), draining.eq(0)]
@@ -265,6 +276,5 @@ class Sequencer(wiring.Component):
             with m.If(~null):
                 m.d.comb += ahead.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
                                                       AddressKind.ROW))
-            with m.If(made & control.scan & fields.planes & (place.slot == fields.slots)
-                      & (fields.steps != 0)):
+            with m.If(made & control.scan & place.last & ~single):
                 m.d.sync += [draining.eq(1), scan.eq(place.slot + 1)]

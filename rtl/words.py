@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 from .scan import run_layout
+from .skid import Skid
 from .spikes import SpikeMemory
 
 __all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout"]
@@ -28,6 +29,7 @@ def place_layout(config: ArrayConfig) -> data.StructLayout:
     return data.StructLayout({
         "row": range(config.weight_rows),       # of the word's first bit
         "slot": range(max(config.slots, 2)),
+        "zeroth": 1, "last": 1,     # this slot is
         "first": 1,     # the first event of its slot at this site
         "wide": 1,      # the rows hold wide weights
         "clear": 1, "top": 1, "emit": 1, "final": 1,    # see `rtl.scan.run_layout`
@@ -48,13 +50,14 @@ class WordReader(wiring.Component):
     """For slot, for word, for the pixels of the window: fetch; keep what holds a spike.
 
     A run whose window lies outside of its map takes one fetch, or one a slot where it starts sums.
-    A run that ends an output takes one more, for the entry that says so.
+    A run that ends an output takes one more, for the entry that says so. From run to run passes a
+    cycle without a fetch.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
     fetching stops while `DEPTH` words are kept or under way.
     """
 
-    latency = SpikeMemory.latency + 7
+    latency = SpikeMemory.latency + 7 + Skid.latency
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -82,6 +85,8 @@ class WordReader(wiring.Component):
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
         columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
         words = Signal(12, reset_less=True)
+        before_last = Signal(range(max(config.slots, 2)), reset_less=True)      # slot
+        m.d.sync += before_last.eq(self.slots - 1)
         single_column, single_row, single_word, single_slot = (
             Signal(name=name, reset_less=True)
             for name in ("single_column", "single_row", "single_word", "single_slot"))
@@ -98,18 +103,18 @@ class WordReader(wiring.Component):
         window_over, slot_over, over = Signal(), Signal(), Signal()
         m.d.comb += [
             fetch.eq((active | marking) & free),
+            load.eq(~active & ~marking & self.runs.valid),
+            self.runs.ready.eq(~active & ~marking),
             window_over.eq(last_column & last_row),
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
-            load.eq(Mux(active, fetch & over & ~run.end, ~marking | fetch)),
-            self.runs.ready.eq(load),
         ]
         next_window = (Mux(last_column, window_row, window)
                        + Mux(last_column, run.window_y_stride, run.window_x_stride))[:bits]
         next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
-                active.eq(self.runs.valid), marking.eq(0), run.eq(payload),
+                active.eq(1), run.eq(payload),
                 columns.eq(payload.window_width), rows.eq(payload.window_height),
                 words.eq(payload.words), slot.eq(0),
             ]
@@ -130,9 +135,11 @@ class WordReader(wiring.Component):
                              words.eq(words - 1), last_word.eq(words == 1)]
             with m.If(slot_over):
                 m.d.sync += [words.eq(run.words), last_word.eq(single_word),
-                             slot.eq(slot + 1), last_slot.eq(slot + 1 == self.slots)]
+                             slot.eq(slot + 1), last_slot.eq(slot == before_last)]
             with m.If(over):
-                m.d.sync += [active.eq(0), marking.eq(1)]
+                m.d.sync += [active.eq(0), marking.eq(run.end)]
+        with m.Elif(fetch):
+            m.d.sync += marking.eq(0)
 
         step = Signal()
         m.d.comb += step.eq(load | fetch)
@@ -177,6 +184,8 @@ class WordReader(wiring.Component):
             asked.slot_over.eq(slot_over),
             asked.place.row.eq(run.row + (word_row << (width.bit_length() - 1))),
             asked.place.slot.eq(slot),
+            asked.place.zeroth.eq(slot == 0),
+            asked.place.last.eq(last_slot),
             asked.place.wide.eq(run.wide),
             asked.place.clear.eq(run.clear),
             asked.place.top.eq(run.top),
@@ -240,6 +249,7 @@ class WordReader(wiring.Component):
 
         entry = Signal(entry_layout(config))
         m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
+        m.submodules.entry_out = out = Skid(entry_layout(config))
         freed = Signal(2)
         m.d.comb += [
             entry.word.eq(s3_word),
@@ -249,10 +259,11 @@ class WordReader(wiring.Component):
             entry.place.first.eq(s3.starts & ~seen),
             fifo.w_data.eq(entry),
             fifo.w_en.eq(keep),
-            Value.cast(self.entries.payload).eq(fifo.r_data),
-            self.entries.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.entries.ready),
+            Value.cast(out.i.payload).eq(fifo.r_data),
+            out.i.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(out.i.ready),
         ]
+        wiring.connect(m, out.o, wiring.flipped(self.entries))
         m.d.sync += [
             freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),
             room.eq(room - fetch + freed),

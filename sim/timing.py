@@ -25,16 +25,17 @@ import numpy as np
 from rtl.config import ArrayConfig
 from rtl.events import EventReader
 from rtl.scan import Scanner
-from rtl.sequencer import emitting_cycles, scan_limit, settle_cycles, start_addresses
+from rtl.sequencer import (DRAIN_INTERVAL, emitting_cycles, scan_limit, settle_cycles,
+                           start_addresses)
+from rtl.skid import Skid
 from rtl.tape import Emit
 from rtl.words import DEPTH, PART, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
-#: Cycles from the fetch of a word until it is there to be taken, or is dropped.
+#: Cycles from the fetch of a word until it is there to be taken, and until it is dropped.
 _KEPT = WordReader.latency - 1
-#: Cycles from run to run of the scanner.
-_INTERVAL = 2
+_DROPPED = _KEPT - Skid.latency
 
 
 @dataclass(frozen=True)
@@ -169,16 +170,17 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in two cycles and two runs ahead."""
+    """The scanner, which makes a run in `Scanner.interval` cycles and two runs ahead."""
 
     def __init__(self):
-        self.made = Scanner.latency - _INTERVAL - 2     # the cycle in which the last one was made
+        # the cycle in which the last one was made
+        self.made = Scanner.latency - Scanner.interval - 2
         self.moved = 0      # in which it made room for the next
         self.loaded = 0     # in which the reader took it
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
-        self.made = max(self.made + _INTERVAL, self.moved)
+        self.made = max(self.made + Scanner.interval, self.moved + 1)
         self.moved = max(self.made + 1, self.loaded)
         self.loaded = max(self.moved + 1, fetch)
         return self.loaded
@@ -254,7 +256,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             words.ones.tolist(), words.tail.tolist(), words.starts.tolist(),
             words.slot_over.tolist(), words.emit.tolist(), words.slot.tolist(),
             words.end.tolist(), words.run.tolist(), strict=True):
-        fetch = (runs.load(fetch) if run else fetch) + 1
+        fetch = (runs.load(fetch + 1) if run else fetch) + 1
         if len(room) == DEPTH:
             fetch = max(fetch, heapq.heappop(room))
         null = starts and over and not seen and ones <= 0
@@ -262,7 +264,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         if starts:
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
-            heapq.heappush(room, fetch + _KEPT + 1)
+            heapq.heappush(room, fetch + _DROPPED + 1)
             continue
         move = max(move, move_of(fetch + _KEPT))
         heapq.heappush(room, cycle_of(move) + 2)
@@ -281,14 +283,15 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             drains += sender.waited
             if scan and planes and slot == slots and steps:
                 for number in range(slots + 1, last_scan + 1):
-                    sender.send(0, scan=True, emits=emits(number))
+                    sender.send(sender.made + DRAIN_INTERVAL, scan=True, emits=emits(number))
                     drains += sender.waited + 1
             if marker:
                 end = sender.sent
                 if fields["drain"] and not taps:
                     for _ in range(fields["rounds"] + 1):
                         for number in range(last_scan + 1):
-                            sender.send(0, scan=True, emits=emits(number))
+                            sender.send(sender.made + DRAIN_INTERVAL, scan=True,
+                                        emits=emits(number))
                             drains += sender.waited + 1
             if index > 1 and sender.sent == event + 1 and sender.sent_before == event:
                 rest = count - index - 1        # nothing holds up the others

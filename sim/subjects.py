@@ -1,0 +1,191 @@
+"""The networks that `sim.figures` is about, run in RTL or put through the cycle model."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.nn import functional
+
+from firmware.accelerator import Accelerator
+from firmware.compiler import compile
+from firmware.program import Program
+from models import reference
+from models.datasets import mnist5k
+from models.integer import IntegerNetwork
+from models.neurons import make_neuron
+from models.quantize import quantize
+from models.untrained import untrained
+from rtl.config import ArrayConfig, preset
+from sim import cycles
+from sim import deep as deep_networks
+from sim.build import BUILD
+from sim.compare import first_mismatch
+from sim.demo import DEMOS, PRETRAINED
+from sim.figures import CLASSES, Layer, Measurement
+from sim.toolchain import ROOT
+from sim.verilated import VerilatedTransport
+
+__all__ = ["SUBJECTS", "deep", "estimated", "static", "trained"]
+
+#: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
+RATE = 0.34
+
+
+def static(program: Program) -> list[dict[str, int]]:
+    """What a layer has whatever its spikes: dense_sop, updates and words, see `figures.Layer`.
+
+    Pixels count as one synaptic operation a synapse and step, however many bits they have.
+    """
+    network = program.network
+    one = np.ones((1, *network.input_shape), np.uint8)      # one bit plane, or one time step
+    if not network.input_bits:
+        one = one[None]
+    spikes = [np.ones((1, 1, *shape), bool) for shape in network.shapes]
+    dense = network.steps * cycles.synaptic_operations(network, one, spikes)
+    return [{"dense_sop": int(operations),
+             "updates": network.steps * int(np.prod(shape)) if layer.neuron is not None else 0,
+             "words": report.streamed_words + report.map_words
+             + (0 if index else program.input_words)}
+            for index, (operations, shape, layer, report) in enumerate(zip(
+                dense, network.shapes, network.layers, program.layers, strict=True))]
+
+
+def _digits(images: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Held-out digits of all classes alike, and what they are."""
+    x, labels = mnist5k().held_out_set
+    chosen = np.linspace(0, len(x), images, endpoint=False).astype(int)
+    return x[chosen], labels[chosen].numpy()
+
+
+# In RTL ------------------------------------------------------------------------------------------
+
+def _runs(network: IntegerNetwork, config: ArrayConfig, pixels: np.ndarray, alone: int):
+    """(program, outputs with all spikes and counters of layers, cycles alone, cycles of many)."""
+    with Accelerator(VerilatedTransport(config), config) as device:
+        program = device.load(network)
+        outputs = device.run(pixels, spikes=True, profile=True)
+        many = device.run(pixels).counters["cycles"] / len(pixels)
+        device.batch = 1
+        one = device.run(pixels[:alone]).counters["cycles"] / alone
+    return program, outputs, one, many
+
+
+def trained(title: str, demo: str, config: str, bits: int, images: int, alone: int = 20
+            ) -> Measurement:
+    """A trained network of the demo on held-out digits, every spike compared."""
+    name = f"{DEMOS[demo].name}-int{bits}.safetensors"
+    network, shape = IntegerNetwork.load(PRETRAINED / name), preset(config)
+    x, labels = _digits(images)
+    expected = reference.run(network, x, record=True)
+    program, outputs, one, many = _runs(network, shape, x.numpy(), alone)
+    compared, mismatched, _ = first_mismatch(outputs, expected, network)
+    operations = cycles.synaptic_operations(
+        network, x.numpy(), [fired.numpy() for fired in expected.spikes])
+    layers = tuple(
+        Layer(name=layer.name, cycles=counters["busy"] / images,
+              **{part: counters[part] / images for part in CLASSES},
+              total_cycles=counters["cycles"] / images, active_sop=int(count) / images, **fixed)
+        for layer, counters, count, fixed in zip(
+            network.layers, outputs.layer_counters, operations, static(program), strict=True))
+    return Measurement(
+        network=title, array=config, preset=config, lanes=shape.outputs, steps=network.steps,
+        what=f"trained, {bits} bits; held-out digits", made="RTL", images=images,
+        latency_cycles=one, image_cycles=many, layers=layers,
+        accuracy=float((outputs.outputs.argmax(axis=1) == labels).mean()),
+        mismatches=mismatched["spike"], compared=compared["spike"])
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a file is there, and newer than all that makes hardware and tapes."""
+    return path.exists() and all(
+        source.stat().st_mtime <= path.stat().st_mtime
+        for folder in ("rtl", "firmware", "models") for source in (ROOT / folder).rglob("*.py"))
+
+
+def deep(title: str, name: str, config: str, console: Console | None = None) -> Measurement:
+    """A deep network from the summary of `sim deep`, which is run where there is none, or an old.
+
+    Its spikes are read back: that is in all but `cycles`.
+    """
+    path = BUILD / name / "summary.json"
+    if not _is_fresh(path):
+        deep_networks.run(name, config, path.parent, console=console)
+    summary = json.loads(path.read_text())
+    if summary["configuration"] != config:
+        raise ValueError(f"{path} is of {summary['configuration']!r}, not {config!r}: remove it")
+    shape = preset(config)
+    program = compile(deep_networks.network_of(name, shape, steps=summary["steps"],
+                                               width=summary["width"]), shape)
+    return of_summary(title, summary, static(program))
+
+
+def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
+    """What a summary of `sim deep` says."""
+    layers = tuple(
+        Layer(name=layer["layer"], cycles=layer["cycles"], **{part: layer[part] for part in CLASSES},
+              total_cycles=layer["streamed_cycles"], active_sop=layer["active_sop"], **more)
+        for layer, more in zip(summary["by_layer"], fixed, strict=True))
+    total = summary["streamed_cycles"]
+    return Measurement(
+        network=title, array=summary["configuration"], preset=summary["configuration"],
+        lanes=summary["lanes"], steps=summary["steps"], what="random; synthetic image", made="RTL",
+        images=1, latency_cycles=total, image_cycles=total, layers=layers,
+        mismatches=summary["mismatched_spikes"], compared=summary["compared_spikes"])
+
+
+# By the model ------------------------------------------------------------------------------------
+
+def _spikes(network: IntegerNetwork, images: int) -> list[np.ndarray]:
+    """Spikes of every layer at RATE."""
+    rng = np.random.default_rng(0)
+    return [rng.random((network.steps, images, *shape)) < RATE for shape in network.shapes]
+
+
+def estimated(title: str, layers: str, side: int, steps: int, config: str, images: int = 20,
+              **changes: int) -> Measurement:
+    """A dense network with random weights: digits at the input, hidden spikes drawn at RATE."""
+    shape = replace(preset(config), **changes)
+    network = quantize(
+        untrained(layers, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
+                  input_shape=(1, side, side), steps=steps),
+        weight_bits=shape.weight_bits, state_bits=shape.state_bits,
+        fraction_bits=shape.fraction_bits, accumulator_bits=shape.accumulator_bits)
+    program = compile(network, shape)
+    x = _digits(images)[0].reshape(-1, 1, 28, 28).float()
+    pixels = functional.interpolate(x, (side, side), mode="area").to(torch.uint8).numpy()
+    spikes = _spikes(network, images)
+    predicted = cycles.predict(program, pixels, spikes).sum(axis=0) / images
+    operations = cycles.synaptic_operations(network, pixels, spikes) / images
+    of_layer = np.array([item.layer for item in program.passes])
+    result = []
+    for index, fixed in enumerate(static(program)):
+        busy, *parts = predicted[of_layer == index].sum(axis=0).tolist()
+        result.append(Layer(
+            name=network.layers[index].name, cycles=busy, **dict(zip(CLASSES, parts, strict=True)),
+            total_cycles=max(busy, fixed["words"]), active_sop=float(operations[index]), **fixed))
+    total, words = (sum(getattr(layer, name) for layer in result)
+                    for name in ("total_cycles", "words"))
+    array = ", ".join([config, *(f"{name} {value}" for name, value in changes.items())])
+    return Measurement(
+        network=title, array=array, preset="" if changes else config, lanes=shape.outputs,
+        steps=steps, what="estimated, random weights; digits", made="model", images=images,
+        latency_cycles=total + words, image_cycles=total, layers=tuple(result))
+
+
+#: What is shown, in order: how to get it, by title.
+SUBJECTS: tuple[tuple[str, Callable[[], Measurement]], ...] = (
+    ("784-128-10 on default", lambda: trained("784-128-10", "dense", "default", 8, 200)),
+    ("784-128-10 on small", lambda: trained("784-128-10", "dense", "small", 4, 200)),
+    ("16C3-P2-32C3-P2-128-10", lambda: trained("16C3-P2-32C3-P2-128-10", "conv", "default", 8, 50)),
+    ("256-128-10", lambda: estimated("256-128-10", "128-10", 16, 4, "default")),
+    ("256-128-10, T = 25",
+     lambda: estimated("256-128-10", "128-10", 16, 25, "default", state_words=32)),
+    ("784-128-64-10, T = 25",
+     lambda: estimated("784-128-64-10", "128-64-10", 28, 25, "default", state_words=32)),
+    ("VGG-11", lambda: deep("VGG-11", "vgg11", "large")),
+    ("ResNet-19", lambda: deep("ResNet-19", "resnet19", "large")),
+)
