@@ -1,7 +1,7 @@
 """Figures as files, and against those of a baseline: area within 10 %, clocks within 5 %.
 
-Of a single placement a clock may be 25 % off: any change of a netlist is a new throw of the dice, and
-the seeds of one netlist differ by up to 23 % (the neuron of `tiny`: 161 to 197 MHz).
+Of a single placement a clock may be 25 % off: any change of a netlist is a new throw of the dice,
+and the seeds of one netlist differ by up to 23 % (the neuron of `tiny`: 161 to 197 MHz).
 """
 
 import json
