@@ -74,7 +74,7 @@ bench: $(BENCH)  ## area and clock of arrays and blocks on all devices, speed of
 	$(RUN) -m rtl bench --jobs $(JOBS)
 
 bench-fast: $(BENCH)  ## the part of it that continuous integration checks, minutes
-	$(RUN) -m rtl bench --fast --jobs $(JOBS) -o build/bench-fast
+	$(RUN) -m rtl bench --fast --jobs $(JOBS)
 
 bitstream: $(BENCH)  ## build the bitstream of BOARD, with timing and utilisation
 	$(RUN) -m rtl bitstream --board $(BOARD)
