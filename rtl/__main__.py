@@ -166,8 +166,9 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
           jobs: Annotated[int, typer.Option(min=1, help="Tools that run side by side.")] = 2,
           fast: Annotated[bool, typer.Option(help="The subset of continuous integration.")] = False,
           update: Annotated[bool, typer.Option(help="Make these figures the baseline.")] = False,
-          output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
-                                               help="Folder to write to.")] = Path("build/bench"),
+          output: Annotated[Path | None, typer.Option(
+              "-o", "--output", file_okay=False,
+              help="Folder to write to, by default build/bench or build/bench-fast.")] = None,
           ) -> None:
     """Area and clock of arrays and their blocks: `summary.json`, `summary.md`, and a table.
 
@@ -179,6 +180,7 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
         Job(name, device, block) for device in devices or DEVICES
         for name in presets or PLAN.get(device, ()) for block in blocks or ["core", *BLOCKS]]
     chosen, seeds = bool(presets or devices or blocks), 1 if fast else seeds
+    output = output or Path("build/bench-fast" if fast else "build/bench")
     try:
         with console.status("") as status:
             rows, failed = measure(wanted, seeds, output, jobs, status.update)

@@ -32,7 +32,7 @@ def _ecp5(size: str) -> Device:
 
 
 def _xilinx(family: str, dsp: str) -> Device:
-    return Device(f"synth_xilinx -family {family}",
+    return Device(f"synth_xilinx -flatten -family {family}",
                   {**{f"LUT{size}": 1 for size in range(1, 7)}, "SRL16E": 1, "SRLC32E": 1,
                    "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM32M16": 8},
                   dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), 1),

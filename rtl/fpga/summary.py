@@ -1,6 +1,7 @@
 """Figures as files, and against those of a baseline: area within 10 %, clocks within 5 %.
 
-Of a single placement a clock may be 15 % off: any change of a netlist is a new throw of the dice.
+Of a single placement a clock may be 25 % off: any change of a netlist is a new throw of the dice,
+and the seeds of one netlist differ by up to 23 % (the neuron of `tiny`: 161 to 197 MHz).
 """
 
 import json
@@ -12,7 +13,7 @@ __all__ = ["compare", "markdown", "merge", "write"]
 
 #: How far a figure may be off its baseline; the clock of one placement.
 _TOLERANCE = {"fmax_mhz_median": 0.05, "lut4": 0.1, "ff": 0.1, "bram": 0.1, "dsp": 0.1}
-_ONE_PLACEMENT = {"fmax_mhz_median": 0.15}
+_ONE_PLACEMENT = {"fmax_mhz_median": 0.25}
 
 Rows = list[dict]
 

@@ -107,8 +107,8 @@ def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
     (folder / "models.v").write_text(_MODELS)
     yosys(["read_verilog -overwrite +/lattice/cells_sim_ecp5.v",
            "read_verilog -overwrite -lib models.v", "read_json packed.json",
-           f"hierarchy -check -top {TOP}", "proc", "flatten -noscopeinfo", "opt_clean",
-           "write_verilog -noattr gates.v"], folder, "gates.log")
+           f"hierarchy -check -top {TOP}", "proc", "flatten -noscopeinfo", "opt_expr",
+           "opt_clean -purge", "write_verilog -noattr gates.v"], folder, "gates.log")
     return (folder / "gates.v").read_text() + _MODELS, packed
 
 
