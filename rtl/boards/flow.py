@@ -52,8 +52,9 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
         if file in ("top.il", f"top.{board.constraints}", f"{TOP}.v"):
             (folder / file).write_text(text if isinstance(text, str) else text.decode())
     progress("synthesis")
-    synthesise([f"read_verilog {TOP}.v", "read_rtlil top.il"], board.synthesis, "top", folder,
-               packed=board.packed)
+    # the constraints name the net of the clock
+    synthesise([f"read_verilog {TOP}.v", "read_rtlil top.il", "setattr -set keep 1 w:pll_clock"],
+               board.synthesis, "top", folder, packed=board.packed)
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
     run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,
