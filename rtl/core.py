@@ -88,6 +88,7 @@ class Core(wiring.Component):
         # Spike memory: the reader of a running pass goes before the executor's reads.
         m.d.comb += [
             spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
+            spikes.move.eq(words.move),
             spikes.tile_write.eq(array.spikes_valid),
             spikes.tile_address.eq(collector.address),
             spikes.tile_column.eq(collector.column),

@@ -5,6 +5,7 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
     a kept word is taken     e = f + 8, later where the one before is not yet at its last part
+                             (without LUT RAM f + 4, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
     and sent                 a cycle later, or later
@@ -31,8 +32,6 @@ from rtl.words import DEPTH, PART, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
-#: Cycles from the fetch of a word until it is there to be taken, or is dropped.
-_KEPT = WordReader.latency - 1
 #: Cycles from run to run of the scanner.
 _INTERVAL = 2
 
@@ -171,8 +170,9 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 class _Runs:
     """The scanner, which makes a run in two cycles and two runs ahead."""
 
-    def __init__(self):
-        self.made = Scanner.latency - _INTERVAL - 2     # the cycle in which the last one was made
+    def __init__(self, config: ArrayConfig):
+        # the cycle in which the last one was made
+        self.made = Scanner.latency_of(config) - _INTERVAL - 2
         self.moved = 0      # in which it made room for the next
         self.loaded = 0     # in which the reader took it
 
@@ -244,7 +244,10 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         return cycle
 
     room: list[int] = []        # cycles in which a word makes room again
-    runs = _Runs()
+    runs = _Runs(config)
+    kept = WordReader.latency_of(config) - 1    # from a fetch until the word is taken or dropped
+    queue = bool(config.lut_ram)                # of words
+    holds: deque[tuple[int, int]] = deque()     # where there is none: when words stood, [from, to)
     fetch = 0
     move = bits = 0             # moves: a word can be taken, its bits can be
     seen = False
@@ -257,15 +260,26 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         fetch = (runs.load(fetch) if run else fetch) + 1
         if len(room) == DEPTH:
             fetch = max(fetch, heapq.heappop(room))
+        while holds and holds[0][1] <= fetch:
+            holds.popleft()
+        arrival = fetch = max(fetch, holds[0][1]) if holds and holds[0][0] <= fetch else fetch
+        arrival += kept
+        for begin, until in holds:
+            if begin > fetch and begin < arrival:
+                arrival += until - begin
         null = starts and over and not seen and ones <= 0
         first = starts and not seen
         if starts:
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
-            heapq.heappush(room, fetch + _KEPT + 1)
+            if queue:
+                heapq.heappush(room, arrival + 1)
             continue
-        move = max(move, move_of(fetch + _KEPT))
-        heapq.heappush(room, cycle_of(move) + 2)
+        move = max(move, move_of(arrival))
+        if queue:
+            heapq.heappush(room, cycle_of(move) + 2)
+        elif (taken := cycle_of(move)) > arrival:
+            holds.append((arrival, taken))
         bits = max(bits, move + 1)
         count = max(ones, 1)
         if not marker:
