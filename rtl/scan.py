@@ -59,7 +59,8 @@ class Scanner(wiring.Component):
     must stay until the pass is over.
 
     Latency: `latency` cycles from `start` to the first run. II: 2 cycles. Backpressure: stalls; two
-    runs are made ahead. Where a pass has one source, it is read into registers at the start.
+    runs are made ahead. Where a pass has one source, that is read into registers at the start, and
+    one run is made ahead.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -74,7 +75,7 @@ class Scanner(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 5 if config.sources > 1 else 4 + SOURCE_WORDS
+        return 5 if config.sources > 1 else 3 + SOURCE_WORDS
 
     def elaborate(self, platform):
         m = Module()
@@ -165,21 +166,23 @@ class Scanner(wiring.Component):
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows))        # of all sites before
         made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
-        run = Signal(run_layout(config))
+        run, ahead = Signal(run_layout(config)), config.sources > 1
         m.d.comb += self.runs.payload.eq(run)
         carried = CARRIED
-        if config.sources == 1:     # these stay in the table
+        if not ahead:               # these stay in the table
             m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
             carried = ()
         padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
         end_x, end_y = Signal(signed(12)), Signal(signed(12))
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
-            take.eq(made_valid & (~self.runs.valid | self.runs.ready)),
+            take.eq(made_valid & (~self.runs.valid | self.runs.ready if ahead
+                                  else self.runs.ready)),
             advance.eq(make & (~made_valid | take)),
         ]
-        with m.If(self.runs.ready | ~self.runs.valid):
-            m.d.sync += [
+        last_stage = m.d.sync if ahead else m.d.comb
+        with m.If(self.runs.ready | ~self.runs.valid if ahead else C(1)):
+            last_stage += [
                 run.eq(made),
                 run.blank.eq((padded_x < 0) | (padded_y < 0) | (end_x >= map_x)
                              | (end_y >= map_y)),
@@ -225,7 +228,7 @@ class Scanner(wiring.Component):
                     m.d.sync += busy.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                busy.eq(1), ready.eq(self.latency - 3), half.eq(self.half), source.eq(0),
+                busy.eq(1), ready.eq(self.latency - 2 - ahead), half.eq(self.half), source.eq(0),
                 first_site.eq(1), extra.eq(0), x.eq(0), y.eq(0), rows.eq(0),
                 out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),

@@ -101,7 +101,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, fields = self.config, self.fields
-        assert read_latency(config) + WeightMemory.latency >= Parameters.load_cycles, \
+        assert read_latency(config) + WeightMemory.latency_of(config) >= Parameters.load_cycles, \
             "neuron words are loaded while the first events are on their way"
         taps = fields.taps if config.taps else C(0, 1)
         command = command_layout(config)

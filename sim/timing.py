@@ -168,19 +168,20 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in two cycles and two runs ahead."""
+    """The scanner, which makes a run in two cycles and two runs ahead, or one of a single source."""
 
     def __init__(self, config: ArrayConfig):
+        self.ahead = config.sources > 1
         # the cycle in which the last one was made
-        self.made = Scanner.latency_of(config) - _INTERVAL - 2
+        self.made = Scanner.latency_of(config) - _INTERVAL - 1 - self.ahead
         self.moved = 0      # in which it made room for the next
         self.loaded = 0     # in which the reader took it
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
         self.made = max(self.made + _INTERVAL, self.moved)
-        self.moved = max(self.made + 1, self.loaded)
-        self.loaded = max(self.moved + 1, fetch)
+        self.moved = max(self.made + 1, self.loaded if self.ahead else fetch)
+        self.loaded = max(self.moved + self.ahead, fetch)
         return self.loaded
 
 
