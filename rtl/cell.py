@@ -16,7 +16,8 @@ __all__ = ["Cell"]
 class Cell(wiring.Component):
     """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
 
-    address, control, write: from the cell before and, one cycle later, to the next.
+    address, control, write: from the cell before and, one cycle later, to the next; `write` at once
+    without LUT RAM.
     control comes `control_delay` cycles after its address.
     sums_in: the previous bank's `sums_out`.
     sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are
@@ -79,8 +80,9 @@ class Cell(wiring.Component):
         m.d.sync += [
             self.address_out.eq(self.address_in),
             self.control_out.eq(self.control_in),
-            self.write_out.eq(self.write_in),
         ]
+        hop = m.d.sync if config.lut_ram else m.d.comb
+        hop += self.write_out.eq(self.write_in)
 
         m.submodules.weight_memory = weights = WeightMemory(
             config, takes_wide=self.takes_wide)

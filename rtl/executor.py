@@ -451,7 +451,7 @@ class Executor(wiring.Component):
             | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
 
         there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
-        wait = Signal(range(SpikeMemory.latency + 1))
+        wait = Signal(range(SpikeMemory.latency_of(self.config) + 2))
         move, load, last = Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq(~out.valid | out.ready),
@@ -463,7 +463,7 @@ class Executor(wiring.Component):
         # spike memory are waited for.
         m.d.sync += [
             last_read.eq(count == 1),
-            wait.eq(SpikeMemory.latency),
+            wait.eq(SpikeMemory.latency_of(self.config)),
             there.eq(~read & (~report | (self.counters_settled & (self.counter_turn == index)))),
         ]
         begins = states.at("ANSWER")
@@ -485,7 +485,7 @@ class Executor(wiring.Component):
                 m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
             with m.If(load):
                 m.d.sync += [index.eq(index + 1), place.eq(place + 1), count.eq(count - 1),
-                             wait.eq(SpikeMemory.latency), there.eq(~read)]
+                             wait.eq(SpikeMemory.latency_of(self.config)), there.eq(~read)]
                 with m.If(last):
                     m.d.sync += self.counters_clear.eq(report)
                     states.next = "REST"

@@ -14,17 +14,16 @@ __all__ = ["SpikeMemory"]
 class SpikeMemory(wiring.Component):
     """`spike_words` words of `word_bits`, written in columns of `column_bits`.
 
-    read: the word at `address` of the cycle before the last (latency 2) in which `move` was up.
+    read: the word at `address` of the cycle before the last in which `move` was up (`latency` 2);
+    without LUT RAM at the one before this (1).
     tile: a column from the neurons, always taken; it clears the columns after it, so that a word
     whose last columns hold no tile has no spikes there. host: a stream word, taken where
     `host_ready`: not in a cycle in which `tile_write` is up. Reading a word while it is written
     gives an undefined word: no pass reads what is being written.
     """
 
-    latency = 2
-
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         depth, columns = config.spike_words, config.word_columns
         super().__init__({
             "move": In(1, init=1),
@@ -41,6 +40,10 @@ class SpikeMemory(wiring.Component):
             "host_word": In(32),
         })
         assert columns * config.column_bits == config.word_bits
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 2 if config.lut_ram else 1
 
     def elaborate(self, platform):
         m = Module()
@@ -64,8 +67,9 @@ class SpikeMemory(wiring.Component):
                 reads[-1].en.eq(self.move),
                 writes[-1].addr.eq(Mux(self.tile_write, self.tile_address, self.host_address)),
             ]
-        with m.If(self.move):
-            m.d.sync += word.eq(Cat(read.data for read in reads))
+        output = m.d.sync if config.lut_ram else m.d.comb
+        with m.If(self.move if config.lut_ram else C(1)):
+            output += word.eq(Cat(read.data for read in reads))
         data, enable = Cat(write.data for write in writes), Cat(write.en for write in writes)
         for column in range(columns):
             first = column * config.column_bits

@@ -69,7 +69,7 @@ class WordReader(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return SpikeMemory.latency + (7 if config.lut_ram else 3)
+        return SpikeMemory.latency_of(config) + (7 if config.lut_ram else 3)
 
     def elaborate(self, platform):
         m = Module()
@@ -214,7 +214,7 @@ class WordReader(wiring.Component):
             f2.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
         ]
         back = f2
-        for stage in range(1, SpikeMemory.latency + 1):
+        for stage in range(1, SpikeMemory.latency_of(config) + 1):
             later = Signal(on_way, name=f"read_{stage}")
             pipeline.d.sync += later.eq(back)
             back = later

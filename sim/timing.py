@@ -5,7 +5,7 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
     a kept word is taken     e = f + 8, later where the one before is not yet at its last part
-                             (without LUT RAM f + 4, and what is fetched behind it waits with it)
+                             (without LUT RAM f + 3, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
     and sent                 a cycle later, or later
@@ -168,7 +168,7 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in two cycles and two runs ahead, or one of a single source."""
+    """The scanner makes a run in two cycles, two runs ahead, or one where there is one source."""
 
     def __init__(self, config: ArrayConfig):
         self.ahead = config.sources > 1

@@ -38,7 +38,10 @@ def _synthesise(board: Board, folder: Path) -> None:
     commands = [f"read_verilog {TOP}.v", "read_rtlil top.il", "delete t:$meminit*"]
     if board.constraints == "pcf":      # no LUT RAM on iCE40
         commands.append("setattr -unset ram_style a:ram_style=distributed")
-    commands.append(f"{board.synthesis} -top top -json netlist.json")
+        commands.append("scratchpad -copy abc9.script.flow3 abc9.script")   # for area
+    # between its steps what is left over is cleaned away, on which abc9 can fail
+    commands += [f"{board.synthesis} -run begin:map_luts -top top", "opt_clean -purge",
+                 f"{board.synthesis} -run map_luts:json -top top", "write_json netlist.json"]
     yosys(commands, folder, "synthesis.log")
     if board.packed:
         pack_file(folder / "netlist.json", folder / "netlist.json", "top")

@@ -169,7 +169,8 @@ def test_latency_is_that_of_the_weights_and_one():
                 for item in vectors["inputs"][0]["transactions"]]
     shifts = [moment for moment, command in zip(play.moments["command"], commands, strict=True)
               if command.control.shift]
-    assert [moment + WeightMemory.latency_of(dut.config) + 1 for moment in shifts] == play.moments["sums"]
+    latency = WeightMemory.latency_of(dut.config) + 1
+    assert [moment + latency for moment in shifts] == play.moments["sums"]
 
 
 @pytest.mark.fast
