@@ -1,5 +1,7 @@
 """Spike memory: maps of spikes, and bit planes of pixels, between the layers."""
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -9,6 +11,9 @@ from .config import ArrayConfig
 from .memories import BLOCK
 
 __all__ = ["SpikeMemory"]
+
+#: Of an input: up where nothing drives it.
+UP: Any = {"init": 1}
 
 
 class SpikeMemory(wiring.Component):
@@ -26,7 +31,7 @@ class SpikeMemory(wiring.Component):
         self.config, self.latency = config, self.latency_of(config)
         depth, columns = config.spike_words, config.word_columns
         super().__init__({
-            "move": In(1, init=1),
+            "move": In(1, **UP),
             "address": In(range(depth)),
             "word": Out(config.word_bits),
             "tile_write": In(1),

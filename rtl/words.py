@@ -63,7 +63,7 @@ class WordReader(wiring.Component):
             "runs": In(stream.Signature(run_layout(config))),
             "address": Out(range(config.spike_words)),
             "word": In(config.word_bits),
-            "move": Out(1, init=1),
+            "move": Out(1),
             "entries": Out(stream.Signature(entry_layout(config))),
         })
 
@@ -272,6 +272,7 @@ class WordReader(wiring.Component):
         m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
         freed = Signal(2)
         m.d.comb += [
+            self.move.eq(1),
             fifo.w_data.eq(entry),
             fifo.w_en.eq(keep),
             Value.cast(self.entries.payload).eq(fifo.r_data),
