@@ -18,7 +18,7 @@ __all__ = ["NeuronArray", "spike_latency", "tap_latency"]
 
 def spike_latency(config: ArrayConfig) -> int:
     """Cycles from a scanning command to the spikes of its tile, where no other scan waits."""
-    return WeightMemory.latency + Group.latency_of(config) + config.groups
+    return WeightMemory.latency_of(config) + Group.latency_of(config) + config.groups
 
 
 def tap_latency(config: ArrayConfig) -> int:

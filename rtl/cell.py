@@ -16,19 +16,21 @@ __all__ = ["Cell"]
 class Cell(wiring.Component):
     """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
 
-    address, control, write: from the cell before and, one cycle later, to the next.
+    address, control, write: from the cell before and, one cycle later, to the next; `write` at once
+    without LUT RAM.
     control comes `control_delay` cycles after its address.
     sums_in: the previous bank's `sums_out`.
     sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are
     zero, so that a bank adds them without asking; but where no queue stands before the neurons,
-    they stay there for these until the next shift.
+    the last bank's stay there for these until the next shift.
 
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
     The accumulators lie in LUT RAM, which is read, added to and written in one cycle, so that
     ((own & acc) | neighbour) + weight is one LUT a bit. Without LUT RAM they lie in block RAM: then
     a slot is read one cycle ahead, and where the command before has just written it, its sum is
-    taken from there.
+    taken from there. (Without a queue no shift of a slot follows a command that has just written
+    it, as scans lie `scan_period` apart.)
 
     Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
     cannot. Reset: commands only, the accumulators are started by the first event of a slot.
@@ -55,7 +57,7 @@ class Cell(wiring.Component):
 
     @classmethod
     def control_delay_of(cls, config: ArrayConfig) -> int:
-        return WeightMemory.latency + 1 - cls.latency_of(config)
+        return WeightMemory.latency_of(config) + 1 - cls.latency_of(config)
 
     def model(self, commands: list[dict]) -> list[list[int]]:
         """The accumulators [slot][lane] after `commands`.
@@ -78,8 +80,9 @@ class Cell(wiring.Component):
         m.d.sync += [
             self.address_out.eq(self.address_in),
             self.control_out.eq(self.control_in),
-            self.write_out.eq(self.write_in),
         ]
+        hop = m.d.sync if config.lut_ram else m.d.comb
+        hop += self.write_out.eq(self.write_in)
 
         m.submodules.weight_memory = weights = WeightMemory(
             config, takes_wide=self.takes_wide)
@@ -104,32 +107,40 @@ class Cell(wiring.Component):
             attrs=DISTRIBUTED if config.lut_ram else BLOCK)
         new = memory.write_port()
         control = Signal(control_layout(config), name="command")
-        own = Signal(sums)
+        own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
+        stay = not config.scan_queue
         if config.lut_ram:
             read = memory.read_port(domain="comb")
-            m.d.comb += [control.eq(self.control_in), own.eq(read.data)]
+            m.d.comb += [control.eq(self.control_in), own.eq(read.data),
+                         added.eq(Mux(control.own, own, 0))]
         else:
             read = memory.read_port()
             again = Signal()        # the command before has just written this slot
             last = Signal(sums, reset_less=True)
-            m.d.sync += [control.eq(self.control_in), last.eq(new.data),
-                         again.eq(control.write & (control.slot == self.control_in.slot))]
-            m.d.comb += own.eq(Mux(again, last, read.data))
+            written = control.write & (control.slot == self.control_in.slot)
+            m.d.sync += control.eq(self.control_in)
+            if stay:
+                fresh = Signal()
+                m.d.sync += [last.eq(Mux(written & self.control_in.own, new.data, 0)),
+                             fresh.eq(~written & self.control_in.own)]
+                m.d.comb += [own.eq(read.data),
+                             added.eq(last.as_value() | Mux(fresh, read.data, 0))]
+            else:
+                m.d.sync += [last.eq(new.data), again.eq(written)]
+                m.d.comb += [own.eq(Mux(again, last, read.data)),
+                             added.eq(Mux(control.own, own, 0))]
         m.d.comb += [
             read.addr.eq(self.control_in.slot),
             new.addr.eq(control.slot),
             new.en.eq(control.write),
         ]
-        stay = not config.scan_queue
         for lane in range(config.group_lanes):
             base = Signal(signed(config.accumulator_bits), name=f"base_{lane}")
-            neighbour = Mux(control.shift, self.sums_in[lane], 0) if stay else self.sums_in[lane]
             m.d.comb += [
-                base.eq(Mux(control.own, own[lane], 0) | neighbour),
+                base.eq(added[lane] | self.sums_in[lane]),
                 new.data[lane].eq(base + weights[lane]),
             ]
         with m.If(control.shift):
             m.d.sync += self.sums_out.eq(own)
-        if not stay:
-            with m.Else():
-                m.d.sync += self.sums_out.eq(0)
+        with m.Elif((self.bank != config.banks - 1) | (not stay)):
+            m.d.sync += self.sums_out.eq(0)

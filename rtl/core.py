@@ -51,7 +51,7 @@ class Core(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = Collector(config)
-        m.submodules.sender = sender = Sender()
+        m.submodules.sender = sender = Sender(serial=not config.lut_ram)
         m.submodules.counters = counters = Counters()
 
         # Both streams end at registers: the receiver's, and a skid.
@@ -88,6 +88,7 @@ class Core(wiring.Component):
         # Spike memory: the reader of a running pass goes before the executor's reads.
         m.d.comb += [
             spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
+            spikes.move.eq(words.move),
             spikes.tile_write.eq(array.spikes_valid),
             spikes.tile_address.eq(collector.address),
             spikes.tile_column.eq(collector.column),
@@ -125,7 +126,8 @@ class Core(wiring.Component):
         The executor answers only when no pass runs and no tile waits.
         """
         lanes = self.config.lanes
-        m.submodules.tap_words = tap_words = Store({"word": 32}, max(4 * lanes, 16))
+        m.submodules.tap_words = tap_words = Store(
+            {"word": 32}, max(4 * lanes, 16), registered=bool(self.config.lut_ram))
         written, level = Signal.like(tap_words.valid), Signal.like(tap_words.valid)
         tiles = Signal(2)       # complete tiles that wait for the sender, or are being sent
         words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it

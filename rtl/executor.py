@@ -105,10 +105,13 @@ class Executor(wiring.Component):
                 network[half].eq(word[bits] == self._network[bits]),
                 configuration[half].eq(word[bits] == self.config.hash >> 16 * half & 0xFFFF),
             ]
+        # The next PASS is read ahead; without LUT RAM it waits, so that its fields are kept once.
+        self._reading = states.at("PASS") & (1 if self.config.lut_ram else ~self._busy)
         writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
         taking = [states.at(name) for name in ("HEADER", "CONFIGURATION", "NETWORK", "SEAL",
-                                               "PLACE", "COUNT", "PASS", "SOURCES")]
-        m.d.comb += self.i.ready.eq(Cat(*taking, writing, states.at("REST") & ~self._over).any())
+                                               "PLACE", "COUNT", "SOURCES")]
+        m.d.comb += self.i.ready.eq(Cat(*taking, self._reading, writing,
+                                        states.at("REST") & ~self._over).any())
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self._over.eq(self.i.payload.last)
 
@@ -357,7 +360,7 @@ class Executor(wiring.Component):
         flagged, final_source = Signal(), Signal()
         m.d.sync += [
             wrong.eq(Cat(Cat(*terms).any() for terms in sums)),
-            checked.eq(states.at("PASS") & taken),
+            checked.eq(self._reading & taken),
             checked_index.eq(index),
             flagged.eq(checked & wrong.bit_select(checked_index, 1)),
             final_source.eq(source == fields.sources),
@@ -373,8 +376,10 @@ class Executor(wiring.Component):
         with m.If(states.at("ADMIT")):
             m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
 
+        if not config.lut_ram:
+            m.d.comb += self.fields.eq(fields)
         with states.state("PASS"):
-            with m.If(taken):
+            with m.If(taken & self._reading):
                 m.d.sync += index.eq(index + 1)
                 for number in range(PASS_WORDS):
                     with m.If(index == number):
@@ -406,8 +411,9 @@ class Executor(wiring.Component):
             with m.If(impossible | flagged):
                 self._refuse(m, Fault.ARGUMENT)
             with m.Elif(~self._busy):
-                m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half),
-                             self.fields.eq(fields)]
+                m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
+                if config.lut_ram:
+                    m.d.sync += self.fields.eq(fields)
                 states.next = "HEADER"
 
     def _possible(self) -> dict[str, tuple[int, int]]:
@@ -451,7 +457,7 @@ class Executor(wiring.Component):
             | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
 
         there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
-        wait = Signal(range(SpikeMemory.latency + 1))
+        wait = Signal(range(SpikeMemory.latency_of(self.config) + 2))
         move, load, last = Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq(~out.valid | out.ready),
@@ -463,7 +469,7 @@ class Executor(wiring.Component):
         # spike memory are waited for.
         m.d.sync += [
             last_read.eq(count == 1),
-            wait.eq(SpikeMemory.latency),
+            wait.eq(SpikeMemory.latency_of(self.config)),
             there.eq(~read & (~report | (self.counters_settled & (self.counter_turn == index)))),
         ]
         begins = states.at("ANSWER")
@@ -485,7 +491,7 @@ class Executor(wiring.Component):
                 m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
             with m.If(load):
                 m.d.sync += [index.eq(index + 1), place.eq(place + 1), count.eq(count - 1),
-                             wait.eq(SpikeMemory.latency), there.eq(~read)]
+                             wait.eq(SpikeMemory.latency_of(self.config)), there.eq(~read)]
                 with m.If(last):
                     m.d.sync += self.counters_clear.eq(report)
                     states.next = "REST"

@@ -67,10 +67,11 @@ class Group(wiring.Component):
             self.address_out.eq(self.address_in),
             self.control_out.eq(self.control_in),
             self.write_out.eq(self.write_in),
-            mine.eq(self.write_in),
         ]
+        hop = m.d.sync if config.lut_ram else m.d.comb      # with a slow clock it is no hop
+        hop += mine.eq(self.write_in)
         with m.If(self.write_in.group != self.group):
-            m.d.sync += [mine.weight.eq(0), mine.parameter.eq(0)]
+            hop += [mine.weight.eq(0), mine.parameter.eq(0)]
 
         scan = Signal(scan_layout(config))
         address, control, write = self.address_in, self.control_in, mine

@@ -28,18 +28,21 @@ class Receiver(wiring.Component):
 
     A bad packet is taken back from the store, but for its header, which is passed on with the
     Fault. Words are stored as they come; whether the packet is good is known after its last word.
+    Without LUT RAM the checksum is serial: then a word takes 32 cycles.
 
     Latency: `latency` cycles from the CRC word to the header. II: 1 word, and 2 cycles a packet.
     """
 
-    latency = Store.latency + 5
-
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         super().__init__({
             "i": In(stream.Signature(STREAM_WORD)),
             "o": Out(stream.Signature(PACKET_WORD)),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return Store.latency + 4 + config.lut_ram
 
     def model(self, packets: list[list[int]]) -> list[tuple[int, int, int]]:
         """(data, last, fault) of every word that `packets` leave."""
@@ -66,9 +69,10 @@ class Receiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, depth = self.config, self.config.packet_words
-        m.submodules.checksum = checksum = Checksum()
+        m.submodules.checksum = checksum = Checksum(serial=not config.lut_ram)
         m.submodules.store = store = Store(
-            {"word": data.StructLayout({"data": 32, "last": 1}), "fault": 4}, depth)
+            {"word": data.StructLayout({"data": 32, "last": 1}), "fault": 4}, depth,
+            registered=bool(config.lut_ram))
         # Places in the store: written up to, valid up to.
         written, valid, level = (Signal(range(2 * depth), name=name)
                                         for name in ("written", "valid", "level"))
@@ -82,7 +86,8 @@ class Receiver(wiring.Component):
         s2_closing, s3_closing, s4_closing = (Signal(name=f"s{k}_closing") for k in (2, 3, 4))
         m.d.comb += [
             closing.eq(s1_valid & s1_last),
-            self.i.ready.eq(room & ~closing & ~s2_closing),
+            self.i.ready.eq(room & ~closing & ~s2_closing & checksum.ready
+                            & ~(s1_valid if checksum.serial else C(0))),
             checksum.word.eq(s1_word),
             checksum.valid.eq(s1_valid),
             checksum.clear.eq(s2_closing),

@@ -21,10 +21,10 @@ from .fields import PASS_LAYOUT, SOURCE_LAYOUT
 from .memories import BLOCK, DISTRIBUTED
 from .tape import SOURCE_WORDS
 
-__all__ = ["Scanner", "run_layout", "source_write_layout"]
+__all__ = ["CARRIED", "Scanner", "run_layout", "source_write_layout"]
 
 #: Fields of a SOURCE that a run carries on to where its words are read.
-_CARRIED = ("slot_stride", "words", "wide", "any", "window_x_stride", "window_y_stride",
+CARRIED = ("slot_stride", "words", "wide", "any", "window_x_stride", "window_y_stride",
             "window_width", "window_height", "map_width", "map_height")
 
 
@@ -41,7 +41,7 @@ def run_layout(config: ArrayConfig) -> data.StructLayout:
         "x": signed(11),    # that pixel
         "y": signed(11),
         "row": range(config.weight_rows),
-        **{name: SOURCE_LAYOUT.members[name] for name in _CARRIED},
+        **{name: SOURCE_LAYOUT.members[name] for name in CARRIED},
         "starts": 1,        # every slot starts its sums, be it with nothing
         "blank": 1,         # the window lies outside of the map and its padding
         "clear": 1,         # with taps: the chains start, nothing is taken over
@@ -59,14 +59,14 @@ class Scanner(wiring.Component):
     must stay until the pass is over.
 
     Latency: `latency` cycles from `start` to the first run. II: `interval` cycles. Backpressure:
-    stalls; two runs are made ahead.
+    stalls; two runs are made ahead. Where a pass has one source, that is read into registers at the
+    start, and one run is made ahead.
     """
 
-    latency = 6
     interval = 3
 
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         super().__init__({
             "start": In(1),
             "half": In(1),
@@ -75,9 +75,13 @@ class Scanner(wiring.Component):
             "runs": Out(stream.Signature(run_layout(config))),
         })
 
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 6 if config.sources > 1 else 4 + SOURCE_WORDS
+
     def elaborate(self, platform):
         m = Module()
-        config, fields, run = self.config, self.fields, self.runs.payload
+        config, fields = self.config, self.fields
         depth = 1 << (max(config.sources, 2) - 1).bit_length()      # halves start at powers of two
 
         # What is needed of the source and of the site stands in registers when a run is made; where
@@ -91,7 +95,9 @@ class Scanner(wiring.Component):
             shown.eq(Mux(advance, next_source, source)),
         ]
         table = Signal(SOURCE_LAYOUT, reset_less=True)
-        for word in range(SOURCE_WORDS):
+        if config.sources == 1:
+            self._load(m, table, half)
+        for word in range(SOURCE_WORDS if config.sources > 1 else 0):
             # No word is written while it is read: the executor writes the other half.
             memory = Memory(shape=32, depth=2 * depth, init=[], attrs=BLOCK)
             m.submodules[f"source_mem_{word}"] = memory
@@ -160,15 +166,23 @@ class Scanner(wiring.Component):
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows))        # of all sites before
         made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
+        run, ahead = Signal(run_layout(config)), config.sources > 1
+        m.d.comb += self.runs.payload.eq(run)
+        carried = CARRIED
+        if not ahead:               # these stay in the table
+            m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
+            carried = ()
         padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
         end_x, end_y = Signal(signed(12)), Signal(signed(12))
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
-            take.eq(made_valid & (~self.runs.valid | self.runs.ready)),
+            take.eq(made_valid & (~self.runs.valid | self.runs.ready if ahead
+                                  else self.runs.ready)),
             advance.eq(make & ~made_valid),
         ]
-        with m.If(self.runs.ready | ~self.runs.valid):
-            m.d.sync += [
+        last_stage = m.d.sync if ahead else m.d.comb
+        with m.If(self.runs.ready | ~self.runs.valid if ahead else C(1)):
+            last_stage += [
                 run.eq(made),
                 run.blank.eq((padded_x < 0) | (padded_y < 0) | (end_x >= map_x)
                              | (end_y >= map_y)),
@@ -176,7 +190,7 @@ class Scanner(wiring.Component):
             ]
         with m.If(take):
             m.d.sync += made_valid.eq(0)
-        ready = Signal(2)       # cycles until a run can be made
+        ready = Signal(range(self.latency))     # cycles until a run can be made
         m.d.comb += make.eq(busy & (ready == 0))
         with m.If(ready != 0):
             m.d.sync += ready.eq(ready - 1)
@@ -187,7 +201,7 @@ class Scanner(wiring.Component):
                 made.x.eq(here.x),
                 made.y.eq(here.y),
                 made.row.eq(table.weights + rows),
-                *(made[name].eq(table[name]) for name in _CARRIED),
+                *(made[name].eq(table[name]) for name in carried),
                 made.starts.eq((source == 0) & (~fields.join | first_site)),
                 made.clear.eq(fields.taps & fields.start & first_site),
                 made.top.eq(fields.taps & fields.start & (y == 0) & ~last_column),
@@ -214,8 +228,31 @@ class Scanner(wiring.Component):
                     m.d.sync += busy.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                busy.eq(1), ready.eq(3), half.eq(self.half), source.eq(0), first_site.eq(1),
-                extra.eq(0), x.eq(0), y.eq(0), rows.eq(0), out_x.eq(fields.width - 1),
+                busy.eq(1), ready.eq(self.latency - 2 - ahead), half.eq(self.half), source.eq(0),
+                first_site.eq(1), extra.eq(0), x.eq(0), y.eq(0), rows.eq(0),
+                out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),
             ]
         return m
+
+    def _load(self, m: Module, table: data.View, half: Signal):
+        """The only source, word by word, from a memory of two halves."""
+        # No word is written while it is read: the executor writes the other half.
+        m.submodules.source_mem = memory = Memory(shape=32, depth=16, init=[], attrs=BLOCK)
+        read, write = memory.read_port(), memory.write_port()
+        index, s1_index = (Signal(range(SOURCE_WORDS + 1), name=name, init=SOURCE_WORDS)
+                           for name in ("index", "s1_index"))
+        m.d.comb += [
+            write.en.eq(self.write.valid),
+            write.addr.eq(Cat(self.write.word, self.write.half)),
+            write.data.eq(self.write.data),
+            read.addr.eq(Cat(index, half)),
+        ]
+        m.d.sync += s1_index.eq(index)
+        with m.If(self.start):
+            m.d.sync += index.eq(0)
+        with m.Elif(index != SOURCE_WORDS):
+            m.d.sync += index.eq(index + 1)
+        for word in range(SOURCE_WORDS):
+            with m.If(s1_index == word):
+                m.d.sync += table.as_value()[32 * word:32 * word + 32].eq(read.data)

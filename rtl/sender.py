@@ -14,12 +14,16 @@ __all__ = ["Sender"]
 class Sender(wiring.Component):
     """Puts the CRC-32 behind every packet; `last` marks the last word before it, then the CRC.
 
-    Latency: `latency` cycles from a word to the output. II: 1 word, and 2 cycles a packet.
+    serial: as for `Checksum`.
+
+    Latency: `latency` cycles from a word to the output. II: 1 word, and 2 cycles a packet; where
+    serial, 32 cycles a word.
     """
 
     latency = 2
 
-    def __init__(self):
+    def __init__(self, *, serial: bool = False):
+        self.serial = serial
         super().__init__({
             "i": In(stream.Signature(STREAM_WORD)),
             "o": Out(stream.Signature(STREAM_WORD)),
@@ -33,14 +37,15 @@ class Sender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.checksum = checksum = Checksum()
+        m.submodules.checksum = checksum = Checksum(serial=self.serial)
         move = Signal()
         s1_valid, s1_crc, s2_valid, s2_crc = (Signal(name=name) for name in (
             "s1_valid", "s1_crc", "s2_valid", "s2_crc"))
         s1_word, s2_word = (Signal(32, name=name, reset_less=True)
                             for name in ("s1_word", "s2_word"))
         m.d.comb += [
-            move.eq(~s2_valid | self.o.ready),
+            move.eq((~s2_valid | self.o.ready) & (~s1_valid | checksum.ready)),
+            checksum.hold.eq(s2_crc),
             checksum.word.eq(s1_word),
             checksum.valid.eq(move & s1_valid),
             checksum.clear.eq(move & s2_valid & s2_crc),
@@ -51,6 +56,9 @@ class Sender(wiring.Component):
         with m.If(move):
             m.d.sync += [s1_valid.eq(0), s1_crc.eq(0), s1_word.eq(self.i.payload.data),
                          s2_valid.eq(s1_valid), s2_crc.eq(s1_crc), s2_word.eq(s1_word)]
+        if self.serial:
+            with m.Elif(self.o.ready):
+                m.d.sync += s2_valid.eq(0)
 
         states = OneHot(m, ["WORDS", "CRC", "CLEAR"])
         m.d.comb += self.i.ready.eq(move & states.at("WORDS"))

@@ -22,9 +22,9 @@ __all__ = ["DRAIN_INTERVAL", "Sequencer", "emitting_cycles", "read_latency", "sc
 DRAIN_INTERVAL = 2
 
 
-def read_latency() -> int:
+def read_latency(config: ArrayConfig) -> int:
     """Cycles from the start of a pass until its first event can be sent."""
-    return Scanner.latency + WordReader.latency + EventReader.latency + 1
+    return Scanner.latency_of(config) + WordReader.latency_of(config) + EventReader.latency + 1
 
 
 def start_addresses(config: ArrayConfig) -> list[AddressKind]:
@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, fields = self.config, self.fields
-        assert read_latency() + WeightMemory.latency >= Parameters.load_cycles, \
+        assert read_latency(config) + WeightMemory.latency_of(config) >= Parameters.load_cycles, \
             "neuron words are loaded while the first events are on their way"
         taps = fields.taps if config.taps else C(0, 1)
         command = command_layout(config)

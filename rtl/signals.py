@@ -1,7 +1,7 @@
 """What travels along the chain of groups: layouts of the commands, one hop a cycle.
 
 A command has an early part, the weight address, and a late part, what the accumulators do with the
-row of weights once it has been read, `WeightMemory.latency` cycles later.
+row of weights once it has been read, `latency` cycles of `WeightMemory` later.
 """
 
 from amaranth import *

@@ -23,16 +23,19 @@ class Store(wiring.Component):
     their way are dropped and read again. A word is written before it is valid and never while it
     can be read.
 
-    Latency: `latency` cycles from `valid` to `o`. II: 1 word, and 4 cycles whenever `o` has
-    stalled.
+    registered: a register stands behind the memory's own, for a fast clock.
+
+    Latency: `latency` cycles from `valid` to `o`, one less where not registered. II: 1 word, and
+    4 cycles whenever `o` has stalled.
     """
 
     latency = 5
 
-    def __init__(self, shapes: Mapping[str, Any], depth: int):
+    def __init__(self, shapes: Mapping[str, Any], depth: int, *, registered: bool = True):
         if depth & (depth - 1) or depth < 2:
             raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
-        self.depth = depth
+        self.depth, self.registered = depth, registered
+        self.latency = Store.latency - (not registered)
         self.shapes = data.StructLayout(dict(shapes))
         super().__init__({
             "write": In(data.StructLayout({
@@ -62,6 +65,7 @@ class Store(wiring.Component):
         # s1: the memory's word. s2: registered. Then o.
         s1_valid, s2_valid = Signal(), Signal()
         s2_word = Signal(self.shapes, reset_less=True)
+        output = m.d.sync if self.registered else m.d.comb
         for name, shape in self.shapes.members.items():
             memory = Memory(shape=shape, depth=self.depth, init=[], attrs=BLOCK)
             m.submodules[f"{name}_mem"] = memory
@@ -69,8 +73,9 @@ class Store(wiring.Component):
             m.d.comb += [read.addr.eq(fetch[:-1]), write.en.eq(self.write[name].en),
                          write.addr.eq(self.write[name].place),
                          write.data.eq(self.write[name].data)]
-            m.d.sync += s2_word[name].eq(read.data)
-        m.d.sync += [s1_valid.eq(take & ~lost), s2_valid.eq(s1_valid & ~lost),
+            output += s2_word[name].eq(read.data)
+        output += s2_valid.eq(s1_valid & ~lost)
+        m.d.sync += [s1_valid.eq(take & ~lost),
                      lost.eq(s2_valid & ~move & ~lost)]     # s2's word, and so all behind it
         with m.If(lost):
             m.d.sync += fetch.eq(self.place)

@@ -16,17 +16,17 @@ class WeightMemory(wiring.Component):
 
     wide: the row holds one weight of `wide_bits`, for lane `row[:lane_bits]` (with takes_wide).
 
-    Latency: 3 cycles (memory, its output register, fabric register that also zeroes).
+    Latency: 3 cycles (memory, its output register, fabric register that also zeroes); 2 without LUT
+    RAM, where the clock is slow enough to do without the output register.
     Reading and writing the same row in one cycle gives an undefined row: the compiler puts a WAIT
     before it writes rows that the running pass reads. With
     `config.weight_ports` of 1 both share one address, and any write in the cycle of a read makes
     the row undefined: so a memory fits RAM with a single port.
     """
 
-    latency = 3
-
     def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
         self.config, self.takes_wide = config, takes_wide
+        self.latency = self.latency_of(config)
         bits = config.weight_bits
         if takes_wide:
             bits = min(max(bits, config.wide_bits), config.accumulator_bits)
@@ -39,6 +39,10 @@ class WeightMemory(wiring.Component):
             "write_address": In(range(config.weight_rows)),
             "write_data": In(config.row_bits),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 3 if config.lut_ram else 2
 
     def elaborate(self, platform):
         m = Module()
@@ -64,10 +68,13 @@ class WeightMemory(wiring.Component):
         s1_read, s1_wide = Signal(), Signal()
         s2_read, s2_wide = Signal(), Signal()
         s2_row = Signal(config.row_bits, reset_less=True)
-        m.d.sync += [s1_read.eq(self.read), s2_read.eq(s1_read), s2_row.eq(read.data)]
+        m.d.sync += s1_read.eq(self.read)
+        output = m.d.sync if config.lut_ram else m.d.comb
+        output += [s2_read.eq(s1_read), s2_row.eq(read.data)]
         lane_bits = config.row_bits - config.wide_bits
         if self.takes_wide:
-            m.d.sync += [s1_wide.eq(self.wide), s2_wide.eq(s1_wide)]
+            m.d.sync += s1_wide.eq(self.wide)
+            output += s2_wide.eq(s1_wide)
         for lane in range(config.group_lanes):
             weight = Signal.like(self.weights[lane])
             m.d.comb += weight.eq(s2_row.word_select(lane, config.weight_bits).as_signed())

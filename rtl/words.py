@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .config import ArrayConfig
-from .scan import run_layout
+from .scan import CARRIED, run_layout
 from .skid import Skid
 from .spikes import SpikeMemory
 
@@ -54,25 +54,34 @@ class WordReader(wiring.Component):
     cycle without a fetch.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
-    fetching stops while `DEPTH` words are kept or under way.
+    fetching stops while `DEPTH` words are kept or under way. Without LUT RAM, where a queue is dear
+    and the clock slow, there are fewer stages and no queue: while an entry is not taken all stop as
+    one, the spike memory with them (`move`).
     """
 
-    latency = SpikeMemory.latency + 7 + Skid.latency
-
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         super().__init__({
             "slots": In(range(max(config.slots, 2))),
             "runs": In(stream.Signature(run_layout(config))),
             "address": Out(range(config.spike_words)),
             "word": In(config.word_bits),
+            "move": Out(1),
             "entries": Out(stream.Signature(entry_layout(config))),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return SpikeMemory.latency_of(config) + (7 + Skid.latency if config.lut_ram else 3)
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         width = config.word_bits
+        pipeline, extra = m, "sync"     # extra: stages that a slow clock can do without
+        if not config.lut_ram:
+            pipeline, extra = Module(), "comb"
+            m.submodules.pipeline = EnableInserter(self.move)(pipeline)
 
         bits = bits_for(config.spike_words - 1)     # of an address
 
@@ -80,6 +89,10 @@ class WordReader(wiring.Component):
         # its end is known a step ahead.
         run = Signal(run_layout(config), reset_less=True)
         payload = self.runs.payload
+        loaded = run
+        if config.sources == 1:     # what is the same in all runs of the pass need not be kept
+            loaded = Signal(run_layout(config), reset_less=True)
+            m.d.comb += [run.eq(loaded), *(run[name].eq(payload[name]) for name in CARRIED)]
         active, marking = Signal(), Signal()
         column, row = Signal(5, reset_less=True), Signal(5, reset_less=True)
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
@@ -114,7 +127,7 @@ class WordReader(wiring.Component):
         next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
-                active.eq(1), run.eq(payload),
+                active.eq(1), loaded.eq(payload),
                 columns.eq(payload.window_width), rows.eq(payload.window_height),
                 words.eq(payload.words), slot.eq(0),
             ]
@@ -194,7 +207,7 @@ class WordReader(wiring.Component):
             asked.place.end.eq(marking),
             self.address.eq(f2_address),
         ]
-        m.d.sync += [
+        pipeline.d.sync += [
             f1.eq(asked),
             f1_address.eq(run.address + window),
             f1_word.eq(word),
@@ -202,22 +215,24 @@ class WordReader(wiring.Component):
             f1_y.eq(run.y + row),
             f1_width.eq(run.map_width),
             f1_height.eq(run.map_height),
+        ]
+        m.d[extra] += [
             f2.eq(f1),
             f2_address.eq(f1_address + f1_word),
             # as unsigned numbers, those below 0 are beyond every map
             f2.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
         ]
         back = f2
-        for stage in range(1, SpikeMemory.latency + 1):
+        for stage in range(1, SpikeMemory.latency_of(config) + 1):
             later = Signal(on_way, name=f"read_{stage}")
-            m.d.sync += later.eq(back)
+            pipeline.d.sync += later.eq(back)
             back = later
 
         # s1: pixels outside are silent; the pixels of a window are one where any of them counts
         s1, s1_word = Signal(on_way), Signal(width, reset_less=True)
-        m.d.sync += s1.eq(back)
-        with m.If(back.valid):
-            m.d.sync += s1_word.eq(Mux(back.inside, self.word, 0)
+        pipeline.d.sync += s1.eq(back)
+        with pipeline.If(back.valid):
+            pipeline.d.sync += s1_word.eq(Mux(back.inside, self.word, 0)
                                    | Mux(back.any & ~back.begin, s1_word, 0))
 
         # s2, s3: which of its parts hold spikes
@@ -228,7 +243,7 @@ class WordReader(wiring.Component):
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
         left = s2_parts & (s2_parts - 1)
-        m.d.sync += [
+        m.d[extra] += [
             s2.eq(s1),
             s2_word.eq(s1_word),
             s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
@@ -244,19 +259,30 @@ class WordReader(wiring.Component):
         seen, keep = Signal(), Signal()     # seen: the slot has given an entry already
         m.d.comb += keep.eq(s3.valid & (s3.place.end | s3_spikes
                                         | (s3.starts & s3.slot_over & ~seen)))
-        with m.If(s3.valid & s3.starts):
-            m.d.sync += seen.eq((seen | keep) & ~s3.slot_over)
+        with pipeline.If(s3.valid & s3.starts):
+            pipeline.d.sync += seen.eq((seen | keep) & ~s3.slot_over)
 
         entry = Signal(entry_layout(config))
-        m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
-        m.submodules.entry_out = out = Skid(entry_layout(config))
-        freed = Signal(2)
         m.d.comb += [
             entry.word.eq(s3_word),
             entry.part.eq(s3_part),
             entry.left.eq(s3_left),
             entry.place.eq(s3.place),
             entry.place.first.eq(s3.starts & ~seen),
+        ]
+        if not config.lut_ram:
+            m.d.comb += [
+                self.entries.payload.eq(entry),
+                self.entries.valid.eq(keep),
+                self.move.eq(~keep | self.entries.ready),
+                free.eq(self.move),
+            ]
+            return m
+        m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
+        m.submodules.entry_out = out = Skid(entry_layout(config))
+        freed = Signal(2)
+        m.d.comb += [
+            self.move.eq(1),
             fifo.w_data.eq(entry),
             fifo.w_en.eq(keep),
             Value.cast(out.i.payload).eq(fifo.r_data),

@@ -5,6 +5,7 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
     a kept word is taken     e = f + 8, later where the one before is not yet at its last part
+                             (without LUT RAM f + 3, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
     and sent                 a cycle later, or later
@@ -33,9 +34,6 @@ from rtl.words import DEPTH, PART, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
-#: Cycles from the fetch of a word until it is there to be taken, and until it is dropped.
-_KEPT = WordReader.latency - 1
-_DROPPED = _KEPT - Skid.latency
 
 
 @dataclass(frozen=True)
@@ -170,19 +168,20 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in `Scanner.interval` cycles and two runs ahead."""
+    """The scanner, which makes a run in `Scanner.interval` cycles, one or two runs ahead."""
 
-    def __init__(self):
+    def __init__(self, config: ArrayConfig):
+        self.ahead = config.sources > 1
         # the cycle in which the last one was made
-        self.made = Scanner.latency - Scanner.interval - 2
+        self.made = Scanner.latency_of(config) - Scanner.interval - 1 - self.ahead
         self.moved = 0      # in which it made room for the next
         self.loaded = 0     # in which the reader took it
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
         self.made = max(self.made + Scanner.interval, self.moved + 1)
-        self.moved = max(self.made + 1, self.loaded)
-        self.loaded = max(self.moved + 1, fetch)
+        self.moved = max(self.made + 1, self.loaded if self.ahead else fetch)
+        self.loaded = max(self.moved + self.ahead, fetch)
         return self.loaded
 
 
@@ -246,7 +245,10 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         return cycle
 
     room: list[int] = []        # cycles in which a word makes room again
-    runs = _Runs()
+    runs = _Runs(config)
+    kept = WordReader.latency_of(config) - 1    # from a fetch until the word is taken or dropped
+    queue = bool(config.lut_ram)                # of words
+    holds: deque[tuple[int, int]] = deque()     # where there is none: when words stood, [from, to)
     fetch = 0
     move = bits = 0             # moves: a word can be taken, its bits can be
     seen = False
@@ -259,15 +261,26 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         fetch = (runs.load(fetch + 1) if run else fetch) + 1
         if len(room) == DEPTH:
             fetch = max(fetch, heapq.heappop(room))
+        while holds and holds[0][1] <= fetch:
+            holds.popleft()
+        arrival = fetch = max(fetch, holds[0][1]) if holds and holds[0][0] <= fetch else fetch
+        arrival += kept
+        for begin, until in holds:
+            if begin > fetch and begin < arrival:
+                arrival += until - begin
         null = starts and over and not seen and ones <= 0
         first = starts and not seen
         if starts:
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
-            heapq.heappush(room, fetch + _DROPPED + 1)
+            if queue:
+                heapq.heappush(room, arrival - Skid.latency + 1)
             continue
-        move = max(move, move_of(fetch + _KEPT))
-        heapq.heappush(room, cycle_of(move) + 2)
+        move = max(move, move_of(arrival))
+        if queue:
+            heapq.heappush(room, cycle_of(move) + 2)
+        elif (taken := cycle_of(move)) > arrival:
+            holds.append((arrival, taken))
         bits = max(bits, move + 1)
         count = max(ones, 1)
         if not marker:

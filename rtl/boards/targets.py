@@ -1,7 +1,7 @@
 """The boards that there are, and what stands on each."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
@@ -43,7 +43,7 @@ BOARDS = {
     # No LUT RAM, so memories that are read at once are flip-flops; SPRAM holds the weights.
     "icebreaker": Board(
         ICEBreakerPlatform, ice40_pll,
-        replace(PRESETS["small"], accumulator_bits=18, current_bits=20), 24e6, 1e6, 256,
+        PRESETS["small"], 30e6, 1e6, 256,
         synthesis="synth_ice40 -device u -dsp -spram -abc9",
         place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
         packer=("icepack", "bin"),
