@@ -129,7 +129,7 @@ class Core(wiring.Component):
         m.submodules.tap_words = tap_words = Store(
             {"word": 32}, max(4 * lanes, 16), registered=bool(self.config.lut_ram))
         written, level = Signal.like(tap_words.valid), Signal.like(tap_words.valid)
-        tiles = Signal(2)       # complete tiles that wait for the sender, or are being sent
+        tiles = Signal(3)       # complete tiles that wait for the sender, or are being sent
         words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it
         header = Signal(HEADER_LAYOUT)
         taps, leaves, tile_end = Signal(), Signal(), Signal()

@@ -79,7 +79,7 @@ class NeuronPipeline(wiring.Component):
         close = config.scan_period <= self.loop
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
-            attrs=DISTRIBUTED if config.lut_ram else BLOCK)
+            attrs=DISTRIBUTED if config.lut_ram or close else BLOCK)
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
         after = state("after")

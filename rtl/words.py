@@ -109,7 +109,7 @@ class WordReader(wiring.Component):
         # address = run.address + place of slot and word + place in the window
         window, window_row = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         word, slot_word = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
-        word_row = Signal(range(-(-config.weight_rows // width)), reset_less=True)
+        word_row = Signal(range(max(-(-config.weight_rows // width), 2)), reset_less=True)
 
         room, free = Signal(range(DEPTH + 1), init=DEPTH), Signal(init=1)   # free: there is room
         fetch, load = Signal(), Signal()

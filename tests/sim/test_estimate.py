@@ -1,5 +1,7 @@
 """Estimates: near what the model of single events says, traffic counted, the front is one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from rtl.config import preset
 from sim import cycles, estimate
 from tests.firmware.networks import residual_network
 
-CONFIG = preset("default")
+CONFIG = replace(preset("default"), current_bits=24)
 
 
 @pytest.fixture(scope="module")
