@@ -97,7 +97,7 @@ class WordReader(wiring.Component):
         column, row = Signal(5, reset_less=True), Signal(5, reset_less=True)
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
         columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
-        words = Signal(12, reset_less=True)
+        words = Signal(12, name="words_left", reset_less=True)
         before_last = Signal(range(max(config.slots, 2)), reset_less=True)      # slot
         m.d.sync += before_last.eq(self.slots - 1)
         single_column, single_row, single_word, single_slot = (
