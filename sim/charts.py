@@ -181,9 +181,7 @@ def area(path: Path, rows: Sequence[dict]) -> bool:
         _blocks(axes, name, blocks)
         core = [row for row in rows if (row["preset"], row["device"], row["block"])
                 == (name, device, "core")]
-        for row in core:
-            axes.axvline(row["lut4"], color=_RTL, linestyle="--", linewidth=1)
-        whole = f", whole array {core[0]['lut4']:,} (dashed)" if core else ""
+        whole = f", whole array {core[0]['lut4']:,}" if core else ""
         axes.set_title(f"{name} on {device}: LUTs of blocks measured alone{whole}", fontsize=9)
     _save(figure, path)
     return True
