@@ -22,15 +22,14 @@ class Cell(wiring.Component):
     sums_in: the previous bank's `sums_out`.
     sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are
     zero, so that a bank adds them without asking; but where no queue stands before the neurons,
-    the last bank's stay there for these until the next shift.
+    the last bank's go down lane by lane from then on, so that lane 0 shows one after the other.
 
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
     The accumulators lie in LUT RAM, which is read, added to and written in one cycle, so that
-    ((own & acc) | neighbour) + weight is one LUT a bit. Without LUT RAM they lie in block RAM: then
-    a slot is read one cycle ahead, and where the command before has just written it, its sum is
-    taken from there. (Without a queue no shift of a slot follows a command that has just written
-    it, as scans lie `scan_period` apart.)
+    ((own & acc) | neighbour) + weight is one LUT a bit. Without LUT RAM they lie in block RAM,
+    which is read at the clock edge that begins the command, and written at the falling edge in the
+    middle of it: the next command finds the sum there, for the price of half a cycle to add in.
 
     Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
     cannot. Reset: commands only, the accumulators are started by the first event of a slot.
@@ -105,30 +104,18 @@ class Cell(wiring.Component):
         m.submodules.slot_mem = memory = Memory(
             shape=sums, depth=max(config.slots, 2), init=[],
             attrs=DISTRIBUTED if config.lut_ram else BLOCK)
-        new = memory.write_port()
+        if not config.lut_ram:
+            m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
+            m.d.comb += fall.clk.eq(ClockSignal())
+        new = memory.write_port(domain="sync" if config.lut_ram else "fall")
         control = Signal(control_layout(config), name="command")
         own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
-        stay = not config.scan_queue
         if config.lut_ram:
-            read = memory.read_port(domain="comb")
-            m.d.comb += [control.eq(self.control_in), own.eq(read.data),
-                         added.eq(Mux(control.own, own, 0))]
+            read, begun = memory.read_port(domain="comb"), m.d.comb
         else:
-            read = memory.read_port()
-            again = Signal()        # the command before has just written this slot
-            last = Signal(sums, reset_less=True)
-            written = control.write & (control.slot == self.control_in.slot)
-            m.d.sync += control.eq(self.control_in)
-            if stay:
-                fresh = Signal()
-                m.d.sync += [last.eq(Mux(written & self.control_in.own, new.data, 0)),
-                             fresh.eq(~written & self.control_in.own)]
-                m.d.comb += [own.eq(read.data),
-                             added.eq(last.as_value() | Mux(fresh, read.data, 0))]
-            else:
-                m.d.sync += [last.eq(new.data), again.eq(written)]
-                m.d.comb += [own.eq(Mux(again, last, read.data)),
-                             added.eq(Mux(control.own, own, 0))]
+            read, begun = memory.read_port(), m.d.sync
+        begun += control.eq(self.control_in)
+        m.d.comb += [own.eq(read.data), added.eq(Mux(control.own, own, 0))]
         m.d.comb += [
             read.addr.eq(self.control_in.slot),
             new.addr.eq(control.slot),
@@ -142,5 +129,9 @@ class Cell(wiring.Component):
             ]
         with m.If(control.shift):
             m.d.sync += self.sums_out.eq(own)
-        with m.Elif((self.bank != config.banks - 1) | (not stay)):
+        with m.Else():
             m.d.sync += self.sums_out.eq(0)
+        if not config.scan_queue:
+            with m.If(~control.shift & (self.bank == config.banks - 1)):
+                m.d.sync += self.sums_out.eq(Cat(self.sums_out.as_value()[config.accumulator_bits:],
+                                                 C(0, config.accumulator_bits)))

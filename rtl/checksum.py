@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Checksum"]
+__all__ = ["Checksum", "SerialChecksum"]
 
 _POLYNOMIAL = 0xEDB88320        # of Ethernet and zlib, least significant bit first
 _ONES = 0xFFFFFFFF
@@ -34,21 +34,15 @@ class Checksum(wiring.Component):
     After a message and a word of zero, ~x is its CRC: `crc`. M x has at most 17 terms a bit, so
     word and x should be registers.
 
-    serial: x moves on by a bit a cycle, all but the last one ahead of the next word: `ready` for
-    this, from when on `whole` and `crc` are gone. Nothing moves on while `hold` is up.
-
-    Latency: 1. II: 1, or 32 where serial.
+    Latency: 1. II: 1.
     """
 
     latency = 1
 
-    def __init__(self, *, serial: bool = False):
-        self.serial = serial
+    def __init__(self):
         super().__init__({
             "clear": In(1),
             "valid": In(1),
-            "hold": In(1),
-            "ready": Out(1),
             "word": In(32),
             "whole": Out(1),
             "crc": Out(32),
@@ -56,18 +50,63 @@ class Checksum(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        step = 1 if self.serial else 32
-        empty = _forward(_backward(_ONES), 32 - step)
+        empty = _backward(_ONES)
         x = Signal(32, init=empty)
-        columns = [_forward(1 << bit, step) for bit in range(32)]
+        columns = [_forward(1 << bit) for bit in range(32)]
         terms = [[x[bit] for bit in range(32) if columns[bit] >> out & 1] for out in range(32)]
-        word = Mux(self.valid, self.word, 0) if self.serial else self.word
-        following = Cat(Cat(word[out], *terms[out]).xor() for out in range(32))
-        ahead = Signal(range(32), init=31)      # bits, where serial
-        m.d.comb += self.ready.eq(ahead.all() if self.serial else 1)
         with m.If(self.clear):
-            m.d.sync += [x.eq(empty), ahead.eq(31)]
-        with m.Elif(self.valid | (~self.ready & ~self.hold)):
-            m.d.sync += [x.eq(following), ahead.eq(ahead + 1)]
+            m.d.sync += x.eq(empty)
+        with m.Elif(self.valid):
+            m.d.sync += x.eq(Cat(Cat(self.word[out], *terms[out]).xor() for out in range(32)))
         m.d.comb += [self.whole.eq(x.all()), self.crc.eq(~x)]
+        return m
+
+
+class SerialChecksum(wiring.Component):
+    """The CRC register x and a word, both of which shift:
+
+        x' = x >> 1 ^ polynomial (x[0] ^ word[0])
+
+    valid: `word` is taken; after 32 cycles it is in x, and at `o` again. finish: after 32 cycles
+    the CRC of the message is at `o`, and the next one begins. Both are for when it is not `busy`;
+    `done` marks the first cycle in which it is not. clear: the next message begins, at once.
+    whole: the message ended with its own CRC.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "clear": In(1),
+            "valid": In(1),
+            "finish": In(1),
+            "word": In(32),
+            "o": Out(32),
+            "busy": Out(1),
+            "done": Out(1),
+            "whole": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        x = Signal(32, init=_ONES)
+        left = Signal(range(33))        # of 32 bits
+        finishing = Signal()
+        back = ~finishing & (x[0] ^ self.o[0])
+        m.d.comb += [
+            self.busy.eq(left != 0),
+            # what is left of x after a message and its CRC does not depend on the message
+            self.whole.eq(x == _forward(_ONES)),
+        ]
+        m.d.sync += self.done.eq(left == 1)
+        with m.If(self.valid):
+            m.d.sync += self.o.eq(self.word)
+        with m.If(self.valid | self.finish):
+            m.d.sync += [left.eq(32), finishing.eq(self.finish)]
+        with m.Elif(self.busy):
+            m.d.sync += [
+                left.eq(left - 1),
+                self.o.eq(Cat(self.o[1:], Mux(finishing, ~x[0], self.o[0]))),
+                x.eq(Cat(x[1:], finishing) ^ Mux(back, _POLYNOMIAL, 0)),
+            ]
+        with m.If(self.clear):
+            m.d.sync += x.eq(_ONES)
         return m

@@ -2,10 +2,12 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from . import numerics
 from .config import ArrayConfig
+from .memories import BLOCK
 from .parameters import Parameters, channel_layout
 from .signals import SCAN, sums_layout
 
@@ -66,16 +68,12 @@ class Current(wiring.Component):
 
         # s0: a scan is taken, a counter selects a lane of it
         s0 = stage("s0")
-        s0_sums = self.scans.payload.sums       # without a queue they stay there for the scan
         wait = Signal(range(config.scan_period))
         m.d.comb += self.scans.ready.eq(wait == 0)
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
-        if config.scan_queue:
-            s0_sums = Signal(sums_layout(config), reset_less=True)
-            with m.If(self.scans.valid & self.scans.ready):
-                m.d.sync += s0_sums.eq(self.scans.payload.sums)
-        with m.If(self.scans.valid & self.scans.ready):
+        taken, sums = self.scans.valid & self.scans.ready, self.scans.payload.sums
+        with m.If(taken):
             m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.scans.payload.how),
                          wait.eq(config.scan_period - 1)]
         with m.Elif(s0.lane == lanes - 1):
@@ -87,25 +85,46 @@ class Current(wiring.Component):
             self.advance.eq(s0.valid & s0.how.advance & (s0.lane == lanes - 1)),
             self.rewind.eq(s0.how.rewind),
         ]
+        if config.scan_queue:
+            kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
+            with m.If(taken):
+                m.d.sync += kept.eq(sums)
+            s0_sum = kept[s0.lane]
+        else:       # lane 0 of them shows one lane after the other
+            s0_sum = Signal(signed(config.accumulator_bits), reset_less=True)
+            m.d.sync += s0_sum.eq(sums[0])
 
-        # s1: its sum
+        # s1: its sum, and what was folded before
         s1 = stage("s1")
         s1_sum = Signal(signed(config.accumulator_bits), reset_less=True)
-        m.d.sync += [s1.eq(s0), s1_sum.eq(s0_sums[s0.lane])]
+        m.d.sync += [s1.eq(s0), s1_sum.eq(s0_sum)]
 
-        # s2: folded with the planes before; a ring of one entry per lane remembers them
+        # s2: folded with the planes before. A replayed scan has sums of zero.
         s2 = stage("s2")
         s2_folded = Signal(signed(config.plane_bits), reset_less=True)
-        folds = [Signal(signed(config.plane_bits), name=f"fold_{i}", reset_less=True)
-                 for i in range(lanes)]
-        folded = Signal(signed(config.plane_bits))
-        m.d.comb += folded.eq(s1_sum + Mux(s1.how.keep, folds[-1] << 1, 0))
-        m.d.sync += [s2.eq(s1), s2_folded.eq(folded)]
+        before = Signal(signed(config.plane_bits))
+        m.d.sync += s2.eq(s1)
         with m.If(s1.valid):
-            m.d.sync += [new.eq(old) for new, old in zip(folds, [folded, *folds], strict=False)]
+            m.d.sync += s2_folded.eq(
+                s1_sum + Mux(s1.how.keep, Mux(s1.how.replay, before, before << 1), 0))
+
+        # What a lane was folded to by the scan before, at least `scan_period` cycles ago.
+        if config.lut_ram:          # a ring, for there registers cost less than LUTs
+            ring = [s2_folded, *(Signal.like(s2_folded, name=f"fold_{lane}")
+                                 for lane in range(1, lanes))]
+            with m.If(s1.valid):
+                m.d.sync += [new.eq(old) for new, old in zip(ring[1:], ring, strict=False)]
+            m.d.comb += before.eq(ring[-1])
+        else:
+            # No lane is read while it is written: that was two cycles after it was read.
+            m.submodules.fold_mem = memory = Memory(shape=before.shape(), depth=max(lanes, 2),
+                                                    init=[], attrs=BLOCK)
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [read.addr.eq(s0.lane), before.eq(read.data), write.en.eq(s2.valid),
+                         write.addr.eq(s2.lane), write.data.eq(s2_folded)]
 
         # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
-        # last of them for rounding. What a replayed current needs not is zero in s5.
+        # last of them for rounding
         assert Parameters.latency == 2, "the channel word belongs to stage 2"
         fine_bits = config.current_bits + 1
         s3, s4, s5 = stage("s3"), stage("s4"), stage("s5")
@@ -133,23 +152,18 @@ class Current(wiring.Component):
             s4_bias.eq(s3_bias),
             s5.eq(s4),
             s5_value.eq(fine >> 1),
-            s5_round.eq(Mux(s4.how.replay, 0, fine[0])),
-            s5_bias.eq(Mux(s4.how.replay, 0, s4_bias)),
+            s5_round.eq(fine[0]),
+            s5_bias.eq(s4_bias),
         ]
 
-        # s6: rounded, biased; a ring remembers the currents that later time steps use again. The
-        # rounding bit is the adder's carry: 2 J + 1 = (2 x + r) + (2 bias + r)
-        currents = [Signal(signed(config.current_bits), name=f"current_{i}", reset_less=True)
-                    for i in range(lanes)]
-        value, twice = Signal(signed(config.current_bits)), Signal(signed(config.current_bits + 1))
+        # s6: rounded, biased. The rounding bit is the adder's carry: 2 J + 1 = (2 x + r) + (2 b + r)
+        twice = Signal(signed(config.current_bits + 1))
         m.d.comb += [
-            value.eq(Mux(s5.how.replay, currents[-1], s5_value)),
-            twice.eq(Cat(s5_round, value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
+            twice.eq(Cat(s5_round, s5_value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
+            self.early.eq(s4),
+            self.early.valid.eq(s4.valid & s4.how.step),
+            self.coming.eq(s5),
+            self.coming.valid.eq(s5.valid & s5.how.step),
         ]
-        with m.If(s5.valid & s5.how.step):
-            m.d.sync += [a.eq(b) for a, b in zip(currents, [twice >> 1, *currents], strict=False)]
-        m.d.comb += [self.current.eq(currents[0]), self.early.eq(s4), self.coming.eq(s5)]
-        m.d.comb += [self.early.valid.eq(s4.valid & s4.how.step),
-                     self.coming.valid.eq(s5.valid & s5.how.step)]
-        m.d.sync += self.which.eq(self.coming)
+        m.d.sync += [self.current.eq(twice >> 1), self.which.eq(self.coming)]
         return m

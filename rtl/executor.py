@@ -34,9 +34,10 @@ _STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
 class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
 
-    A PASS is read while the one before runs, starts when that has ended, and the executor goes on
-    at once with the next packet. WEIGHTS, PARAMETERS and SPIKES are written beside a running pass;
-    everything else waits until the pass has ended and its taps have left.
+    A PASS is read while the one before runs (but where it has one source, see `Scanner`), starts
+    when that has ended, and the executor goes on at once with the next packet. WEIGHTS, PARAMETERS
+    and SPIKES are written beside a running pass; everything else waits until the pass has ended and
+    its taps have left.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
     out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
@@ -105,8 +106,10 @@ class Executor(wiring.Component):
                 network[half].eq(word[bits] == self._network[bits]),
                 configuration[half].eq(word[bits] == self.config.hash >> 16 * half & 0xFFFF),
             ]
-        # The next PASS is read ahead; without LUT RAM it waits, so that its fields are kept once.
-        self._reading = states.at("PASS") & (1 if self.config.lut_ram else ~self._busy)
+        # The next PASS is read ahead, but where it has one source: then fields and source are kept
+        # once.
+        self._ahead = self.config.sources > 1
+        self._reading = states.at("PASS") & (1 if self._ahead else ~self._busy)
         writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
         taking = [states.at(name) for name in ("HEADER", "CONFIGURATION", "NETWORK", "SEAL",
                                                "PLACE", "COUNT", "SOURCES")]
@@ -376,7 +379,7 @@ class Executor(wiring.Component):
         with m.If(states.at("ADMIT")):
             m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
 
-        if not config.lut_ram:
+        if not self._ahead:
             m.d.comb += self.fields.eq(fields)
         with states.state("PASS"):
             with m.If(taken & self._reading):
@@ -412,7 +415,7 @@ class Executor(wiring.Component):
                 self._refuse(m, Fault.ARGUMENT)
             with m.Elif(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
-                if config.lut_ram:
+                if self._ahead:
                     m.d.sync += self.fields.eq(fields)
                 states.next = "HEADER"
 

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .checksum import Checksum
+from .checksum import Checksum, SerialChecksum
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT
 from .store import Store
@@ -42,7 +42,7 @@ class Receiver(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return Store.latency + 4 + config.lut_ram
+        return Store.latency + (5 if config.lut_ram else 36)
 
     def model(self, packets: list[list[int]]) -> list[tuple[int, int, int]]:
         """(data, last, fault) of every word that `packets` leave."""
@@ -69,9 +69,8 @@ class Receiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, depth = self.config, self.config.packet_words
-        m.submodules.checksum = checksum = Checksum(serial=not config.lut_ram)
         m.submodules.store = store = Store(
-            {"word": data.StructLayout({"data": 32, "last": 1}), "fault": 4}, depth,
+            {"word": 32, "mark": data.StructLayout({"last": 1, "fault": 4})}, depth,
             registered=bool(config.lut_ram))
         # Places in the store: written up to, valid up to.
         written, valid, level = (Signal(range(2 * depth), name=name)
@@ -81,43 +80,56 @@ class Receiver(wiring.Component):
 
         # s1: a word is stored and added to the checksum.
         s1_valid, s1_last = Signal(), Signal()
-        s1_word = Signal(32, reset_less=True)
-        closing = Signal()      # s1: the packet's last word
+        s1_word = Signal(32)
+        m.d.sync += s1_valid.eq(self.i.valid & self.i.ready)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += s1_last.eq(self.i.payload.last)
+        # closing: the checksum takes the packet's last word
+        closing = Signal()
         s2_closing, s3_closing, s4_closing = (Signal(name=f"s{k}_closing") for k in (2, 3, 4))
-        m.d.comb += [
-            closing.eq(s1_valid & s1_last),
-            self.i.ready.eq(room & ~closing & ~s2_closing & checksum.ready
-                            & ~(s1_valid if checksum.serial else C(0))),
-            checksum.word.eq(s1_word),
-            checksum.valid.eq(s1_valid),
-            checksum.clear.eq(s2_closing),
-        ]
-        m.d.sync += [
-            s1_valid.eq(self.i.valid & self.i.ready),
-            s1_word.eq(self.i.payload.data),
-            s1_last.eq(self.i.payload.last),
-            s2_closing.eq(closing), s3_closing.eq(s2_closing), s4_closing.eq(s3_closing),
-        ]
+        m.d.sync += [s2_closing.eq(closing), s3_closing.eq(s2_closing), s4_closing.eq(s3_closing)]
+        if config.lut_ram:
+            m.submodules.checksum = checksum = Checksum()
+            m.d.sync += s1_word.eq(self.i.payload.data)
+            m.d.comb += [
+                self.i.ready.eq(room & ~closing & ~s2_closing),
+                checksum.word.eq(s1_word),
+                checksum.valid.eq(s1_valid),
+                closing.eq(s1_valid & s1_last),
+            ]
+        else:
+            m.submodules.checksum = checksum = SerialChecksum()
+            m.d.comb += [
+                self.i.ready.eq(room & ~checksum.busy & ~closing & ~s2_closing),
+                checksum.word.eq(self.i.payload.data),
+                checksum.valid.eq(self.i.valid & self.i.ready),
+                s1_word.eq(checksum.o),
+                closing.eq(checksum.done & s1_last),
+            ]
+        m.d.comb += checksum.clear.eq(s2_closing)
 
         first = Signal(init=1)      # the word is a header
+        empty = Signal()            # no payload
+        keeps = Signal()            # the word is stored
         over = Signal()             # the payload is complete
         left = Signal(signed(config.payload_words.bit_length() + 1))    # of it, less than 2: -1
         ended = Signal()            # the CRC word is there, too
         oversize, short, long, damaged = (Signal(name=name)
                                           for name in ("oversize", "short", "long", "damaged"))
         length = data.View(HEADER_LAYOUT, s1_word).length
-        word, mark = store.write.word, store.write.fault
+        word, mark = store.write.word, store.write.mark
         m.d.comb += [
             store.valid.eq(valid),
-            word.en.eq(s1_valid & (first | ~(over | oversize))),
+            keeps.eq(s1_valid & (first | ~(over | oversize))),
+            word.en.eq(keeps),
             word.place.eq(written[:-1]),
-            word.data.data.eq(s1_word),
-            word.data.last.eq(Mux(first, length == 0, left < 0)),
+            word.data.eq(s1_word),
         ]
         with m.If(s1_valid):
             m.d.sync += first.eq(s1_last)
             with m.If(first):
-                m.d.sync += [left.eq(length - 2), over.eq(length == 0), ended.eq(0), long.eq(0),
+                m.d.sync += [left.eq(length - 2), empty.eq(length == 0), over.eq(length == 0),
+                             ended.eq(0), long.eq(0),
                              oversize.eq(length > config.payload_words)]
             with m.Else():
                 m.d.sync += [left.eq(left - 1), over.eq(over | (left < 0)), ended.eq(over),
@@ -135,23 +147,24 @@ class Receiver(wiring.Component):
             m.d.comb += fault.eq(Fault.OVERRUN)
         with m.Elif(damaged):
             m.d.comb += fault.eq(Fault.CRC)
-        m.d.comb += [mark.en.eq(s3_closing), mark.place.eq(valid[:-1]), mark.data.eq(fault)]
-        with m.If(word.en):
+        with m.If(s3_closing):      # now the header's mark is known
+            m.d.comb += [mark.place.eq(valid[:-1]), mark.data.fault.eq(fault),
+                         mark.data.last.eq(empty | fault.any())]
+        with m.Else():
+            m.d.comb += [mark.place.eq(written[:-1]), mark.data.last.eq(left < 0)]
+        m.d.comb += mark.en.eq(keeps | s3_closing)
+        with m.If(keeps):
             m.d.sync += written.eq(written + 1)
         with m.Elif(s3_closing & (oversize | short | long | damaged)):
             m.d.sync += written.eq(valid + 1)
         with m.If(s4_closing):
             m.d.sync += valid.eq(written)
 
-        # The word after a last one, and after a refused header, is a header.
-        header, out = Signal(init=1), store.o.payload
         m.d.comb += [
             self.o.valid.eq(store.o.valid),
             store.o.ready.eq(self.o.ready),
-            self.o.payload.data.eq(out.word.data),
-            self.o.payload.last.eq(out.word.last | (header & out.fault.any())),
-            self.o.payload.fault.eq(Mux(header, out.fault, 0)),
+            self.o.payload.data.eq(store.o.payload.word),
+            self.o.payload.last.eq(store.o.payload.mark.last),
+            self.o.payload.fault.eq(store.o.payload.mark.fault),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += header.eq(self.o.payload.last)
         return m

@@ -56,11 +56,11 @@ class Scanner(wiring.Component):
     """Gives the runs of a pass.
 
     write: words of the sources of the next pass, into the half that `start` will name. `fields`
-    must stay until the pass is over.
+    must stay until the pass is over. Where a pass has one source, that stands in registers, which
+    are written between passes.
 
     Latency: `latency` cycles from `start` to the first run. II: `interval` cycles. Backpressure:
-    stalls; two runs are made ahead. Where a pass has one source, that is read into registers at the
-    start, and one run is made ahead.
+    stalls; two runs are made ahead, one where a pass has one source.
     """
 
     interval = 3
@@ -77,7 +77,7 @@ class Scanner(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 6 if config.sources > 1 else 4 + SOURCE_WORDS
+        return 6 if config.sources > 1 else 4
 
     def elaborate(self, platform):
         m = Module()
@@ -95,9 +95,12 @@ class Scanner(wiring.Component):
             shown.eq(Mux(advance, next_source, source)),
         ]
         table = Signal(SOURCE_LAYOUT, reset_less=True)
-        if config.sources == 1:
-            self._load(m, table, half)
-        for word in range(SOURCE_WORDS if config.sources > 1 else 0):
+        for word in range(SOURCE_WORDS):
+            part = table.as_value()[32 * word:32 * word + 32]
+            if config.sources == 1:
+                with m.If(self.write.valid & (self.write.word == word)):
+                    m.d.sync += part.eq(self.write.data)
+                continue
             # No word is written while it is read: the executor writes the other half.
             memory = Memory(shape=32, depth=2 * depth, init=[], attrs=BLOCK)
             m.submodules[f"source_mem_{word}"] = memory
@@ -108,7 +111,7 @@ class Scanner(wiring.Component):
                 write.data.eq(self.write.data),
                 read.addr.eq(Cat(shown, half)),
             ]
-            m.d.sync += table.as_value()[32 * word:32 * word + 32].eq(read.data)
+            m.d.sync += part.eq(read.data)
 
         # Where every source is: at this site, and at the first of this row.
         bits = bits_for(config.spike_words - 1)
@@ -234,25 +237,3 @@ class Scanner(wiring.Component):
                 out_y.eq(fields.row.as_signed() - 2),
             ]
         return m
-
-    def _load(self, m: Module, table: data.View, half: Signal):
-        """The only source, word by word, from a memory of two halves."""
-        # No word is written while it is read: the executor writes the other half.
-        m.submodules.source_mem = memory = Memory(shape=32, depth=16, init=[], attrs=BLOCK)
-        read, write = memory.read_port(), memory.write_port()
-        index, s1_index = (Signal(range(SOURCE_WORDS + 1), name=name, init=SOURCE_WORDS)
-                           for name in ("index", "s1_index"))
-        m.d.comb += [
-            write.en.eq(self.write.valid),
-            write.addr.eq(Cat(self.write.word, self.write.half)),
-            write.data.eq(self.write.data),
-            read.addr.eq(Cat(index, half)),
-        ]
-        m.d.sync += s1_index.eq(index)
-        with m.If(self.start):
-            m.d.sync += index.eq(0)
-        with m.Elif(index != SOURCE_WORDS):
-            m.d.sync += index.eq(index + 1)
-        for word in range(SOURCE_WORDS):
-            with m.If(s1_index == word):
-                m.d.sync += table.as_value()[32 * word:32 * word + 32].eq(read.data)

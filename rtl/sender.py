@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .checksum import Checksum
+from .checksum import Checksum, SerialChecksum
 from .onehot import OneHot
 from .receiver import STREAM_WORD
 
@@ -14,10 +14,10 @@ __all__ = ["Sender"]
 class Sender(wiring.Component):
     """Puts the CRC-32 behind every packet; `last` marks the last word before it, then the CRC.
 
-    serial: as for `Checksum`.
+    serial: the checksum takes a bit a cycle.
 
-    Latency: `latency` cycles from a word to the output. II: 1 word, and 2 cycles a packet; where
-    serial, 32 cycles a word.
+    Latency: `latency` cycles from a word to the output, 34 where serial. II: 1 word, and 2 cycles a
+    packet; where serial, 35 cycles a word.
     """
 
     latency = 2
@@ -37,15 +37,18 @@ class Sender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.checksum = checksum = Checksum(serial=self.serial)
+        (self._serial if self.serial else self._parallel)(m)
+        return m
+
+    def _parallel(self, m: Module):
+        m.submodules.checksum = checksum = Checksum()
         move = Signal()
         s1_valid, s1_crc, s2_valid, s2_crc = (Signal(name=name) for name in (
             "s1_valid", "s1_crc", "s2_valid", "s2_crc"))
         s1_word, s2_word = (Signal(32, name=name, reset_less=True)
                             for name in ("s1_word", "s2_word"))
         m.d.comb += [
-            move.eq((~s2_valid | self.o.ready) & (~s1_valid | checksum.ready)),
-            checksum.hold.eq(s2_crc),
+            move.eq(~s2_valid | self.o.ready),
             checksum.word.eq(s1_word),
             checksum.valid.eq(move & s1_valid),
             checksum.clear.eq(move & s2_valid & s2_crc),
@@ -56,9 +59,6 @@ class Sender(wiring.Component):
         with m.If(move):
             m.d.sync += [s1_valid.eq(0), s1_crc.eq(0), s1_word.eq(self.i.payload.data),
                          s2_valid.eq(s1_valid), s2_crc.eq(s1_crc), s2_word.eq(s1_word)]
-        if self.serial:
-            with m.Elif(self.o.ready):
-                m.d.sync += s2_valid.eq(0)
 
         states = OneHot(m, ["WORDS", "CRC", "CLEAR"])
         m.d.comb += self.i.ready.eq(move & states.at("WORDS"))
@@ -75,4 +75,29 @@ class Sender(wiring.Component):
             with m.If(move):
                 states.next = "WORDS"
         states.finish()
-        return m
+
+    def _serial(self, m: Module):
+        m.submodules.checksum = checksum = SerialChecksum()
+        last, crc = Signal(), Signal()      # the word is a packet's last; it is the CRC
+        m.d.comb += [
+            checksum.word.eq(self.i.payload.data),
+            self.o.payload.data.eq(checksum.o),
+            self.o.payload.last.eq(crc),
+        ]
+        with m.FSM():
+            with m.State("TAKE"):
+                m.d.comb += [self.i.ready.eq(1), checksum.valid.eq(self.i.valid)]
+                with m.If(self.i.valid):
+                    m.d.sync += [last.eq(self.i.payload.last), crc.eq(0)]
+                    m.next = "SHIFT"
+            with m.State("SHIFT"):
+                with m.If(checksum.done):
+                    m.next = "GIVE"
+            with m.State("GIVE"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.next = "TAKE"
+                    with m.If(last & ~crc):
+                        m.d.comb += checksum.finish.eq(1)
+                        m.d.sync += crc.eq(1)
+                        m.next = "SHIFT"

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from rtl.checksum import Checksum
+from rtl.checksum import Checksum, SerialChecksum
 
 from .bench_tools import simulate
 
@@ -40,3 +40,43 @@ def test_crc_and_whole():
                 ctx.set(dut.clear, 0)
 
     simulate(dut, bench, "checksum")
+
+
+def test_serial_words_come_back_and_the_crc_follows():
+    dut = SerialChecksum()
+
+    async def bench(ctx):
+        rng = random.Random(2)
+
+        async def shift(strobe):
+            ctx.set(strobe, 1)
+            await ctx.tick()
+            ctx.set(strobe, 0)
+            for _ in range(32):
+                assert ctx.get(dut.busy) and not ctx.get(dut.done)
+                ctx.set(dut.word, rng.getrandbits(32))
+                await ctx.tick()
+            assert ctx.get(dut.done) and not ctx.get(dut.busy)
+
+        async def add(word):
+            ctx.set(dut.word, word)
+            await shift(dut.valid)
+            assert ctx.get(dut.o) == word
+            await ctx.tick().repeat(rng.randrange(1, 3))
+
+        for length in [1, 1, 2, 3, 20, 1]:
+            words = [rng.choice([0, 0xFFFFFFFF, rng.getrandbits(32)]) for _ in range(length)]
+            crc = zlib.crc32(b"".join(word.to_bytes(4, "little") for word in words))
+            for word in words:
+                await add(word)
+            await shift(dut.finish)
+            assert ctx.get(dut.o) == crc
+            for ending in (crc, crc ^ 1 << rng.randrange(32)):
+                for word in [*words, ending]:
+                    await add(word)
+                assert ctx.get(dut.whole) == (ending == crc)
+                ctx.set(dut.clear, 1)
+                await ctx.tick()
+                ctx.set(dut.clear, 0)
+
+    simulate(dut, bench, "serial_checksum")

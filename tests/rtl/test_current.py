@@ -24,8 +24,9 @@ CONFIGS = {
                             parameter_words=100),
     "eight_lanes": ArrayConfig(banks=1, lanes=8, group_lanes=8, weight_bits=4, weight_rows=8,
                                accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
-                               line_words=0,
-                               parameter_words=100),
+                               line_words=0, parameter_words=100),
+    "block_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, lut_ram=0, line_words=0,
+                             parameter_words=100),
 }
 
 
@@ -107,7 +108,7 @@ def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
                 "keep": planes and index > 0, "replay": index >= slots, "step": step,
                 "begin": index == (slots - 1 if planes else 0), "advance": index == count - 1,
                 "emit": rng.getrandbits(1)},
-                sums=sums[index] if index < slots else [rng.getrandbits(8) for _ in range(lanes)]))
+                sums=sums[index] if index < slots else [0] * lanes))
             for lane, (shift, bias) in enumerate(channels) if step else ():
                 folded = [sums[s][lane] for s in range(slots)] if planes else [sums[index][lane]]
                 expected.append({"current__lane": lane,

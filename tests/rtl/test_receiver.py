@@ -2,6 +2,7 @@
 
 import random
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from .bench_tools import STALLS, Play, packed
 
 CONFIG = preset("tiny")
 ROOM = CONFIG.payload_words
+SERIAL = replace(CONFIG, lut_ram=0)
 
 
 def crc(words: list[int]) -> int:
@@ -121,6 +123,25 @@ def test_latency_from_the_crc_to_the_header_and_full_rate():
             first = words[-1] + dut.latency
             assert passed == [*range(first, first + length + 1)]
         at, out = at + length + 2, out + length + 1
+
+
+@pytest.mark.fast
+def test_latency_where_the_checksum_is_serial():
+    dut = Receiver(SERIAL)
+    rng = random.Random(1)
+    play = Play(dut, receiver_vectors(dut, [packet(3, rng), packet(0, rng)]))
+    sent, got = play.moments["i"], play.moments["o"]
+    assert got == [*range(sent[4] + dut.latency, sent[4] + dut.latency + 4),
+                   sent[6] + dut.latency]
+    assert sent[1:5] == [sent[0] + 33 * word for word in range(1, 5)]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("kind", FAULTS)
+def test_every_fate_where_the_checksum_is_serial(kind):
+    dut = Receiver(SERIAL)
+    for bad in kinds(random.Random(3))[kind]:
+        Play(dut, receiver_vectors(dut, [bad[:40], packet(2, random.Random(4))]), idle=0.2)
 
 
 @pytest.mark.fast

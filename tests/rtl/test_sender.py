@@ -37,12 +37,13 @@ def test_the_model_is_the_words_and_their_crc():
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize(("idle", "backpressure"), STALLS)
-def test_against_the_model(idle, backpressure):
-    dut = Sender()
+def test_against_the_model(serial, idle, backpressure):
+    dut = Sender(serial=serial)
     rng = random.Random(9)
     for seed in range(2):
-        lengths = LENGTHS + [rng.randint(1, 12) for _ in range(10)]
+        lengths = LENGTHS + [rng.randint(1, 12) for _ in range(0 if serial else 10)]
         Play(dut, sender_vectors(dut, lengths, seed), idle=idle, backpressure=backpressure)
 
 
@@ -54,6 +55,16 @@ def test_latency_and_full_rate():
     first = out[0]
     assert out == [*range(first, first + 7), first + 8, first + 9, *range(first + 11, first + 16)]
     assert words == [moment - dut.latency for moment in out[:6] + out[7:8] + out[9:13]]
+
+
+@pytest.mark.fast
+def test_latency_and_rate_of_the_serial_one():
+    dut = Sender(serial=True)
+    play = Play(dut, sender_vectors(dut, [3, 2]))
+    first = play.moments["i"][0]
+    out = [first + 34 + offset for offset in (0, 35, 70, 104, 139, 174, 208)]
+    assert play.moments["o"] == out
+    assert play.moments["i"] == [out[i] - 34 for i in (0, 1, 2, 4, 5)]
 
 
 @pytest.mark.cocotb
