@@ -23,7 +23,8 @@ def spike_latency(config: ArrayConfig) -> int:
 
 def tap_latency(config: ArrayConfig) -> int:
     """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
-    return spike_latency(config) - 1 + Taps.latency + config.lanes
+    unregistered = 0 if config.lut_ram else config.groups       # hops
+    return spike_latency(config) - 1 - unregistered + Taps.latency + config.lanes
 
 
 class NeuronArray(wiring.Component):

@@ -52,7 +52,7 @@ class Core(wiring.Component):
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = Collector(config)
         m.submodules.sender = sender = Sender(serial=not config.lut_ram)
-        m.submodules.counters = counters = Counters()
+        m.submodules.counters = counters = Counters(registered=bool(config.lut_ram))
 
         # Both streams end at registers: the receiver's, and a skid.
         wiring.connect(m, wiring.flipped(self.i), receiver.i)

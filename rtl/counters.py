@@ -17,13 +17,16 @@ class Counters(wiring.Component):
     Every strobe has a small counter. One of them a cycle, in turn, is added to its 32-bit sum in
     the memory, and starts again. The sums pass by at `word`, that of number `turn` in the next
     cycle; after some cycles of `hold` they are `settled`. The memory is written 3 cycles after it
-    was read, never where it is read.
+    was read (2 where not registered), never where it is read.
+
+    registered: a register stands behind the memory's own, for a fast clock.
     """
 
     count = len(COUNTERS)
 
-    def __init__(self):
+    def __init__(self, *, registered: bool = True):
         assert self.count == 8
+        self.registered = registered
         super().__init__({
             "strobes": In(self.count),
             "hold": In(1),
@@ -47,17 +50,18 @@ class Counters(wiring.Component):
         s3_sum = Signal(32, reset_less=True)
         empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
         s2_word = Signal(32, reset_less=True)
-        m.d.comb += [self.turn.eq(s1_turn), self.word.eq(s2_word), read.addr.eq(s0_turn),
+        s2 = m.d.sync if self.registered else m.d.comb
+        m.d.comb += [self.turn.eq(s1_turn if self.registered else s0_turn), self.word.eq(s2_word), read.addr.eq(s0_turn),
                      write.addr.eq(s3_turn), write.data.eq(s3_sum), write.en.eq(1)]
-        m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s2_turn.eq(s1_turn),
-                     s3_turn.eq(s2_turn), s2_word.eq(read.data), s3_sum.eq(s2_word + s2_new)]
+        m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s3_turn.eq(s2_turn),
+                     s3_sum.eq(s2_word + s2_new)]
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
         up, takes = Signal(self.count), Signal()
         m.d.comb += [up.eq(strobes & ~held.replicate(self.count)),
-                     takes.eq(empty <= 2)]      # else it is lost in s3
+                     takes.eq(empty <= 1 + self.registered)]    # else it is lost in s3
         s1_small, s1_up = Signal.like(s2_new), Signal()
-        m.d.sync += [s1_small.eq(Array(small)[s0_turn]), s1_up.eq(up.bit_select(s0_turn, 1)),
-                     s2_new.eq(s1_small + s1_up)]
+        m.d.sync += [s1_small.eq(Array(small)[s0_turn]), s1_up.eq(up.bit_select(s0_turn, 1))]
+        s2 += [s2_turn.eq(s1_turn), s2_word.eq(read.data), s2_new.eq(s1_small + s1_up)]
         for number, counter in enumerate(small):
             with m.If(up[number]):
                 m.d.sync += counter.eq(counter + 1)

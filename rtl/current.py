@@ -31,14 +31,13 @@ class Current(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 2 cycles before, `coming` one.
+    a cycle. `early` is `which` 2 cycles before, `coming` one. Without LUT RAM, where the clock is
+    slow, there are fewer stages.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
-    latency = 7
-
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         super().__init__({
             "scans": In(stream.Signature(scan_layout(config))),
             "lane": Out(range(max(config.group_lanes, 2))),
@@ -51,6 +50,10 @@ class Current(wiring.Component):
             "current": Out(signed(config.current_bits)),
         })
 
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 7 if config.lut_ram else 5
+
     def model(self, planes: list[int], shift: int, bias: int) -> int:
         """The current of one neuron from its bit planes (or one sum), stored shift and bias."""
         folded = 0
@@ -62,6 +65,7 @@ class Current(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.group_lanes
+        extra = m.d.sync if config.lut_ram else m.d.comb        # stages that a slow clock needs not
 
         def stage(name: str) -> data.View:
             return Signal(lane_layout(config), name=name)
@@ -80,11 +84,6 @@ class Current(wiring.Component):
             m.d.sync += s0.valid.eq(0)
         with m.Else():
             m.d.sync += s0.lane.eq(s0.lane + 1)
-        m.d.comb += [
-            self.lane.eq(s0.lane),
-            self.advance.eq(s0.valid & s0.how.advance & (s0.lane == lanes - 1)),
-            self.rewind.eq(s0.how.rewind),
-        ]
         if config.scan_queue:
             kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
             with m.If(taken):
@@ -98,6 +97,14 @@ class Current(wiring.Component):
         s1 = stage("s1")
         s1_sum = Signal(signed(config.accumulator_bits), reset_less=True)
         m.d.sync += [s1.eq(s0), s1_sum.eq(s0_sum)]
+
+        # The channel word belongs to s2.
+        named = (s1, s0)[Parameters.latency_of(config) - 1]
+        m.d.comb += [
+            self.lane.eq(named.lane),
+            self.advance.eq(named.valid & named.how.advance & (named.lane == lanes - 1)),
+            self.rewind.eq(named.how.rewind),
+        ]
 
         # s2: folded with the planes before. A replayed scan has sums of zero.
         s2 = stage("s2")
@@ -125,7 +132,6 @@ class Current(wiring.Component):
 
         # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
         # last of them for rounding
-        assert Parameters.latency == 2, "the channel word belongs to stage 2"
         fine_bits = config.current_bits + 1
         s3, s4, s5 = stage("s3"), stage("s4"), stage("s5")
         s3_shifted = Signal(signed(fine_bits + 7), reset_less=True)
@@ -146,6 +152,8 @@ class Current(wiring.Component):
             s3_shifted.eq(scaled >> (self.channel.shift & 0b11000)),
             s3_shift.eq(self.channel.shift[:3]),
             s3_bias.eq(self.channel.bias),
+        ]
+        extra += [
             s4.eq(s3),
             s4_shifted.eq(s3_shifted >> (s3_shift & 0b110)),
             s4_shift.eq(s3_shift[0]),
@@ -158,10 +166,11 @@ class Current(wiring.Component):
 
         # s6: rounded, biased. The rounding bit is the adder's carry: 2 J + 1 = (2 x + r) + (2 b + r)
         twice = Signal(signed(config.current_bits + 1))
+        early = s4 if config.lut_ram else s2
         m.d.comb += [
             twice.eq(Cat(s5_round, s5_value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
-            self.early.eq(s4),
-            self.early.valid.eq(s4.valid & s4.how.step),
+            self.early.eq(early),
+            self.early.valid.eq(early.valid & early.how.step),
             self.coming.eq(s5),
             self.coming.valid.eq(s5.valid & s5.how.step),
         ]

@@ -28,16 +28,15 @@ def channel_layout() -> data.StructLayout:
 class Parameters(wiring.Component):
     """Loads `neuron` when an address of kind NEURON comes by; reads `channel` of lane `lane`.
 
-    channel: of the lane given two cycles before. `advance` moves on to the next tile, with `rewind`
+    channel: of the lane given `latency` cycles before. `advance` moves on to the next tile, with `rewind`
     back to the pass's first.
     Loading takes `load_cycles`; no lane may be read meanwhile.
     """
 
-    latency = 2
-    load_cycles = len(NEURON_WORDS) + 3
+    load_cycles = len(NEURON_WORDS) + 3     #: at most
 
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         depth = config.parameter_words
         super().__init__({
             "load": In(address_layout(config)),
@@ -50,6 +49,10 @@ class Parameters(wiring.Component):
             "write_address": In(range(depth)),
             "write_data": In(32),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 1 + config.lut_ram       # without LUT RAM, where the clock is slow, the memory alone
 
     def elaborate(self, platform):
         m = Module()
@@ -72,7 +75,8 @@ class Parameters(wiring.Component):
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)
-        m.d.sync += word.eq(read.data)
+        output = m.d.sync if config.lut_ram else m.d.comb
+        output += word.eq(read.data)
         m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])
 
         count = len(NEURON_WORDS)
@@ -80,7 +84,8 @@ class Parameters(wiring.Component):
         address = Signal(range(config.parameter_words))
         s1_index = Signal(range(count + 1), init=count)
         s2_index = Signal(range(count + 1), init=count)
-        m.d.sync += [s1_index.eq(index), s2_index.eq(s1_index)]
+        m.d.sync += s1_index.eq(index)
+        output += s2_index.eq(s1_index)
         with m.If(self.load.kind == AddressKind.NEURON):
             m.d.sync += [index.eq(0), address.eq(self.load.address)]
         with m.Elif(index != count):

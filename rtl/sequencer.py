@@ -16,7 +16,7 @@ from .weights import WeightMemory
 from .words import WordReader
 
 __all__ = ["DRAIN_INTERVAL", "Sequencer", "emitting_cycles", "read_latency", "scan_limit",
-           "settle_cycles", "start_addresses"]
+           "settle_cycles", "start_addresses", "waiting_commands"]
 
 #: Cycles from a scan of a drain to the next one at least.
 DRAIN_INTERVAL = 2
@@ -32,6 +32,11 @@ def start_addresses(config: ArrayConfig) -> list[AddressKind]:
     return [AddressKind.NEURON, AddressKind.TILE,
             *([AddressKind.LINE] if config.taps else []),
             *([AddressKind.STATE] if config.state_words else [])]
+
+
+def waiting_commands(config: ArrayConfig) -> int:
+    """Commands that can wait to be sent."""
+    return 2 if config.lut_ram else 1
 
 
 def scan_limit(config: ArrayConfig) -> int:
@@ -70,7 +75,7 @@ class Sequencer(wiring.Component):
     shift.
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
-    Two of them can wait to be sent. A scan waits for room in the queue of the neurons, which take
+    `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which take
     `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that emits
     taps waits for `tap_room` before and for `tap_done` after.
 
@@ -113,17 +118,23 @@ class Sequencer(wiring.Component):
         ahead, made, space = Signal(command), Signal(), Signal()
         self._make(m, ahead, made, space, taps)
 
-        # Two of them wait.
-        head, second = Signal(command, reset_less=True), Signal(command, reset_less=True)
-        head_valid, second_valid, go = Signal(), Signal(), Signal()
-        m.d.comb += space.eq(~second_valid)
-        with m.If(space):
-            m.d.sync += second.eq(ahead)
-        with m.If(go | ~head_valid):
-            m.d.sync += [head.eq(Mux(second_valid, second, ahead)),
-                         head_valid.eq(second_valid | made), second_valid.eq(0)]
-        with m.Elif(space):
-            m.d.sync += second_valid.eq(made)
+        # Two of them wait, so that nobody is asked whether there is space; one where the clock is
+        # slow.
+        head, head_valid, go = Signal(command, reset_less=True), Signal(), Signal()
+        if waiting_commands(config) == 1:
+            m.d.comb += space.eq(go | ~head_valid)
+            with m.If(space):
+                m.d.sync += [head.eq(ahead), head_valid.eq(made)]
+        else:
+            second, second_valid = Signal(command, reset_less=True), Signal()
+            m.d.comb += space.eq(~second_valid)
+            with m.If(space):
+                m.d.sync += second.eq(ahead)
+            with m.If(go | ~head_valid):
+                m.d.sync += [head.eq(Mux(second_valid, second, ahead)),
+                             head_valid.eq(second_valid | made), second_valid.eq(0)]
+            with m.Elif(space):
+                m.d.sync += second_valid.eq(made)
 
         # They are sent.
         limit, period = scan_limit(config), config.scan_period

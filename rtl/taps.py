@@ -23,6 +23,7 @@ class Taps(wiring.Component):
 
     Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
     Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
+    Without LUT RAM, where the clock is slow, the chain has no registers.
     """
 
     latency = 3
@@ -77,6 +78,9 @@ class Taps(wiring.Component):
             following.eq(0),
             last.eq(following == lanes - 1),
             sends.eq(0),
+        ]
+        hop = m.d.sync if self.config.lut_ram else m.d.comb
+        hop += [
             self.tap_out.valid.eq(self.tap_in.valid | sends),
             self.tap_out.word.eq(Mux(sends, old.data, self.tap_in.word)),
             self.tap_out.last.eq(sends & last),

@@ -101,7 +101,7 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
                    "current": config.current_bits, "state": config.state_bits,
                    "state_fraction": config.fraction_bits, "spike_word": config.word_bits},
         "latencies": {"receiver": Receiver.latency_of(config), "events": EventReader.latency,
-                      "weights": WeightMemory.latency_of(config), "current": Current.latency,
+                      "weights": WeightMemory.latency_of(config), "current": Current.latency_of(config),
                       "neuron": NeuronPipeline.latency, "neuron_loop": NeuronPipeline.loop,
                       "array": spike_latency(config), "scan_period": config.scan_period},
         "lanes": config.outputs,

@@ -12,7 +12,7 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
 A command waits where the sequencer is not ready for it: while an output drains, and where it sends
 an output to the neurons while more than `scan_limit` cycles of such work are queued. Two commands
-can wait; while they do, all words behind them that were taken wait as well, and those that were not
+can wait (one without LUT RAM); while they do, all words behind them that were taken wait as well, and those that were not
 go on.
 """
 
@@ -27,7 +27,7 @@ from rtl.config import ArrayConfig
 from rtl.events import EventReader
 from rtl.scan import Scanner
 from rtl.sequencer import (DRAIN_INTERVAL, emitting_cycles, scan_limit, settle_cycles,
-                           start_addresses)
+                           start_addresses, waiting_commands)
 from rtl.skid import Skid
 from rtl.tape import Emit
 from rtl.words import DEPTH, PART, WordReader
@@ -195,11 +195,12 @@ class _Sender:
         self.made = 0                               # the cycle in which the last command was made
         self.sent = self.sent_before = 0            # in which the last two were sent
         self.free = 1 + len(start_addresses(config))    # the next one can be sent from here on
+        self.two = waiting_commands(config) == 2
         self.waited = 0                             # cycles of the last one, before and after
 
     def send(self, made: int, *, scan: bool = False, emits: bool = False) -> None:
-        """A command, which is made in that cycle, or as soon as one of the two places is free."""
-        self.made = made = max(made, self.made + 1, self.sent_before + 1)
+        """A command, which is made in that cycle, or as soon as there is a place for it."""
+        self.made = made = max(made, self.made + 1, self.sent_before + 1 if self.two else self.sent)
         at = ready = max(made + 1, self.free)
         free = at + 1
         if scan:

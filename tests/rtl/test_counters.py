@@ -11,9 +11,10 @@ from .bench_tools import simulate
 pytestmark = pytest.mark.fast
 
 
+@pytest.mark.parametrize("registered", [True, False])
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.7, 1.0])
-def test_every_strobe_counts_once(rate):
-    dut = Counters()
+def test_every_strobe_counts_once(rate, registered):
+    dut = Counters(registered=registered)
 
     async def bench(ctx):
         rng = random.Random(3)

@@ -139,7 +139,7 @@ def test_latency(name):
     steps = [moment for moment, item in zip(play.moments["scan"], vectors["inputs"][0][
         "transactions"], strict=True)
         if data.Const(scan_layout(dut.config), item["scan__payload"]).how.step]
-    assert play.moments["current"] == [moment + Current.latency + lane for moment in steps
+    assert play.moments["current"] == [moment + dut.current.latency + lane for moment in steps
                                        for lane in range(dut.config.group_lanes)]
 
 
@@ -161,7 +161,7 @@ def test_rounding_is_half_up_at_every_shift(shift):
                                  for s in sums], ready="scan__ready", after="tile"),
          golden.channel("write", [(shift << 24) << 7 | 3]),
          golden.channel("tile", [3], after="write")],
-        [golden.channel("current", exact, payload=["current__value"], latency=Current.latency)]))
+        [golden.channel("current", exact, payload=["current__value"], latency=dut.current.latency)]))
 
 
 @pytest.mark.cocotb
