@@ -160,7 +160,7 @@ class Group(wiring.Component):
         mine_so_far = Signal(lanes)
         m.d.sync += self.spikes_valid.eq(0)
         with m.If(neuron.done.valid):
-            m.d.sync += mine_so_far.bit_select(neuron.done.lane, 1).eq(neuron.spike)
+            m.d.sync += mine_so_far.eq(Cat(mine_so_far, neuron.spike)[1:])
             m.d.sync += self.spikes_valid.eq(neuron.done.lane == lanes - 1)
         m.d.comb += self.spikes_out.eq(Cat(self.spikes_in[lanes:], mine_so_far))
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .config import ArrayConfig
-from .scan import CARRIED, run_layout
+from .scan import run_layout
 from .skid import Skid
 from .spikes import SpikeMemory
 
@@ -72,7 +72,7 @@ class WordReader(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return SpikeMemory.latency_of(config) + (7 + Skid.latency if config.lut_ram else 3)
+        return SpikeMemory.latency_of(config) + (7 + Skid.latency if config.lut_ram else 2)
 
     def elaborate(self, platform):
         m = Module()
@@ -87,12 +87,9 @@ class WordReader(wiring.Component):
 
         # Loops, from the innermost: column and row of the window, word, slot. Whether a loop is at
         # its end is known a step ahead.
-        run = Signal(run_layout(config), reset_less=True)
         payload = self.runs.payload
-        loaded = run
-        if config.sources == 1:     # what is the same in all runs of the pass need not be kept
-            loaded = Signal(run_layout(config), reset_less=True)
-            m.d.comb += [run.eq(loaded), *(run[name].eq(payload[name]) for name in CARRIED)]
+        # Where a pass has one source the scanner keeps the run until it is over.
+        run = Signal(run_layout(config), reset_less=True) if config.sources > 1 else payload
         active, marking = Signal(), Signal()
         column, row = Signal(5, reset_less=True), Signal(5, reset_less=True)
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
@@ -117,7 +114,6 @@ class WordReader(wiring.Component):
         m.d.comb += [
             fetch.eq((active | marking) & free),
             load.eq(~active & ~marking & self.runs.valid),
-            self.runs.ready.eq(~active & ~marking),
             window_over.eq(last_column & last_row),
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
@@ -127,7 +123,7 @@ class WordReader(wiring.Component):
         next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
-                active.eq(1), loaded.eq(payload),
+                active.eq(1),
                 columns.eq(payload.window_width), rows.eq(payload.window_height),
                 words.eq(payload.words), slot.eq(0),
             ]
@@ -153,6 +149,12 @@ class WordReader(wiring.Component):
                 m.d.sync += [active.eq(0), marking.eq(run.end)]
         with m.Elif(fetch):
             m.d.sync += marking.eq(0)
+        if config.sources > 1:
+            m.d.comb += self.runs.ready.eq(~active & ~marking)
+            with m.If(load):
+                m.d.sync += run.eq(payload)
+        else:
+            m.d.comb += self.runs.ready.eq(fetch & Mux(active, over & ~run.end, marking))
 
         step = Signal()
         m.d.comb += step.eq(load | fetch)
@@ -207,7 +209,7 @@ class WordReader(wiring.Component):
             asked.place.end.eq(marking),
             self.address.eq(f2_address),
         ]
-        pipeline.d.sync += [
+        m.d[extra] += [
             f1.eq(asked),
             f1_address.eq(run.address + window),
             f1_word.eq(word),
@@ -215,8 +217,6 @@ class WordReader(wiring.Component):
             f1_y.eq(run.y + row),
             f1_width.eq(run.map_width),
             f1_height.eq(run.map_height),
-        ]
-        m.d[extra] += [
             f2.eq(f1),
             f2_address.eq(f1_address + f1_word),
             # as unsigned numbers, those below 0 are beyond every map

@@ -5,7 +5,7 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
     a kept word is taken     e = f + 8, later where the one before is not yet at its last part
-                             (without LUT RAM f + 3, and what is fetched behind it waits with it)
+                             (without LUT RAM f + 2, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
     and sent                 a cycle later, or later
@@ -168,7 +168,8 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in `Scanner.interval` cycles, one or two runs ahead."""
+    """The scanner, which makes a run in `Scanner.interval` cycles, two ahead or, where a pass has
+    one source, when the run before is over."""
 
     def __init__(self, config: ArrayConfig):
         self.ahead = config.sources > 1
@@ -179,8 +180,8 @@ class _Runs:
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
-        self.made = max(self.made + Scanner.interval, self.moved + 1)
-        self.moved = max(self.made + 1, self.loaded if self.ahead else fetch)
+        self.made = max(self.made + Scanner.interval, self.moved + 1 if self.ahead else fetch)
+        self.moved = max(self.made + 1, self.loaded)
         self.loaded = max(self.moved + self.ahead, fetch)
         return self.loaded
 
