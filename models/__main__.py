@@ -21,29 +21,21 @@ from rich.table import Table
 from rich.text import Text
 
 from . import parallel
-from .augment import Augment, ImageAugment, augment_from_config
+from .augment import augment_from_config
+from .checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from .datasets import DATASETS, Dataset, ImageDataset, Samples, load_dataset
 from .grid import GridNetwork
 from .integer import INPUT, Branch, IdentityBranch, IntegerNetwork, NetworkError
 from .network import SpikingMLP
-from .networks import NETWORKS, ImageNetwork, make_network
+from .networks import ImageNetwork, make_network
 from .experiments.command import document, experiments
 from .neurons import QIF, make_neuron
+from .options import Options, environment, options_for
 from .quantize import calibrate, to_grid, to_integer
 from .report import Selection, input_bits_of, integer_accuracy, layer_reports, only_rounded
-from .train import (
-    CheckpointError,
-    Epoch,
-    Options,
-    Trainable,
-    accuracy,
-    environment,
-    fit,
-    load_checkpoint,
-    measure,
-    save_checkpoint,
-)
+from .resume import Epoch
 from .train import Progress as Step
+from .train import Trainable, accuracy, fit, measure
 from .untrained import random_pictures, untrained
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -197,29 +189,6 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is
 Dest = Annotated[Path | None, typer.Option(help="Where to write; by default under build/.")]
 
 
-def _options(dataset: Dataset | ImageDataset, network: str, augment: bool,
-             given: dict[str, Any]) -> Options:
-    """How to train what, where the user does not say; see the help of `train`."""
-    every: dict[str, Any] = {"decay": "weights", "augment": None}
-    if network == "mlp":
-        every["decay"] = "all"
-    elif network in NETWORKS:
-        every.update(optimizer="sgd", rate=0.1, weight_decay=5e-4, batch=128, epochs=200,
-                     loss="tet")
-    if augment and isinstance(dataset, Dataset):
-        every["augment"] = Augment()
-    elif augment and dataset.steps:
-        every["augment"] = ImageAugment(crop=dataset.shape[1] // 10, policy="", cutout=0)
-    elif augment and not dataset.train_samples.seeded:
-        every["augment"] = ImageAugment()
-    given = {name: value for name, value in given.items() if value is not None}
-    if given.get("optimizer") == "adamw" and network in NETWORKS:
-        every.update(rate=Options.rate, weight_decay=Options.weight_decay)
-    elif given.get("optimizer") == "sgd":
-        every.update(rate=0.1, weight_decay=5e-4)
-    return Options(**{**every, **given})
-
-
 @app.command()
 def train(
     dataset: Annotated[Data, typer.Option(
@@ -305,7 +274,7 @@ def train(
     samples = load_dataset(dataset, data, steps=steps, size=size)
     if network == "mlp" and not isinstance(samples, Dataset):
         raise ValueError(f"mlp is for grey images, not {dataset}: choose another --network")
-    options = _options(samples, network, augment, {
+    options = options_for(samples, network, augment, {
         "epochs": epochs, "batch": batch, "optimizer": optimizer, "rate": rate,
         "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision})
 

@@ -6,16 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.network import SpikingMLP
 from models.neurons import LIF, QIF
-from models.train import (
-    CheckpointError,
-    Options,
-    accuracy,
-    fit,
-    load_checkpoint,
-    save_checkpoint,
-)
+from models.options import Options
+from models.train import accuracy, fit
 
 
 def test_digits_are_learnt_in_seconds(trained, data):
