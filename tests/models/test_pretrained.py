@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from models import reference
-from models.__main__ import CHECKPOINT, PRETRAINED
 from models.checkpoint import load_checkpoint
+from models.commands.common import CHECKPOINT, PRETRAINED
 from models.datasets import mnist5k
 from models.integer import IntegerNetwork, Pool
 from models.report import Selection, integer_accuracy
