@@ -1,35 +1,24 @@
-"""Training, measuring, and the checkpoint file: safetensors with one JSON text, no pickle."""
+"""Training a network, and measuring it."""
 
-import json
 import math
-import os
-import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from . import parallel
-from .augment import Augment, ImageAugment, augment_config
+from .augment import Augment, ImageAugment
 from .datasets import Dataset, ImageDataset, Samples
 from .losses import tet_loss
-from .network import SpikingMLP
-from .networks import ImageNetwork, network_from_config
 from .neurons import SpikingNeuron
+from .options import Options
+from .resume import Epoch, RunFile
 
-__all__ = ["CheckpointError", "Epoch", "Options", "Progress", "accuracy", "environment", "fit",
-           "load_checkpoint", "measure", "save_checkpoint"]
-
-FORMAT = "quadfire-checkpoint"
-RUN_FORMAT = "quadfire-run"
-VERSION = 1
+__all__ = ["Progress", "Trainable", "accuracy", "fit", "measure"]
 
 
 class Trainable(Protocol):
@@ -41,64 +30,6 @@ class Trainable(Protocol):
     def parameters(self) -> Any: ...
     def train(self, mode: bool = True) -> Any: ...
     def eval(self) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to train. rate: highest learning rate, reached by a linear warm-up and left by a cosine.
-
-    batch: of all processes together. smoothing: of the labels, 0..1. seed: of order and
-    augmentation (that of the weights is `torch.manual_seed` before the network is made).
-    optimizer: "adamw", or "sgd" with Nesterov's momentum. decay: "all" parameters, or "weights"
-    only: neither tdBN, biases nor the parameters of neurons. loss: "mean" (cross-entropy of the
-    mean output) or "tet", see `losses`. precision: "float32", or "bfloat16" or "float16" for
-    convolutions and matrix products (float16 on a GPU only); weights, currents and membrane
-    potentials stay float32. synchronise: tdBN takes its statistics over all processes.
-    """
-
-    epochs: int = 100
-    batch: int = 100
-    rate: float = 3e-3
-    weight_decay: float = 0.02
-    smoothing: float = 0.0
-    seed: int = 1
-    augment: Augment | ImageAugment | None = field(default_factory=Augment)
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-    decay: str = "all"
-    loss: str = "mean"
-    tet_weight: float = 0.05
-    tet_target: float = 1.0
-    precision: str = "float32"
-    synchronise: bool = False
-
-    def __post_init__(self) -> None:
-        for name, words in (("optimizer", ("adamw", "sgd")), ("decay", ("all", "weights")),
-                            ("loss", ("mean", "tet")),
-                            ("precision", ("float32", "bfloat16", "float16"))):
-            if getattr(self, name) not in words:
-                raise ValueError(f"{name} must be {' or '.join(words)}, not "
-                                 f"{getattr(self, name)!r}")
-        if min(self.epochs, self.batch) < 1:
-            raise ValueError("epochs and batch must be above 0, not "
-                             f"{self.epochs!r} and {self.batch!r}")
-
-    def config(self) -> dict[str, Any]:
-        """All of it as JSON can hold it; from `optimizer` on only what is not the default."""
-        names = [entry.name for entry in fields(self)]
-        later = names[names.index("optimizer"):]
-        every = {**asdict(self), "augment": augment_config(self.augment)}
-        return {name: value for name, value in every.items()
-                if name not in later or value != type(self).__dataclass_fields__[name].default}
-
-
-class Epoch(NamedTuple):
-    """What an epoch came to: numbers of the training set only."""
-
-    number: int
-    loss: float
-    accuracy: float
-    rates: list[float]
 
 
 class Progress(NamedTuple):
@@ -147,7 +78,6 @@ def _changed(images: Tensor, augment: Augment | ImageAugment, draws: tuple[Tenso
 
 # Training ----------------------------------------------------------------------------------------
 
-
 def _optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
     groups: Any = network.parameters()
     if options.decay == "weights":
@@ -163,6 +93,25 @@ def _optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, options.rate, momentum=options.momentum, nesterov=True,
                                weight_decay=options.weight_decay)
     return torch.optim.AdamW(groups, options.rate, weight_decay=options.weight_decay)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, total: int
+              ) -> torch.optim.lr_scheduler.LambdaLR:
+    """A linear warm-up in a twentieth of `total` steps, and a cosine to 0."""
+    warmup = max(1, total // 20)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
+        (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / total)))
+
+
+def _loss(model: Any, images: Tensor, labels: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """(loss, logits) of a batch."""
+    if options.loss == "tet":
+        outputs = model(images, every_step=True)
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return tet_loss(outputs, labels, weight=options.tet_weight, target=options.tet_target,
+                        smoothing=options.smoothing), outputs.mean(0)
+    logits = model(images)
+    return functional.cross_entropy(logits, labels, label_smoothing=options.smoothing), logits
 
 
 def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
@@ -196,13 +145,10 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
         network.to(device)
         parallel.synchronise(network, options.synchronise)
     optimizer = _optimizer(network, options)
-    total = options.epochs * math.ceil(len(samples) / options.batch)
-    warmup = max(1, total // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
-        (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / total)))
+    schedule = _schedule(optimizer, options.epochs * math.ceil(len(samples) / options.batch))
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "float16")
-    run = _Run(state, network, optimizer, schedule, scaler, generator,
-               {"options": options.config(), "dataset": dataset.name, "processes": world})
+    run = RunFile(state, network, optimizer, schedule, scaler, generator,
+                  {"options": options.config(), "dataset": dataset.name, "processes": world})
     epoch = run.resume()
     for earlier in run.history:
         report(earlier)
@@ -229,16 +175,7 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
                                   dataset.shape)
             with torch.autocast(device.type, getattr(torch, options.precision),
                                 enabled=options.precision != "float32"):
-                if options.loss == "tet":
-                    outputs = model(images, every_step=True)
-                    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-                    logits = outputs.mean(0)
-                    loss = tet_loss(outputs, labels, weight=options.tet_weight,
-                                    target=options.tet_target, smoothing=options.smoothing)
-                else:
-                    logits = model(images)
-                    loss = functional.cross_entropy(logits, labels,
-                                                    label_smoothing=options.smoothing)
+                loss, logits = _loss(model, images, labels, options)
             optimizer.zero_grad()
             # the mean of the gradients of all processes is that of the whole batch
             scaler.scale(loss * (own * world / count) if own * world != count else loss).backward()
@@ -291,140 +228,3 @@ def measure(network: Trainable, samples: Samples, *, batch: int = 100,
                  zip(rates, network.rates, strict=True)]
     right, *rates = parallel.add_up([right, *rates], device)
     return right / len(samples), [rate / len(samples) for rate in rates]
-
-
-def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a result may depend on besides the options."""
-    device = torch.device(device)
-    return {"python": platform.python_version(), "torch": torch.__version__,
-            "machine": platform.machine(), "threads": torch.get_num_threads(),
-            "processes": parallel.world_size(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type}
-
-
-# Checkpoint --------------------------------------------------------------------------------------
-
-
-class CheckpointError(ValueError):
-    """A file that is not a checkpoint of this version."""
-
-
-def _write(path: Path, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
-    """A safetensors file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(tensors, part, {"quadfire": json.dumps(head, sort_keys=True)})
-    os.replace(part, path)
-
-
-def _load(path: str | Path, expected: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        head = json.loads((file.metadata() or {})["quadfire"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if (head["format"], head["version"]) != (expected, VERSION):
-        raise CheckpointError(f"{path}: holds {head['format']} version {head['version']}, not "
-                              f"{expected} version {VERSION}")
-    return head, tensors
-
-
-def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,
-                    metadata: dict[str, Any]) -> None:
-    """Write parameters, running means and the network's config; `metadata` is kept as JSON."""
-    head = {"format": FORMAT, "version": VERSION, "config": network.config(), "about": metadata}
-    _write(Path(path), network.state_dict(), head)
-
-
-def load_checkpoint(path: str | Path) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
-    """(network in eval mode, metadata). Raises CheckpointError that says what is wrong."""
-    try:
-        head, tensors = _load(path, FORMAT)
-        network = network_from_config(head["config"])
-        network.load_state_dict(tensors)
-    except CheckpointError:
-        raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint: {error}") from None
-    network.eval()
-    return network, head["about"]
-
-
-class _Run:
-    """The file that keeps a run: network, optimiser, schedule, random numbers, epochs so far.
-
-    All ranks read it, the first one writes it.
-    """
-
-    def __init__(self, path: Path | None, network: Any, optimizer: torch.optim.Optimizer,
-                 schedule: torch.optim.lr_scheduler.LambdaLR, scaler: torch.amp.GradScaler,
-                 generator: torch.Generator, setup: dict[str, Any]):
-        self.path, self.network, self.optimizer = path, network, optimizer
-        self.schedule, self.scaler, self.generator = schedule, scaler, generator
-        self.history: list[Epoch] = []
-        if path is not None:
-            self.setup = {**setup, "network": network.config()}
-
-    def save(self, epoch: Epoch) -> None:
-        self.history.append(epoch)
-        if self.path is None:
-            return
-        if parallel.is_first():
-            state = self.optimizer.state_dict()
-            tensors = {f"network.{name}": value
-                       for name, value in self.network.state_dict().items()}
-            numbers: dict[str, Any] = {}
-            for index, values in state["state"].items():
-                for name, value in values.items():
-                    (tensors if isinstance(value, Tensor) else numbers)[
-                        f"optimizer.{index}.{name}"] = value
-            tensors["random.order"] = self.generator.get_state()
-            tensors["random.torch"] = torch.get_rng_state()
-            schedule = {name: value for name, value in self.schedule.state_dict().items()
-                        if name != "lr_lambdas"}
-            head = {"format": RUN_FORMAT, "version": VERSION, "setup": self.setup,
-                    "groups": state["param_groups"], "numbers": numbers, "schedule": schedule,
-                    "scaler": self.scaler.state_dict(), "environment": environment(),
-                    "history": [entry._asdict() for entry in self.history]}
-            _write(self.path, tensors, head)
-        parallel.wait()
-
-    def resume(self) -> Epoch:
-        """Go back to the epoch that the file holds, which is returned; or to the beginning."""
-        if self.path is None or not self.path.is_file():
-            parallel.wait()                                 # nobody writes before all have looked
-            return Epoch(0, math.nan, math.nan, [])
-        try:
-            head, tensors = _load(self.path, RUN_FORMAT)
-            if changed := _difference(head["setup"], json.loads(json.dumps(self.setup))):
-                raise CheckpointError(f"{self.path}: of another run: {changed}")
-            self.network.load_state_dict({name.removeprefix("network."): value
-                                          for name, value in tensors.items()
-                                          if name.startswith("network.")})
-            state: dict[int, dict[str, Any]] = {}
-            for name, value in (tensors | head["numbers"]).items():
-                if name.startswith("optimizer."):
-                    _, index, entry = name.split(".", 2)
-                    state.setdefault(int(index), {})[entry] = value
-            self.optimizer.load_state_dict({"state": state, "param_groups": head["groups"]})
-            self.schedule.load_state_dict({**head["schedule"], "lr_lambdas": [None] * len(
-                head["groups"])})
-            if head["scaler"]:
-                self.scaler.load_state_dict(head["scaler"])
-            self.generator.set_state(tensors["random.order"])
-            torch.set_rng_state(tensors["random.torch"])
-            self.history = [Epoch(**entry) for entry in head["history"]]
-        except CheckpointError:
-            raise
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{self.path}: not the state of a run: {error}") from None
-        parallel.wait()
-        return self.history[-1]
-
-
-def _difference(old: Any, new: Any, name: str = "") -> str:
-    """The first entry in which two JSON values differ, in words; empty if they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if found := _difference(old.get(key), new.get(key), f"{name}.{key}".lstrip(".")):
-                return found
-        return ""
-    return "" if old == new else f"its {name} is {old!r}, not {new!r}"

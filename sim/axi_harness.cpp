@@ -11,11 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "Vtop.h"
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
+#include "design.h"
 
 namespace {
 
@@ -52,19 +48,12 @@ struct Watch {
     }
 };
 
-struct Shell {
-    VerilatedContext context;
-    std::unique_ptr<Vtop> top;
-#if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> vcd;
-#endif
-    uint64_t state;                       // of the generator of stalls
-    uint32_t idle = 0, backpressure = 0;  // probabilities, 2^32 = 1
-
+struct Shell : Design {
+    Stalls stalls;
     std::deque<Beat> to_send;
     std::deque<std::vector<uint8_t>> frames;
     std::vector<uint8_t> partial;
-    uint64_t cycles = 0, sent = 0, taken = 0;
+    uint64_t sent = 0, taken = 0;
     int64_t listening = -1;               // frames that are still taken; -1: all
     bool offering = false;
 
@@ -75,26 +64,7 @@ struct Shell {
     Watch m_axis{"m_axis"}, b_watch{"s_axi b"}, r_watch{"s_axi r"};
     std::string violation;
 
-    explicit Shell(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {
-        if (state == 0) state = 1;
-        for (int i = 0; i < 8; ++i) chance(0x80000000u);
-    }
-
-    bool chance(uint32_t probability) {  // xorshift64*
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        return static_cast<uint32_t>((state * 0x2545F4914F6CDD1Dull) >> 32) < probability;
-    }
-    bool stalls(uint32_t probability) { return probability && chance(probability); }
-
-    void settle(bool clock) {
-        top->aclk = clock;
-        top->eval();
-#if VM_TRACE
-        if (vcd) vcd->dump(2 * cycles + clock);
-#endif
-    }
+    explicit Shell(uint64_t seed) : stalls(seed) {}
 
     void broken(const std::string &channel, const char *what) {
         if (what && violation.empty())
@@ -104,20 +74,20 @@ struct Shell {
     size_t beat_bytes() const { return sizeof top->s_axis_tdata; }
 
     void offer_stream() {
-        if (!offering) offering = !to_send.empty() && !stalls(idle);
+        if (!offering) offering = !to_send.empty() && !stalls.idle();
         top->s_axis_tvalid = offering;
         if (offering) {
             put(top->s_axis_tdata, to_send.front().words);
             top->s_axis_tkeep = to_send.front().keep;
             top->s_axis_tlast = to_send.front().last;
         }
-        top->m_axis_tready = listening != 0 && !stalls(backpressure);
+        top->m_axis_tready = listening != 0 && !stalls.backpressure();
     }
 
     void offer_bus() {
-        aw_up = aw && (aw_up || !stalls(idle));
-        w_up = w && (w_up || !stalls(idle));
-        ar_up = ar && (ar_up || !stalls(idle));
+        aw_up = aw && (aw_up || !stalls.idle());
+        w_up = w && (w_up || !stalls.idle());
+        ar_up = ar && (ar_up || !stalls.idle());
         top->s_axi_awvalid = aw_up;
         top->s_axi_awaddr = address;
         top->s_axi_wvalid = w_up;
@@ -125,8 +95,8 @@ struct Shell {
         top->s_axi_wstrb = strobe;
         top->s_axi_arvalid = ar_up;
         top->s_axi_araddr = address;
-        top->s_axi_bready = b && !stalls(backpressure);
-        top->s_axi_rready = r && !stalls(backpressure);
+        top->s_axi_bready = b && !stalls.backpressure();
+        top->s_axi_rready = r && !stalls.backpressure();
     }
 
     void check_keep(uint32_t keep, bool last) {
@@ -139,7 +109,7 @@ struct Shell {
     void step() {
         offer_stream();
         offer_bus();
-        settle(false);
+        settle(top->aclk, false);
 
         const bool accepted = offering && top->s_axis_tready;
         const bool given = top->m_axis_tvalid && top->m_axis_tready;
@@ -165,7 +135,7 @@ struct Shell {
             response = top->s_axi_rresp;
             data = top->s_axi_rdata;
         }
-        settle(true);
+        settle(top->aclk, true);
         ++cycles;
 
         if (aw_done) aw = aw_up = false;
@@ -208,9 +178,7 @@ struct Shell {
         for (; count; --count) {
             top->s_axis_tvalid = top->s_axi_awvalid = top->s_axi_wvalid = top->s_axi_arvalid = 0;
             top->m_axis_tready = top->s_axi_bready = top->s_axi_rready = 0;
-            settle(false);
-            settle(true);
-            ++cycles;
+            clock(top->aclk);
         }
         top->aresetn = 1;
     }
@@ -224,37 +192,21 @@ extern "C" {
 
 Shell *qa_open(uint64_t seed, double idle, double backpressure, const char *trace) {
     auto shell = std::make_unique<Shell>(seed);
-    shell->idle = static_cast<uint32_t>(idle * 4294967295.0);
-    shell->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
-    shell->top = std::make_unique<Vtop>(&shell->context, "");
-#if VM_TRACE
-    if (trace) {
-        shell->context.traceEverOn(true);
-        shell->vcd = std::make_unique<VerilatedVcdC>();
-        shell->top->trace(shell->vcd.get(), 99);
-        shell->vcd->open(trace);
-    }
-#endif
+    shell->stalls.set(idle, backpressure);
+    shell->trace(trace);
     shell->top->aclk = 1;
     shell->top->eval();
     shell->reset(4);
     return shell.release();
 }
 
-void qa_close(Shell *shell) {
-#if VM_TRACE
-    if (shell->vcd) shell->vcd->close();
-#endif
-    shell->top->final();
-    delete shell;
-}
+void qa_close(Shell *shell) { delete shell; }
 
 void qa_reset(Shell *shell, uint64_t cycles) { shell->reset(cycles); }
 
 // Stalls from now on.
 void qa_stalls(Shell *shell, double idle, double backpressure) {
-    shell->idle = static_cast<uint32_t>(idle * 4294967295.0);
-    shell->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
+    shell->stalls.set(idle, backpressure);
 }
 
 // Take so many frames from now on, then hold tready low; -1: all.

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import tempfile
@@ -96,7 +97,7 @@ def library(verilog: str, *, top: str = "quadfire", trace: bool = False,
         _native(folder, folder / "libcore.so", verilog, top, flags, (harness, "-O2"), ["-shared"],
                 optimize="-O2", trace=trace)
 
-    content = (verilog, top, flags, HARNESS.read_text(), harness.read_text(), sorted(WAIVERS))
+    content = (verilog, top, flags, _with_includes(harness), sorted(WAIVERS))
     return cached("verilated", content, build, f"compiling {top} for simulation") / "libcore.so"
 
 
@@ -115,6 +116,13 @@ def executable(verilog: str, *, top: str, trace: bool = False) -> Path:
 
     content = (verilog, top, flags, main.read_text(), str(libs), sorted(WAIVERS))
     return cached("cocotb", content, build, f"compiling {top} for cocotb") / top
+
+
+def _with_includes(source: Path) -> list[str]:
+    """The text of a C++ file, and of the files beside it that it includes."""
+    text = source.read_text()
+    beside = [source.with_name(name) for name in re.findall(r'^#include "(.+)"', text, re.M)]
+    return [text, *(part for path in beside if path.is_file() for part in _with_includes(path))]
 
 
 @contextlib.contextmanager

@@ -14,9 +14,10 @@ from firmware.accelerator import Accelerator
 from firmware.outputs import Outputs
 from firmware.program import Program
 from models import reference
+from models.checkpoint import load_checkpoint
 from models.datasets import Dataset, mnist5k
 from models.integer import IntegerNetwork
-from models.train import accuracy, load_checkpoint
+from models.train import accuracy
 from rtl.config import ArrayConfig, preset
 from sim import cycles, pictures
 from sim.compare import first_mismatch

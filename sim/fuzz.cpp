@@ -20,17 +20,12 @@ struct GoodTape {
 struct Fuzz {
     Core *core;
     GoodTape setup, run;
-    uint64_t state;
+    Random numbers;
     uint64_t rounds = 0, packets = 0, refused = 0, harmless = 0;
     const char *failure = nullptr;
     uint64_t limit = 20000, patience = 200000, resets = 0;
 
-    uint64_t random(uint64_t bound) {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        return ((state * 0x2545F4914F6CDD1Dull) >> 16) % bound;
-    }
+    uint64_t random(uint64_t bound) { return (numbers.next() >> 16) % bound; }
 
     void send(const Packet &packet, bool last = true) {
         if (!packet.empty()) qf_send(core, packet.data(), packet.size(), last);
@@ -217,7 +212,7 @@ extern "C" {
 Fuzz *qf_fuzz_open(Core *core, uint64_t seed, const uint32_t *setup, const uint32_t *run,
                    const uint64_t *counts) {
     return new Fuzz{core, tape_of(setup, counts[0], counts[1]), tape_of(run, counts[2], counts[3]),
-                    seed * 0x9E3779B97F4A7C15ull + 1};
+                    {seed * 0x9E3779B97F4A7C15ull + 1}};
 }
 
 // So many rounds; false at the first failure.

@@ -9,11 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "Vtop.h"
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
+#include "design.h"
 
 namespace {
 
@@ -31,49 +27,23 @@ struct Word {
     bool last;
 };
 
-struct Core {
-    VerilatedContext context;
-    std::unique_ptr<Vtop> top;
-#if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> vcd;
-#endif
-    uint64_t trace_begin = 0, trace_end = 0;
-
+struct Core : Design {
+    Stalls stalls;
     std::deque<Word> to_send;
     std::deque<std::vector<uint32_t>> received;
     std::vector<uint32_t> partial;     // packet under way
     uint64_t errors = 0;               // error answers among `received`
 
-    uint64_t cycles = 0, sent = 0, taken = 0, last_progress = 0;
+    uint64_t sent = 0, taken = 0, last_progress = 0;
     uint64_t violations = 0, violation_cycle = 0;
     Violation violation = NONE;
-    uint64_t state;                    // of the generator of stalls
-    uint32_t idle = 0, backpressure = 0;  // probabilities, 2^32 = 1
 
     bool offering = false;             // tvalid is up: it must stay up until tready
     bool sending_packet = false;       // its first word has gone
     bool pending = false;              // the output was not taken last cycle: it must not change
     Word pending_word{};
 
-    explicit Core(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {
-        if (state == 0) state = 1;
-        for (int i = 0; i < 8; ++i) chance(0x80000000u);
-    }
-
-    bool chance(uint32_t probability) {  // xorshift64*
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        return static_cast<uint32_t>((state * 0x2545F4914F6CDD1Dull) >> 32) < probability;
-    }
-
-    void settle(bool clock) {
-        top->clk = clock;
-        top->eval();
-#if VM_TRACE
-        if (vcd && cycles >= trace_begin && cycles < trace_end) vcd->dump(2 * cycles + clock);
-#endif
-    }
+    explicit Core(uint64_t seed) : stalls(seed) {}
 
     void broken(Violation kind) {
         if (violations++ == 0) {
@@ -84,15 +54,15 @@ struct Core {
 
     // One clock cycle: drive, let the logic settle, see what is transferred, clock.
     void step() {
-        if (!offering) offering = !to_send.empty() && !(idle && chance(idle));
-        const bool ready = !(backpressure && chance(backpressure));
+        if (!offering) offering = !to_send.empty() && !stalls.idle();
+        const bool ready = !stalls.backpressure();
         top->s_axis_tvalid = offering;
         if (offering) {
             top->s_axis_tdata = to_send.front().data;
             top->s_axis_tlast = to_send.front().last;
         }
         top->m_axis_tready = ready;
-        settle(false);
+        settle(top->clk, false);
 
         const bool accepted = offering && top->s_axis_tready;
         const Word out{top->m_axis_tdata, static_cast<bool>(top->m_axis_tlast)};
@@ -104,7 +74,7 @@ struct Core {
         }
         pending = valid && !ready;
         pending_word = out;
-        settle(true);
+        settle(top->clk, true);
         ++cycles;
 
         if (accepted) {
@@ -135,10 +105,7 @@ struct Core {
         top->rst = 1;
         top->s_axis_tvalid = 0;
         top->m_axis_tready = 0;
-        for (; count; --count, ++cycles) {
-            settle(false);
-            settle(true);
-        }
+        while (count--) clock(top->clk);
         top->rst = 0;
         last_progress = cycles;
     }
@@ -164,19 +131,8 @@ extern "C" {
 Core *qf_open(uint64_t seed, double idle, double backpressure, const char *trace,
               uint64_t trace_begin, uint64_t trace_end) {
     auto core = std::make_unique<Core>(seed);
-    core->idle = static_cast<uint32_t>(idle * 4294967295.0);
-    core->backpressure = static_cast<uint32_t>(backpressure * 4294967295.0);
-    core->top = std::make_unique<Vtop>(&core->context, "");
-#if VM_TRACE
-    if (trace) {
-        core->context.traceEverOn(true);
-        core->vcd = std::make_unique<VerilatedVcdC>();
-        core->top->trace(core->vcd.get(), 99);
-        core->vcd->open(trace);
-        core->trace_begin = trace_begin;
-        core->trace_end = trace_end;
-    }
-#endif
+    core->stalls.set(idle, backpressure);
+    core->trace(trace, trace_begin, trace_end);
     core->top->rst = 0;
     core->top->s_axis_tvalid = 0;
     core->top->s_axis_tdata = 0;
@@ -187,13 +143,7 @@ Core *qf_open(uint64_t seed, double idle, double backpressure, const char *trace
     return core.release();
 }
 
-void qf_close(Core *core) {
-#if VM_TRACE
-    if (core->vcd) core->vcd->close();
-#endif
-    core->top->final();
-    delete core;
-}
+void qf_close(Core *core) { delete core; }
 
 void qf_reset(Core *core, uint64_t cycles) { core->reset(cycles); }
 

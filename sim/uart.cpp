@@ -7,16 +7,13 @@
 #include <deque>
 #include <memory>
 
-#include "Vtop.h"
-#include "verilated.h"
+#include "design.h"
 
 namespace {
 
-struct Port {
-    VerilatedContext context;
-    std::unique_ptr<Vtop> top;
+struct Port : Design {
     double period;
-    uint64_t cycles = 0, errors = 0;
+    uint64_t errors = 0;
 
     std::deque<uint8_t> to_send, received;
     bool sending = false, receiving = false;
@@ -43,11 +40,7 @@ struct Port {
                 out_next += period;
             }
         }
-        top->clk = 0;
-        top->eval();
-        top->clk = 1;
-        top->eval();
-        ++cycles;
+        clock(top->clk);
         const auto now = static_cast<double>(cycles);
         if (!receiving) {
             if (!top->tx) {
@@ -75,7 +68,6 @@ extern "C" {
 Port *uart_open(double period) {
     auto port = std::make_unique<Port>();
     port->period = period;
-    port->top = std::make_unique<Vtop>(&port->context, "");
     port->top->clk = 1;
     port->top->rst = 1;
     port->top->rx = 1;
@@ -85,10 +77,7 @@ Port *uart_open(double period) {
     return port.release();
 }
 
-void uart_close(Port *port) {
-    port->top->final();
-    delete port;
-}
+void uart_close(Port *port) { delete port; }
 
 void uart_send(Port *port, const uint8_t *bytes, uint64_t count) {
     port->to_send.insert(port->to_send.end(), bytes, bytes + count);

@@ -17,8 +17,8 @@ This is exact. The closure is to take u before the reset as Gaussian, so that M1
     soft:  M_k = L_k + E[(u - V_th)^k; u >= V_th]
     none:  M_k of the whole Gaussian
 
-Validity, by Monte Carlo at V_th = 1 (tests/models/test_dynamics.py): hard reset, alpha = 1 and
-a <= 1/4: mean within 0.015, deviation within 1.5 %, rate within 0.015; at a = 1/2: mean within
+Validity, by Monte Carlo at V_th = 1 (tests/models/dynamics/test_moments.py): hard reset, alpha = 1
+and a <= 1/4: mean within 0.015, deviation within 1.5 %, rate within 0.015; at a = 1/2: mean within
 0.12, deviation within 18 %, rate within 0.09 (the law is then visibly skewed). Without reset there
 is no stationary law at all where c2 > 0, as orbits escape over the unstable fixed point; the
 closure describes those that have not yet, and has no solution where sd is too large for it.

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..datasets import Dataset, load_dataset
-from ..train import Epoch
+from ..resume import Epoch
 from .gradients import mismatch
 from .plans import (
     DEEP,

@@ -20,7 +20,9 @@ from ..network import SpikingMLP
 from ..networks import ConvNet, ImageNetwork
 from ..neurons import make_neuron
 from ..operations import active_operations
-from ..train import Epoch, Options, environment, fit
+from ..options import Options, environment
+from ..resume import Epoch
+from ..train import fit
 
 __all__ = ["Neuron", "Run", "perform", "validation"]
 

@@ -9,7 +9,9 @@ from models.augment import Augment
 from models.datasets import Dataset, digits
 from models.network import SpikingMLP
 from models.neurons import QIF
-from models.train import Epoch, Options, fit
+from models.options import Options
+from models.resume import Epoch
+from models.train import fit
 
 torch.set_num_threads(1)
 

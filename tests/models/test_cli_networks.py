@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from models.__main__ import _options, app, main
+from models.__main__ import app, main
 from models.augment import Augment, ImageAugment
+from models.checkpoint import load_checkpoint
 from models.datasets import ImageDataset, digits
 from models.integer import IntegerNetwork
-from models.train import Options, load_checkpoint
+from models.options import Options, options_for
 
 from .test_fit import coloured
 from .test_readers import CIFAR10_DVS, aedat
@@ -89,14 +90,14 @@ def test_photographs(tmp_path):
 def test_defaults():
     colour = ImageDataset(name="cifar10", shape=(3, 12, 12), classes=4,
                           train_samples=coloured(), held_out_samples=coloured())
-    assert _options(digits(), "mlp", True, {"seed": 1}) == Options()
-    assert _options(digits(), "16C3-10", True, {}) == Options(decay="weights", augment=Augment())
-    named = _options(colour, "resnet19", True, {})
+    assert options_for(digits(), "mlp", True, {"seed": 1}) == Options()
+    assert options_for(digits(), "16C3-10", True, {}) == Options(decay="weights", augment=Augment())
+    named = options_for(colour, "resnet19", True, {})
     assert (named.optimizer, named.rate, named.loss, named.epochs, named.augment) == (
         "sgd", 0.1, "tet", 200, ImageAugment())
-    adamw = _options(colour, "resnet19", False, {"optimizer": "adamw"})
+    adamw = options_for(colour, "resnet19", False, {"optimizer": "adamw"})
     assert (adamw.rate, adamw.weight_decay, adamw.augment) == (3e-3, 0.02, None)
-    sgd = _options(colour, "16C3-4", True, {"optimizer": "sgd", "weight_decay": 1e-3})
+    sgd = options_for(colour, "16C3-4", True, {"optimizer": "sgd", "weight_decay": 1e-3})
     assert (sgd.rate, sgd.weight_decay) == (0.1, 1e-3)
 
 

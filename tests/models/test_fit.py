@@ -17,19 +17,14 @@ from torch.nn import functional
 
 from models import parallel
 from models.augment import Augment, ImageAugment
+from models.checkpoint import CheckpointError, load_checkpoint
 from models.datasets import ImageDataset, TensorSamples
 from models.losses import mean_loss, tet_loss
 from models.network import SpikingMLP
 from models.networks import ConvNet
 from models.neurons import GLIF, LIF, QIF
-from models.train import (
-    CheckpointError,
-    Options,
-    environment,
-    fit,
-    load_checkpoint,
-    measure,
-)
+from models.options import Options, environment
+from models.train import fit, measure
 
 ROOT = Path(__file__).parents[2]
 

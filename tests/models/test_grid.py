@@ -13,9 +13,10 @@ from models.integer import Pool
 from models.network import SpikingMLP
 from models.networks import ConvNet, ImageNetwork, make_network
 from models.neurons import GLIF, IF, LIF, PLIF, QIF, LinearLIF, QIFEuler
+from models.options import Options
 from models.quantize import calibrate, choose_exponent, quantize, to_grid, to_integer
 from models.report import layer_reports, only_rounded
-from models.train import Options, accuracy, fit
+from models.train import accuracy, fit
 from models.untrained import random_pictures, untrained
 
 #: (name, shape of the input, bits of it, width)

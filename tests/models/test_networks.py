@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.network import SpikingMLP
 from models.networks import (
     ConvNet,
@@ -20,7 +21,6 @@ from models.networks.base import over_time
 from models.networks.residual import Block
 from models.neurons import KINDS, LIF, QIF, make_neuron
 from models.tdbn import TDBatchNorm
-from models.train import CheckpointError, load_checkpoint, save_checkpoint
 
 SHAPE = (3, 32, 32)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.network import SpikingMLP
 from models.neurons import (
     ARLIF,
@@ -24,7 +25,6 @@ from models.neurons import (
     root_to_euler,
 )
 from models.quantize import quantize
-from models.train import load_checkpoint, save_checkpoint
 
 
 def soft_spike(x, w=0.5):

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from models import reference
-from models.__main__ import CHECKPOINT, PRETRAINED
+from models.checkpoint import load_checkpoint
+from models.commands.common import CHECKPOINT, PRETRAINED
 from models.datasets import mnist5k
 from models.integer import IntegerNetwork, Pool
 from models.report import Selection, integer_accuracy
-from models.train import accuracy, load_checkpoint, measure
+from models.train import accuracy, measure
 
 CONV = PRETRAINED / "mnist5k-conv.safetensors"
 

@@ -10,8 +10,9 @@ from models.fold import FoldedBranch
 from models.grid import GridBranch, round_half_up
 from models.network import SpikingMLP
 from models.neurons import IF, LIF, QIF
+from models.options import Options
 from models.quantize import choose_exponent, quantize, to_grid, to_integer
-from models.train import Options, accuracy, fit
+from models.train import accuracy, fit
 
 NEURONS = {
     "qif": QIF(window=1.0),

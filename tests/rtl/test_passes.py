@@ -9,7 +9,9 @@ from rtl.config import ArrayConfig, preset
 from rtl.tape import COUNTERS, Answer, Emit
 from sim.verilated import VerilatedTransport
 
-from .passes import DoesNotFit, Layer, Part, Tape, dense_tape, predicted, tape
+from .definition import Layer, Part
+from .passes import dense_tape, predicted, tape
+from .tape_writer import DoesNotFit, Tape
 
 CONFIG = preset("tiny-conv")
 TAPS = pytest.mark.parametrize("taps", [True, False], ids=["taps", "tiles"])

@@ -9,7 +9,8 @@ from rtl.config import preset
 from rtl.tape import Answer, Fault
 from sim.verilated import VerilatedTransport
 
-from .passes import Layer, Part, expected, tape
+from .definition import Layer, Part, expected
+from .passes import tape
 
 CONFIG = preset("tiny-conv")
 

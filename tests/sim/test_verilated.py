@@ -8,6 +8,7 @@ import pytest
 
 from rtl.config import preset
 from sim import build, toolchain
+from sim.fuzz import FUZZ
 from sim.verilated import ProtocolError, VerilatedCore, VerilatedTransport
 
 from .standin import BROKEN, loopback
@@ -163,6 +164,11 @@ def test_second_build_comes_from_the_cache(tmp_path, monkeypatch):
     with pytest.raises(TypeError):
         build.library(loopback(wait="1'd1"))
     assert len(list((tmp_path / "verilated").glob("[!.]*"))) == 1
+
+
+def test_a_library_depends_on_what_its_harness_includes():
+    names = ("fuzz.cpp", "harness.cpp", "design.h")
+    assert build._with_includes(FUZZ) == [FUZZ.with_name(name).read_text() for name in names]
 
 
 def test_errors_of_the_tools_are_shown(monkeypatch):

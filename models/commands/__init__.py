@@ -1,0 +1,1 @@
+"""The commands of `python -m models`, a module for each theme."""

@@ -1,0 +1,73 @@
+"""What the commands share: the terminal, arguments, devices, and files of either kind."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from rich.console import Console
+
+from ..checkpoint import CheckpointError, load_checkpoint
+from ..integer import IntegerNetwork, NetworkError
+from ..network import SpikingMLP
+from ..networks import ImageNetwork
+
+__all__ = ["CHECKPOINT", "PRETRAINED", "Data", "Dest", "Device", "Folder", "Seed", "command_line",
+           "console", "device_of", "load", "write_json"]
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
+
+console = Console()
+
+Data = Literal["mnist5k", "digits", "mnist10k", "mnist", "cifar10", "cifar100", "imagenet",
+               "cifar10dvs"]
+Seed = Annotated[int, typer.Option(help="Of weights, order and augmentation; a run repeats to the "
+                                        "bit on the same machine.")]
+Folder = Annotated[Path | None, typer.Option("--data", help="Where the files of a data set are; "
+                                             "without them it says how they should lie.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
+Dest = Annotated[Path | None, typer.Option(help="Where to write; by default under build/.")]
+
+
+def command_line() -> str:
+    """The command that runs, as it was typed."""
+    return shlex.join(["python", "-m", "models", *sys.argv[1:]])
+
+
+def write_json(path: Path, results: dict[str, Any]) -> None:
+    """A file of results, and of the command that made them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"command": command_line(), **results}, indent=2) + "\n")
+
+
+def device_of(device: str) -> torch.device:
+    """The device of that name, "auto" as well; a GPU is set to repeat its results."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"there is no device {device!r}; say cpu, cuda or auto") from None
+    if place.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("there is no GPU here: --device cpu")
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return place
+
+
+def load(path: Path) -> tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[str, Any]]:
+    """A file of either kind, and what it says of itself."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        return load_checkpoint(path)
+    except CheckpointError as checkpoint_error:
+        try:
+            network = IntegerNetwork.load(path)
+        except NetworkError as network_error:
+            raise ValueError(f"{checkpoint_error}\n{network_error}") from None
+        return network, network.about

@@ -1,0 +1,73 @@
+"""What is in a file of either kind, and how well it does."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..datasets import Dataset, load_dataset
+from ..integer import INPUT, Branch, IdentityBranch, IntegerNetwork
+from ..network import SpikingMLP
+from ..networks import ImageNetwork
+from ..train import accuracy, measure
+from .common import Data, Device, Folder, console, device_of, load
+from .progress import integer_accuracy_watched
+
+__all__ = ["evaluate", "info"]
+
+
+def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and integer networks.")],
+             dataset: Annotated[Data | None, typer.Option(
+                 help="By default the one a network was trained on.")] = None,
+             data: Folder = None, device: Device = "auto") -> None:
+    """Accuracy on held-out images, floating point or integer (bit for bit what the array says)."""
+    table = Table("file", "arithmetic", "held out", "right", "accuracy")
+    for path in files:
+        network, about = load(path)
+        size = None if isinstance(network, SpikingMLP) else network.input_shape[1]
+        samples = load_dataset(dataset or about.get("dataset", ""), data, steps=network.steps,
+                               size=size)
+        if isinstance(network, ImageNetwork):
+            share, _ = measure(network, samples.held_out_samples, device=device_of(device))
+        elif isinstance(network, IntegerNetwork):
+            share = integer_accuracy_watched(network, samples.held_out_samples)
+        elif not isinstance(samples, Dataset):
+            raise ValueError(f"{path}: takes grey images, not {samples.name}")
+        else:
+            share = accuracy(network, *samples.held_out_set)
+        count = len(samples.held_out_samples)
+        table.add_row(path.name, "integer" if isinstance(network, IntegerNetwork) else "float",
+                      str(count), str(round(share * count)), f"{share:.2%}")
+    console.print(table)
+
+
+def _describe(network: IntegerNetwork, branch: Branch) -> str:
+    """What a branch reads, and how."""
+    name = "input" if branch.source == INPUT else network.layers[branch.source].name
+    if isinstance(branch, IdentityBranch):
+        return f"{name} itself"
+    pool, (height, width) = branch.pool, branch.kernel
+    parts = [f"{name}", f"{pool.kind} {pool.size}/{pool.stride}" if pool else "",
+             f"{height}x{width}/{branch.stride}", f"padded {branch.padding}" if branch.padding else
+             "", f"times {branch.gain}" if branch.gain > 1 else ""]
+    return " ".join(filter(None, parts))
+
+
+def info(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
+    """What is in a file: layers, formats, and how it was made."""
+    network, about = load(file)
+    if isinstance(network, IntegerNetwork):
+        console.print(f"integer network, T = {network.steps}, input of {network.input_bits} bits, "
+                      f"membrane Q{network.state_bits - network.fraction_bits}."
+                      f"{network.fraction_bits}")
+        table = Table("layer", "reads", "map", "weight bits", "shift", "neuron")
+        for layer, shape in zip(network.layers, network.shapes, strict=True):
+            reads = "\n".join(_describe(network, branch) for branch in layer.branches)
+            table.add_row(layer.name, reads, "x".join(map(str, shape)), str(layer.weight_bits),
+                          f"{layer.shift.min()}..{layer.shift.max()}", str(layer.neuron or "-"))
+        console.print(table)
+    else:
+        console.print(network)
+    console.print_json(json.dumps(about))

@@ -1,0 +1,187 @@
+"""Integer networks: from a checkpoint, what rounding costs it, and from random weights."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ..augment import augment_from_config
+from ..checkpoint import load_checkpoint
+from ..datasets import Dataset, ImageDataset, Samples, load_dataset
+from ..grid import GridNetwork
+from ..networks import ImageNetwork
+from ..neurons import QIF
+from ..options import Options
+from ..quantize import calibrate, to_grid, to_integer
+from ..report import Selection, input_bits_of, layer_reports, only_rounded
+from ..train import measure
+from ..untrained import random_pictures
+from ..untrained import untrained as make_untrained
+from .common import (
+    CHECKPOINT,
+    Dest,
+    Device,
+    Folder,
+    Seed,
+    command_line,
+    console,
+    device_of,
+    write_json,
+)
+from .progress import fit_watched, integer_accuracy_watched
+
+__all__ = ["quantize", "report", "untrained"]
+
+Bits = Annotated[int, typer.Option(help="Of a weight, 8 or 4.")]
+StateBits = Annotated[int, typer.Option(help="W, of the membrane potential.")]
+FractionBits = Annotated[int, typer.Option(help="F, its fractional bits.")]
+Calibrate = Annotated[int, typer.Option(
+    "--calibrate", help="Images of the training set to set the biases by, without training: every "
+                        "channel gets the mean current it had before rounding. 0: none.")]
+
+
+def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data: Path | None,
+          calibration: int, learn_scales: bool = False
+          ) -> tuple[GridNetwork, Dataset | ImageDataset, dict[str, Any]]:
+    """A checkpoint on the grid, its data set, and what the checkpoint says of itself."""
+    if bits not in (4, 8):
+        raise ValueError(f"bits must be 4 or 8, not {bits}")
+    network, about = load_checkpoint(checkpoint)
+    size = network.input_shape[1] if isinstance(network, ImageNetwork) else None
+    samples = load_dataset(about["dataset"], data, steps=network.steps, size=size)
+    grid = to_grid(network, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,
+                   input_bits=input_bits_of(samples), learn_scales=learn_scales)
+    if calibration:
+        some = Selection(samples.train_samples, calibration)
+        calibrate(grid, network, some.batch(torch.arange(len(some)))[0])
+    return grid, samples, about
+
+
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
+    bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
+    epochs: Annotated[int, typer.Option(help="Of training on the integer grid; 0: none.")] = 15,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
+    learn_scales: Annotated[bool, typer.Option(
+        "--learn-scales", help="Let the power-of-two scale of every channel learn as well.")] =
+    False,
+    calibration: Calibrate = 0,
+    images: Annotated[int | None, typer.Option(
+        help="Held-out images to measure the integers on, evenly over all of them.",
+        show_default="all")] = None,
+    seed: Seed = 1, data: Folder = None, device: Device = "cpu", out: Dest = None,
+) -> None:
+    """Turn a checkpoint, of any network, into an integer network.
+
+    Folds batch normalisation, moves every neuron to w' = w x + J, rounds to a power-of-two scale
+    per channel, then lets the weights adapt to the rounding with the hardware's own arithmetic in
+    the loop (quantisation-aware training).
+
+    \b
+      python -m models quantize --bits 4
+      python -m models quantize build/mnist5k-16C3-P2-10.safetensors --epochs 0 --calibrate 200
+    """
+    grid, samples, about = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
+                                 learn_scales)
+    held_out_samples: Samples = samples.held_out_samples
+    if images:
+        held_out_samples = Selection(held_out_samples, images)
+    rounded = integer_accuracy_watched(to_integer(grid), held_out_samples)
+    if epochs:
+        if grid.input_shape[1:] != (1, 1) and grid.fits_float32:
+            grid.float()        # fully connected networks stay what they were, to the last bit
+        augment = augment_from_config(about["options"]["augment"])
+        fit_watched(grid, samples, Options(epochs=epochs, rate=rate, seed=seed, augment=augment),
+                    f"{bits} bits", device=device_of(device))
+    integer = to_integer(grid.cpu())
+    held_out = integer_accuracy_watched(integer, held_out_samples) if epochs else rounded
+    integer.about.update(command=command_line(), dataset=samples.name,
+                         float_accuracy=about["accuracy"],
+                         accuracy={"rounded": rounded, "held_out": held_out})
+    if images:
+        integer.about["accuracy"]["images"] = len(held_out_samples)
+    out = out or Path(f"build/{checkpoint.stem}-int{bits}.safetensors")
+    integer.save(out)
+    console.print(f"held out: float {about['accuracy']['held_out']:.2%}, rounded {rounded:.2%}, "
+                  f"adapted [bold]{held_out:.2%}[/]; wrote {out}")
+
+
+def report(
+    checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
+    bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
+    images: Annotated[int, typer.Option(help="Held-out images to measure on, evenly over all of "
+                                             "them.")] = 500,
+    calibration: Calibrate = 0, data: Folder = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the table.")] = None,
+) -> None:
+    """What rounding does to every layer of a checkpoint: ranges, saturation, sensitivity.
+
+    Nothing is trained. 'alone' is the accuracy with this layer on the integer grid and all others
+    in real numbers, less that of the network in real numbers: what the layer's rounding costs.
+    'error' is the weights' rounding, root mean square; 'clipped' the share of weights at the end of
+    their range; 'sum' and 'J' the bits that accumulator and current need at worst; 'seen' the
+    currents that came, in units of the state w; 'saturated' the share of states that its limits
+    clamped.
+    """
+    grid, dataset, _ = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration)
+    samples = Selection(dataset.held_out_samples, images)
+    with only_rounded(grid):
+        exact, _ = measure(grid, samples)
+    table = Table("layer", "map", "weights", "error", "clipped", "sum", "J", "seen", "rate",
+                  "saturated", "alone")
+    rows = []
+    for row in track(layer_reports(grid, samples), "layers", len([*grid]), console=console,
+                     transient=True):
+        rows.append(asdict(row))
+        table.add_row(row.name, "x".join(map(str, row.shape)), f"{row.weights:,}",
+                      f"{row.weight_error:.2%}", f"{row.clipped:.2%}", str(row.sum_bits),
+                      str(row.current_bits), f"{row.reach[0]:.1f}..{row.reach[1]:.1f}",
+                      f"{row.rate:.3f}", f"{row.saturation:.2%}", f"{row.accuracy - exact:+.2%}")
+    rounded, _ = measure(grid, samples)
+    Console(width=max(console.width, 110)).print(table)
+    console.print(f"{len(samples)} held-out images: real numbers {exact:.2%}, all layers of "
+                  f"{bits} bits {rounded:.2%}")
+    if out is not None:
+        write_json(out, {"real": exact, "rounded": rounded, "layers": rows})
+        console.print(f"wrote {out}")
+
+
+def untrained(
+    network: Annotated[str, typer.Argument(help="vgg11, vggsnn, resnet19, resnet34, or layers: "
+                                                "16C3-P2-32C3-P2-128-10.")] = "resnet19",
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Channels, height and width of the "
+                                                             "input.")] = (3, 32, 32),
+    classes: int = 10, steps: Annotated[int, typer.Option(help="Time steps T.")] = 4,
+    width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
+                                              "name.")] = 1.0,
+    events: Annotated[bool, typer.Option("--events", help="It is fed spikes, not pixels.")] = False,
+    bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10, seed: Seed = 1,
+    out: Dest = None,
+) -> None:
+    """An integer network of random weights, as lively as one at the start of its training.
+
+    To try hardware with where there is no checkpoint. QIF neurons, a = 0.25, u1 = 0, u2 = 0.5;
+    the means of tdBN come from random pictures.
+
+    \b
+      python -m models untrained resnet19
+      python -m models untrained vggsnn --shape 2 48 48 --events
+    """
+    if bits not in (4, 8):
+        raise ValueError(f"bits must be 4 or 8, not {bits}")
+    made = make_untrained(network, QIF(a=0.25, window=0.75), input_shape=shape, classes=classes,
+                     steps=steps, width=width, events=events, seed=seed)
+    grid = to_grid(made, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,
+                   input_bits=0 if events else 8)
+    pictures = random_pictures(1, shape, steps=steps if events else 0, seed=seed + 1)
+    with torch.no_grad():
+        grid.eval()(pictures)
+    out = out or Path(f"build/{network}-untrained-int{bits}.safetensors")
+    to_integer(grid, {"command": command_line()}).save(out)
+    console.print(f"spikes a neuron and step, by layer: "
+                  f"{' '.join(f'{rate:.2f}' for rate in grid.rates)}; wrote {out}")

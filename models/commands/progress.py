@@ -1,0 +1,58 @@
+"""Training and measuring under a progress bar."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ..datasets import Dataset, ImageDataset, Samples
+from ..integer import IntegerNetwork
+from ..networks import ImageNetwork
+from ..options import Options
+from ..report import integer_accuracy
+from ..resume import Epoch
+from ..train import Progress as Step
+from ..train import Trainable, fit
+from .common import console
+
+__all__ = ["fit_watched", "integer_accuracy_watched"]
+
+
+def fit_watched(network: Trainable, dataset: Dataset | ImageDataset, options: Options, title: str,
+                report: Callable[[Epoch], None] = lambda _: None, **settings: Any) -> Epoch:
+    """`fit` under a progress bar with a line of spike rates; into a file, a line every epoch."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[epoch]}"),
+               TimeRemainingColumn())
+    progress, layers = Progress(*columns, console=console), Text()
+    task = progress.add_task(title, total=options.epochs, epoch="")
+
+    def rates(values: list[float]) -> str:
+        return " ".join(f"{rate:.2f}" for rate in values) or "-"
+
+    def watch(step: Step) -> None:
+        progress.update(task, completed=step.epoch - 1 + step.batch / step.batches,
+                        epoch=f"epoch {step.epoch}  loss {step.loss:.3f}  "
+                              f"train {step.accuracy:.2%}")
+        layers.plain = f"spike rate by layer: {rates(step.rates)}"
+
+    def tell(epoch: Epoch) -> None:
+        progress.update(task, completed=epoch.number)
+        if not console.is_terminal and isinstance(network, ImageNetwork):
+            console.print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, train "
+                          f"{epoch.accuracy:.2%}, spike rate by layer {rates(epoch.rates)}",
+                          soft_wrap=True)
+        report(epoch)
+
+    with Live(Group(progress, layers), console=console, transient=True):
+        return fit(network, dataset, options, tell, watch=watch, **settings)
+
+
+def integer_accuracy_watched(network: IntegerNetwork, samples: Samples) -> float:
+    """`integer_accuracy` under a progress bar."""
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("integer reference", total=len(samples))
+        return integer_accuracy(network, samples,
+                                lambda done: progress.update(task, completed=done))

