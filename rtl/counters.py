@@ -51,8 +51,14 @@ class Counters(wiring.Component):
         empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
         s2_word = Signal(32, reset_less=True)
         s2 = m.d.sync if self.registered else m.d.comb
-        m.d.comb += [self.turn.eq(s1_turn if self.registered else s0_turn), self.word.eq(s2_word), read.addr.eq(s0_turn),
-                     write.addr.eq(s3_turn), write.data.eq(s3_sum), write.en.eq(1)]
+        m.d.comb += [
+            self.turn.eq(s1_turn if self.registered else s0_turn),
+            self.word.eq(s2_word),
+            read.addr.eq(s0_turn),
+            write.addr.eq(s3_turn),
+            write.data.eq(s3_sum),
+            write.en.eq(1),
+        ]
         m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s3_turn.eq(s2_turn),
                      s3_sum.eq(s2_word + s2_new)]
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]

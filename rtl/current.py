@@ -164,7 +164,8 @@ class Current(wiring.Component):
             s5_bias.eq(s4_bias),
         ]
 
-        # s6: rounded, biased. The rounding bit is the adder's carry: 2 J + 1 = (2 x + r) + (2 b + r)
+        # s6: rounded, biased. The rounding bit is the adder's carry:
+        # 2 J + 1 = (2 x + r) + (2 bias + r)
         twice = Signal(signed(config.current_bits + 1))
         early = s4 if config.lut_ram else s2
         m.d.comb += [

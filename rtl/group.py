@@ -57,7 +57,8 @@ class Group(wiring.Component):
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
         # the shifted sums come a cycle after the command, and rest in the queue for one
         queue = 1 + bool(config.scan_queue)
-        return bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency + config.group_lanes
+        return (bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
+                + config.group_lanes)
 
     def elaborate(self, platform):
         m = Module()

@@ -28,8 +28,8 @@ def channel_layout() -> data.StructLayout:
 class Parameters(wiring.Component):
     """Loads `neuron` when an address of kind NEURON comes by; reads `channel` of lane `lane`.
 
-    channel: of the lane given `latency` cycles before. `advance` moves on to the next tile, with `rewind`
-    back to the pass's first.
+    channel: of the lane given `latency` cycles before. `advance` moves on to the next tile,
+    with `rewind` back to the pass's first.
     Loading takes `load_cycles`; no lane may be read meanwhile.
     """
 

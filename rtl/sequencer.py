@@ -75,9 +75,9 @@ class Sequencer(wiring.Component):
     shift.
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
-    `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which take
-    `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that emits
-    taps waits for `tap_room` before and for `tap_done` after.
+    `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which
+    take `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
+    emits taps waits for `tap_room` before and for `tap_done` after.
 
     start: begin a pass; `fields` must stay until `busy` falls. The `count_*` strobes divide the
     busy cycles into events, nulls (a slot without spikes starts), drains (waiting for neurons, and

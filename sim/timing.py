@@ -12,8 +12,8 @@ goes through the words that the reader fetches, one step a word. Times are cycle
 
 A command waits where the sequencer is not ready for it: while an output drains, and where it sends
 an output to the neurons while more than `scan_limit` cycles of such work are queued. Two commands
-can wait (one without LUT RAM); while they do, all words behind them that were taken wait as well, and those that were not
-go on.
+can wait (one without LUT RAM); while they do, all words behind them that were taken wait as well,
+and those that were not go on.
 """
 
 import heapq

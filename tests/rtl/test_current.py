@@ -25,8 +25,8 @@ CONFIGS = {
     "eight_lanes": ArrayConfig(banks=1, lanes=8, group_lanes=8, weight_bits=4, weight_rows=8,
                                accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
                                line_words=0, parameter_words=100),
-    "block_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, lut_ram=0, line_words=0,
-                             parameter_words=100),
+    "block_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, lut_ram=0,
+                             line_words=0, parameter_words=100),
 }
 
 
@@ -161,7 +161,8 @@ def test_rounding_is_half_up_at_every_shift(shift):
                                  for s in sums], ready="scan__ready", after="tile"),
          golden.channel("write", [(shift << 24) << 7 | 3]),
          golden.channel("tile", [3], after="write")],
-        [golden.channel("current", exact, payload=["current__value"], latency=dut.current.latency)]))
+        [golden.channel("current", exact, payload=["current__value"],
+                        latency=dut.current.latency)]))
 
 
 @pytest.mark.cocotb
