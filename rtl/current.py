@@ -112,23 +112,8 @@ class Current(wiring.Component):
         before = Signal(signed(config.plane_bits))
         m.d.sync += s2.eq(s1)
         with m.If(s1.valid):
-            m.d.sync += s2_folded.eq(
-                s1_sum + Mux(s1.how.keep, Mux(s1.how.replay, before, before << 1), 0))
-
-        # What a lane was folded to by the scan before, at least `scan_period` cycles ago.
-        if config.lut_ram:          # a ring, for there registers cost less than LUTs
-            ring = [s2_folded, *(Signal.like(s2_folded, name=f"fold_{lane}")
-                                 for lane in range(1, lanes))]
-            with m.If(s1.valid):
-                m.d.sync += [new.eq(old) for new, old in zip(ring[1:], ring, strict=False)]
-            m.d.comb += before.eq(ring[-1])
-        else:
-            # No lane is read while it is written: that was two cycles after it was read.
-            m.submodules.fold_mem = memory = Memory(shape=before.shape(), depth=max(lanes, 2),
-                                                    init=[], attrs=BLOCK)
-            read, write = memory.read_port(), memory.write_port()
-            m.d.comb += [read.addr.eq(s0.lane), before.eq(read.data), write.en.eq(s2.valid),
-                         write.addr.eq(s2.lane), write.data.eq(s2_folded)]
+            m.d.sync += s2_folded.eq(s1_sum + Mux(s1.how.replay, before, before << 1))
+        self._remember(m, before, s0, s1, s2, s2_folded)
 
         # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
         # last of them for rounding
@@ -177,3 +162,34 @@ class Current(wiring.Component):
         ]
         m.d.sync += [self.current.eq(twice >> 1), self.which.eq(self.coming)]
         return m
+
+    def _remember(self, m: Module, before: Signal, s0: data.View, s1: data.View, s2: data.View,
+                  folded: Signal):
+        """`before`: what the lane in s1 was folded to by the scan before, zero unless that is kept.
+
+        folded: of the lane in s2, until the next one comes. A lane's scans lie `scan_period` apart.
+        """
+        lanes = self.config.group_lanes
+        kept = Signal()     # by the scan before
+        with m.If(s1.valid & (s1.lane == lanes - 1)):
+            m.d.sync += kept.eq(s1.how.keep)
+
+        if self.config.lut_ram and lanes > 1:       # a ring: registers cost less there than LUTs
+            ring = [folded, *(Signal.like(folded, name=f"fold_{lane}", reset_less=False)
+                              for lane in range(1, lanes))]
+            keeps = Signal()        # `folded` is kept
+            with m.If(s1.valid):
+                m.d.sync += [keeps.eq(s1.how.keep), *(
+                    new.eq(old) for new, old in zip(ring[1:], ring, strict=False))]
+                with m.If(~keeps):
+                    m.d.sync += ring[1].eq(0)
+            m.d.comb += before.eq(ring[-1])
+        elif self.config.lut_ram:
+            m.d.comb += before.eq(Mux(kept, folded, 0))
+        else:
+            # No lane is read while it is written: that was two cycles after it was read.
+            m.submodules.fold_mem = memory = Memory(shape=folded.shape(), depth=max(lanes, 2),
+                                                    init=[], attrs=BLOCK)
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [read.addr.eq(s0.lane), before.eq(Mux(kept, read.data, 0)),
+                         write.en.eq(s2.valid), write.addr.eq(s2.lane), write.data.eq(folded)]

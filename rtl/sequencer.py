@@ -234,14 +234,14 @@ class Sequencer(wiring.Component):
             last.eq(fields.slots + Mux(fields.planes, fields.steps, 0)),
             single.eq(~fields.planes | (fields.steps == 0)),
             rewind.eq(round_ == fields.rounds),
-            drain.keep.eq(fields.planes & (scan != 0)),
+            drain.keep.eq(fields.planes & (scan != last)),
             drain.replay.eq(scan > fields.slots),
             drain.step.eq(~fields.planes | (scan >= fields.slots)),
             drain.begin.eq(scan == Mux(fields.planes, fields.slots, 0)),
             drain.advance.eq(scan == last),
         ]
         m.d.comb += [
-            event.keep.eq(fields.planes & ~place.zeroth),
+            event.keep.eq(fields.planes & ~(place.last & single)),
             event.step.eq(~fields.planes | place.last),
             event.begin.eq(Mux(fields.planes, place.last, place.zeroth)),
             event.advance.eq(place.last & single),

@@ -35,7 +35,7 @@ def address_layout(config: ArrayConfig) -> data.StructLayout:
 
 #: What a scan of a group's lanes by its neuron pipeline does.
 SCAN = data.StructLayout({
-    "keep": 1,      # current: add to twice the plane before (bit planes, most significant first)
+    "keep": 1,      # current: the next scan adds to twice this (bit planes, highest first)
     "replay": 1,    # current: use the current of the scan before (direct encoding)
     "step": 1,      # neuron: make a time step; else only fold a bit plane
     "begin": 1,     # neuron: the first time step, start from the initial state

@@ -47,6 +47,8 @@ class _OneKind(wiring.Component):
             inner, outer = getattr(pipeline, name), getattr(self, name)
             m.d.comb += inner.eq(outer) if member.flow == wiring.In else outer.eq(inner)
         m.d.comb += pipeline.neuron.square.eq(self.square)
+        if self.square:     # that is the tape's word for it, too
+            m.d.comb += pipeline.neuron.operand.eq(pipeline.neuron.initial)
         return m
 
 

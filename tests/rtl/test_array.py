@@ -161,7 +161,7 @@ class Passes:
                 space = (emitting_cycles(c) if emits else c.scan_period) + last * settle_cycles(c)
                 self.command(space=space, write=scan < slots, shift=scan < slots,
                              slot=scan % c.slots, scan=1, how={
-                                 "keep": planes and scan > 0, "replay": scan >= slots,
+                                 "keep": planes and not final, "replay": scan >= slots,
                                  "step": step, "advance": final, "emit": emits,
                                  "begin": scan == (slots - 1 if planes else 0)})
             self.expect(neuron, channels[tile], [sums[slot][bank] for slot in range(slots)], planes,

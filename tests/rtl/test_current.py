@@ -105,7 +105,7 @@ def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
         for index in range(count):
             step = not planes or index >= slots - 1
             scans.append(packed(scan_layout(config), how={
-                "keep": planes and index > 0, "replay": index >= slots, "step": step,
+                "keep": planes and index < count - 1, "replay": index >= slots, "step": step,
                 "begin": index == (slots - 1 if planes else 0), "advance": index == count - 1,
                 "emit": rng.getrandbits(1)},
                 sums=sums[index] if index < slots else [0] * lanes))
