@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .memories import BLOCK, DISTRIBUTED
+from .memories import small
 from .signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
 from .weights import WeightMemory
 
@@ -80,8 +80,7 @@ class Cell(wiring.Component):
             self.address_out.eq(self.address_in),
             self.control_out.eq(self.control_in),
         ]
-        hop = m.d.sync if config.lut_ram else m.d.comb
-        hop += self.write_out.eq(self.write_in)
+        m.d[config.extra] += self.write_out.eq(self.write_in)
 
         m.submodules.weight_memory = weights = WeightMemory(
             config, takes_wide=self.takes_wide)
@@ -103,7 +102,7 @@ class Cell(wiring.Component):
         sums = sums_layout(config)
         m.submodules.slot_mem = memory = Memory(
             shape=sums, depth=max(config.slots, 2), init=[],
-            attrs=DISTRIBUTED if config.lut_ram else BLOCK)
+            attrs=small(config))
         if not config.lut_ram:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
             m.d.comb += fall.clk.eq(ClockSignal())

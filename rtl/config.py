@@ -167,6 +167,12 @@ class ArrayConfig:
         return self.accumulator_bits + 8
 
     @property
+    def extra(self) -> str:
+        """Domain of the pipeline stages that only a fast clock needs: "comb", no stages, without
+        LUT RAM, where the clock is slow and logic is dear."""
+        return "sync" if self.lut_ram else "comb"
+
+    @property
     def scan_period(self) -> int:
         """Least number of cycles between two scans of a group's lanes by its neuron pipeline."""
         return max(self.group_lanes, 4)
@@ -210,7 +216,8 @@ class ArrayConfig:
 
 
 #: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `medium` for the
-#: bitstream of a ULX3S, `default` and `large` for ECP5.
+#: bitstream of a ULX3S, `default` and `wide` for an ECP5 85F; `large` has the memory for whole
+#: networks on CIFAR, more than any ECP5.
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
                         slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,
@@ -225,6 +232,8 @@ PRESETS = {
     "medium": ArrayConfig(banks=4, lanes=8, weight_rows=4096, slots=8, sources=1, line_words=0,
                           spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
+    "wide": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, current_bits=22, weight_rows=512,
+                        spike_words=8192, parameter_words=512),
     "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, current_bits=22, spike_words=16384,
                          parameter_words=1024),
 }

@@ -31,8 +31,8 @@ class Current(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 2 cycles before, `coming` one. Without LUT RAM, where the clock is
-    slow, there are fewer stages.
+    a cycle. `early` is `which` 2 cycles before, `coming` one. Without LUT RAM there are fewer
+    stages.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
@@ -65,7 +65,7 @@ class Current(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.group_lanes
-        extra = m.d.sync if config.lut_ram else m.d.comb        # stages that a slow clock needs not
+        extra = m.d[config.extra]
 
         def stage(name: str) -> data.View:
             return Signal(lane_layout(config), name=name)

@@ -69,7 +69,7 @@ class Group(wiring.Component):
             self.control_out.eq(self.control_in),
             self.write_out.eq(self.write_in),
         ]
-        hop = m.d.sync if config.lut_ram else m.d.comb      # with a slow clock it is no hop
+        hop = m.d[config.extra]
         hop += mine.eq(self.write_in)
         with m.If(self.write_in.group != self.group):
             hop += [mine.weight.eq(0), mine.parameter.eq(0)]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from . import numerics
 from .config import ArrayConfig
 from .current import lane_layout
-from .memories import BLOCK, DISTRIBUTED
+from .memories import DISTRIBUTED, small
 from .parameters import neuron_layout
 
 __all__ = ["NeuronPipeline"]
@@ -79,7 +79,7 @@ class NeuronPipeline(wiring.Component):
         close = config.scan_period <= self.loop
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
-            attrs=DISTRIBUTED if config.lut_ram or close else BLOCK)
+            attrs=DISTRIBUTED if close else small(config))
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
         after = state("after")

@@ -52,7 +52,7 @@ class Parameters(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 1 + config.lut_ram       # without LUT RAM, where the clock is slow, the memory alone
+        return 1 + config.lut_ram
 
     def elaborate(self, platform):
         m = Module()
@@ -75,8 +75,7 @@ class Parameters(wiring.Component):
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)
-        output = m.d.sync if config.lut_ram else m.d.comb
-        output += word.eq(read.data)
+        m.d[config.extra] += word.eq(read.data)
         m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])
 
         count = len(NEURON_WORDS)
@@ -85,7 +84,7 @@ class Parameters(wiring.Component):
         s1_index = Signal(range(count + 1), init=count)
         s2_index = Signal(range(count + 1), init=count)
         m.d.sync += s1_index.eq(index)
-        output += s2_index.eq(s1_index)
+        m.d[config.extra] += s2_index.eq(s1_index)
         with m.If(self.load.kind == AddressKind.NEURON):
             m.d.sync += [index.eq(0), address.eq(self.load.address)]
         with m.Elif(index != count):

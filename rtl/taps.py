@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .current import lane_layout
-from .memories import BLOCK, DISTRIBUTED
+from .memories import small
 from .numerics import READOUT_BITS
 from .signals import TAP
 
@@ -23,7 +23,7 @@ class Taps(wiring.Component):
 
     Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
     Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
-    Without LUT RAM, where the clock is slow, the chain has no registers.
+    Without LUT RAM the chain has no registers.
     """
 
     latency = 3
@@ -45,7 +45,7 @@ class Taps(wiring.Component):
         lanes = self.config.group_lanes
         m.submodules.tap_mem = memory = Memory(
             shape=signed(READOUT_BITS), depth=max(lanes, 2), init=[],
-            attrs=DISTRIBUTED if self.config.lut_ram else BLOCK)
+            attrs=small(self.config))
         old, new = memory.read_port(), memory.write_port()
         following = Signal(range(max(lanes, 2)))        # lane that is sent next
         m.d.comb += old.addr.eq(Mux(self.done.valid, self.done.lane, following))
@@ -79,8 +79,7 @@ class Taps(wiring.Component):
             last.eq(following == lanes - 1),
             sends.eq(0),
         ]
-        hop = m.d.sync if self.config.lut_ram else m.d.comb
-        hop += [
+        m.d[self.config.extra] += [
             self.tap_out.valid.eq(self.tap_in.valid | sends),
             self.tap_out.word.eq(Mux(sends, old.data, self.tap_in.word)),
             self.tap_out.last.eq(sends & last),

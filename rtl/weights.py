@@ -69,7 +69,7 @@ class WeightMemory(wiring.Component):
         s2_read, s2_wide = Signal(), Signal()
         s2_row = Signal(config.row_bits, reset_less=True)
         m.d.sync += s1_read.eq(self.read)
-        output = m.d.sync if config.lut_ram else m.d.comb
+        output = m.d[config.extra]
         output += [s2_read.eq(s1_read), s2_row.eq(read.data)]
         lane_bits = config.row_bits - config.wide_bits
         if self.takes_wide:

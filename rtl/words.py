@@ -78,9 +78,9 @@ class WordReader(wiring.Component):
         m = Module()
         config = self.config
         width = config.word_bits
-        pipeline, extra = m, "sync"     # extra: stages that a slow clock can do without
+        pipeline = m
         if not config.lut_ram:
-            pipeline, extra = Module(), "comb"
+            pipeline = Module()
             m.submodules.pipeline = EnableInserter(self.move)(pipeline)
 
         bits = bits_for(config.spike_words - 1)     # of an address
@@ -209,7 +209,7 @@ class WordReader(wiring.Component):
             asked.place.end.eq(marking),
             self.address.eq(f2_address),
         ]
-        m.d[extra] += [
+        m.d[config.extra] += [
             f1.eq(asked),
             f1_address.eq(run.address + window),
             f1_word.eq(word),
@@ -243,7 +243,7 @@ class WordReader(wiring.Component):
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
         left = s2_parts & (s2_parts - 1)
-        m.d[extra] += [
+        m.d[config.extra] += [
             s2.eq(s1),
             s2_word.eq(s1_word),
             s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),

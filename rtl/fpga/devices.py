@@ -57,7 +57,7 @@ DEVICES = {
 #: Presets that `make bench` measures on a device: those that can be expected to fit.
 PLAN = {
     "ecp5-25f": ("tiny", "tiny-conv", "small", "medium"),
-    "ecp5-85f": ("tiny", "tiny-conv", "medium", "default", "large"),
+    "ecp5-85f": ("tiny", "tiny-conv", "medium", "default", "wide"),
     "ice40-up5k": ("tiny", "small"),
     "xc7": ("tiny", "medium", "default", "large"),
     "xcup": ("tiny", "medium", "default", "large"),
