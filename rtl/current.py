@@ -181,8 +181,8 @@ class Current(wiring.Component):
             with m.If(s1.valid):
                 m.d.sync += [keeps.eq(s1.how.keep), *(
                     new.eq(old) for new, old in zip(ring[1:], ring, strict=False))]
-                with m.If(~keeps):
-                    m.d.sync += ring[1].eq(0)
+            with m.If(s1.valid & ~keeps):
+                m.d.sync += ring[1].eq(0)
             m.d.comb += before.eq(ring[-1])
         elif self.config.lut_ram:
             m.d.comb += before.eq(Mux(kept, folded, 0))
