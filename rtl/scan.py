@@ -193,10 +193,12 @@ class Scanner(wiring.Component):
             ]
         with m.If(take):
             m.d.sync += made_valid.eq(0)
-        ready = Signal(range(self.latency))     # cycles until a run can be made
-        m.d.comb += make.eq(busy & (ready == 0))
-        with m.If(ready != 0):
-            m.d.sync += ready.eq(ready - 1)
+        rest = Signal(range(self.latency))      # cycles until a run can be made
+        rested = Signal()                       # it is 0
+        m.d.comb += make.eq(busy & rested)
+        m.d.sync += rested.eq(rest <= 1)
+        with m.If(rest != 0):
+            m.d.sync += rest.eq(rest - 1)
         with m.If(advance):
             m.d.sync += [
                 made_valid.eq(1),
@@ -218,7 +220,7 @@ class Scanner(wiring.Component):
                 map_x.eq(table.map_width + table.pad),
                 map_y.eq(table.map_height + table.pad),
                 source.eq(next_source),
-                ready.eq(self.interval - 1),
+                rest.eq(self.interval - 1), rested.eq(0),
             ]
             with m.If(last_source):
                 m.d.sync += [first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
@@ -231,7 +233,8 @@ class Scanner(wiring.Component):
                     m.d.sync += busy.eq(0)
         with m.If(self.start):
             m.d.sync += [
-                busy.eq(1), ready.eq(self.latency - 2 - ahead), half.eq(self.half), source.eq(0),
+                busy.eq(1), rest.eq(self.latency - 2 - ahead), rested.eq(0), half.eq(self.half),
+                source.eq(0),
                 first_site.eq(1), extra.eq(0), x.eq(0), y.eq(0), rows.eq(0),
                 out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),
