@@ -101,21 +101,19 @@ class Cell(wiring.Component):
         config = self.config
         sums = sums_layout(config)
         m.submodules.slot_mem = memory = Memory(
-            shape=sums, depth=max(config.slots, 2), init=[],
-            attrs=small(config))
-        if not config.lut_ram:
+            shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
+        if config.lut_ram:
+            read, new, begun = memory.read_port(domain="comb"), memory.write_port(), m.d.comb
+        else:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
             m.d.comb += fall.clk.eq(ClockSignal())
-        new = memory.write_port(domain="sync" if config.lut_ram else "fall")
+            read, new, begun = memory.read_port(), memory.write_port(domain="fall"), m.d.sync
         control = Signal(control_layout(config), name="command")
-        own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
-        if config.lut_ram:
-            read, begun = memory.read_port(domain="comb"), m.d.comb
-        else:
-            read, begun = memory.read_port(), m.d.sync
         begun += control.eq(self.control_in)
-        m.d.comb += [own.eq(read.data), added.eq(Mux(control.own, own, 0))]
+        own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
         m.d.comb += [
+            own.eq(read.data),
+            added.eq(Mux(control.own, own, 0)),
             read.addr.eq(self.control_in.slot),
             new.addr.eq(control.slot),
             new.en.eq(control.write),
@@ -126,11 +124,9 @@ class Cell(wiring.Component):
                 base.eq(added[lane] | self.sums_in[lane]),
                 new.data[lane].eq(base + weights[lane]),
             ]
-        with m.If(control.shift):
-            m.d.sync += self.sums_out.eq(own)
-        with m.Else():
-            m.d.sync += self.sums_out.eq(0)
+
+        rest = Signal(sums)     # what follows a shift
         if not config.scan_queue:
-            with m.If(~control.shift & (self.bank == config.banks - 1)):
-                m.d.sync += self.sums_out.eq(Cat(self.sums_out.as_value()[config.accumulator_bits:],
-                                                 C(0, config.accumulator_bits)))
+            with m.If(self.bank == config.banks - 1):
+                m.d.comb += rest.eq(self.sums_out.as_value() >> config.accumulator_bits)
+        m.d.sync += self.sums_out.eq(Mux(control.shift, own, rest))

@@ -209,7 +209,8 @@ def test_commands_pass_on_one_cycle_later_and_sums_come_with_a_shift(name):
 
 
 @pytest.mark.cocotb
-def test_verilog(simulator, tmp_path):
-    dut = CellBench(CONFIGS["tiny"])
+@pytest.mark.parametrize("name", ["tiny", "block_ram"])
+def test_verilog(name, simulator, tmp_path):
+    dut = CellBench(CONFIGS[name])
     assert run_bench(simulator, component_verilog(dut, "cell"), "cell", cell_vectors(dut),
                      tmp_path) == 9
