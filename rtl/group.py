@@ -55,8 +55,8 @@ class Group(wiring.Component):
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
-        # the shifted sums come a cycle after the command, and rest in the queue for one
-        queue = 1 + bool(config.scan_queue)
+        # the shifted sums come a cycle after the command, go to the queue, and rest there for one
+        queue = 3 if config.scan_queue else 1
         return (bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
                 + config.group_lanes)
 
@@ -146,9 +146,8 @@ class Group(wiring.Component):
         if config.scan_queue:
             m.submodules.scan_fifo = queue = SyncFIFO(width=len(scan.as_value()),
                                                       depth=config.scan_queue)
+            m.d.sync += [queue.w_data.eq(scan), queue.w_en.eq(scanned)]
             m.d.comb += [
-                queue.w_data.eq(scan),
-                queue.w_en.eq(scanned),
                 current.scans.valid.eq(queue.r_rdy),
                 Value.cast(current.scans.payload).eq(queue.r_data),
                 queue.r_en.eq(current.scans.ready),

@@ -72,7 +72,7 @@ class WordReader(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return SpikeMemory.latency_of(config) + (7 + Skid.latency if config.lut_ram else 2)
+        return SpikeMemory.latency_of(config) + (8 + Skid.latency if config.lut_ram else 2)
 
     def elaborate(self, platform):
         m = Module()
@@ -281,10 +281,9 @@ class WordReader(wiring.Component):
         m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
         m.submodules.entry_out = out = Skid(entry_layout(config))
         freed = Signal(2)
+        m.d.sync += [fifo.w_data.eq(entry), fifo.w_en.eq(keep)]
         m.d.comb += [
             self.move.eq(1),
-            fifo.w_data.eq(entry),
-            fifo.w_en.eq(keep),
             Value.cast(out.i.payload).eq(fifo.r_data),
             out.i.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(out.i.ready),

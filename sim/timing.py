@@ -4,7 +4,7 @@ It takes a PASS as the device does, its fields, its sources and the words of the
 goes through the words that the reader fetches, one step a word. Times are cycles after the start.
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
-    a kept word is taken     e = f + 8, later where the one before is not yet at its last part
+    a kept word is taken     e = f + 9, later where the one before is not yet at its last part
                              (without LUT RAM f + 2, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
@@ -276,7 +276,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
             if queue:
-                heapq.heappush(room, arrival - Skid.latency + 1)
+                heapq.heappush(room, arrival - Skid.latency)
             continue
         move = max(move, move_of(arrival))
         if queue:
