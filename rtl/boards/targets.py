@@ -40,10 +40,10 @@ BOARDS = {
         synthesis="synth_ecp5", place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --lpf",
         constraints="lpf", packer=("ecppack --compress", "bit"),
         cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"), packed=True),
-    # No LUT RAM, so memories that are read at once are flip-flops; SPRAM holds the weights.
+    # SPRAM holds the weights.
     "icebreaker": Board(
         ICEBreakerPlatform, ice40_pll,
-        PRESETS["small"], 30e6, 1e6, 256,
+        PRESETS["small"], 24e6, 1e6, 256,
         synthesis="synth_ice40 -device u -dsp -spram -abc9",
         place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
         packer=("icepack", "bin"),

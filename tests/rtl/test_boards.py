@@ -37,7 +37,7 @@ def test_pins_and_verilog(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ulx3s-85f"])
+@pytest.mark.parametrize("name", BOARDS)
 def test_bitstream(name, tmp_path):
     board = BOARDS[name]
     result = build(name, board, board.config, tmp_path, clock=board.clock, baud=board.baud, seed=1,
