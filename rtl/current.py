@@ -89,9 +89,8 @@ class Current(wiring.Component):
             with m.If(taken):
                 m.d.sync += kept.eq(sums)
             s0_sum = kept[s0.lane]
-        else:       # lane 0 of them shows one lane after the other
-            s0_sum = Signal(signed(config.accumulator_bits), reset_less=True)
-            m.d.sync += s0_sum.eq(sums[0])
+        else:       # from the next cycle on lane 0 of them shows one lane after the other
+            s0_sum = sums[0]
 
         # s1: its sum, and what was folded before
         s1 = stage("s1")

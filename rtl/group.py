@@ -56,7 +56,7 @@ class Group(wiring.Component):
     def latency_of(config: ArrayConfig) -> int:
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
         # the shifted sums come a cycle after the command, go to the queue, and rest there for one
-        queue = 3 if config.scan_queue else 1
+        queue = 3 if config.scan_queue else 0
         return (bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
                 + config.group_lanes)
 
@@ -103,7 +103,8 @@ class Group(wiring.Component):
 
         # What the last bank gives away waits for the neurons.
         scanned, how = last.scan, last.how
-        for stage in range(1, Cell.latency_of(config) + 1):
+        # Without a queue a cycle before the sums, which then come lane by lane.
+        for stage in range(1, Cell.latency_of(config) + bool(config.scan_queue)):
             later, later_how = Signal(name=f"s{stage}_scanned"), Signal(
                 SCAN, name=f"s{stage}_how", reset_less=True)
             m.d.sync += [later.eq(scanned), later_how.eq(how)]
