@@ -40,7 +40,8 @@ def _xilinx(family: str, dsp: str) -> Device:
 
 
 #: Devices by name. Speed grade 6 is the slowest of an ECP5. On iCE40 a LUT is a logic cell: there
-#: is no LUT RAM; in a full device the default router may go round in circles, the other one ends. On xc7 and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
+#: is no LUT RAM; in a full device the default router may go round in circles, router2 ends. On xc7
+#: and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
 DEVICES = {
     "ecp5-25f": _ecp5("25k"),
     "ecp5-85f": _ecp5("85k"),
