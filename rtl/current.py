@@ -65,7 +65,6 @@ class Current(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.group_lanes
-        extra = m.d[config.extra]
 
         def stage(name: str) -> data.View:
             return Signal(lane_layout(config), name=name)
@@ -137,7 +136,7 @@ class Current(wiring.Component):
             s3_shift.eq(self.channel.shift[:3]),
             s3_bias.eq(self.channel.bias),
         ]
-        extra += [
+        m.d[config.extra] += [
             s4.eq(s3),
             s4_shifted.eq(s3_shifted >> (s3_shift & 0b110)),
             s4_shift.eq(s3_shift[0]),

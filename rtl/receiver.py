@@ -28,7 +28,7 @@ class Receiver(wiring.Component):
 
     A bad packet is taken back from the store, but for its header, which is passed on with the
     Fault. Words are stored as they come; whether the packet is good is known after its last word.
-    Without LUT RAM the checksum is serial: then a word takes 32 cycles.
+    Without LUT RAM the checksum is serial: then a word takes 33 cycles.
 
     Latency: `latency` cycles from the CRC word to the header. II: 1 word, and 2 cycles a packet.
     """

@@ -60,7 +60,8 @@ class Scanner(wiring.Component):
     are written between passes.
 
     Latency: `latency` cycles from `start` to the first run. II: `interval` cycles. Backpressure:
-    stalls; two runs are made ahead, one where a pass has one source.
+    stalls; two runs are made ahead. Where a pass has one source a run stays until the reader is
+    through with it, and the next is made then.
     """
 
     interval = 3

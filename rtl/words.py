@@ -51,7 +51,7 @@ class WordReader(wiring.Component):
 
     A run whose window lies outside of its map takes one fetch, or one a slot where it starts sums.
     A run that ends an output takes one more, for the entry that says so. From run to run passes a
-    cycle without a fetch.
+    cycle without a fetch; where a pass has one source, two.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
     fetching stops while `DEPTH` words are kept or under way. Without LUT RAM, where a queue is dear

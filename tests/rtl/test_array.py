@@ -33,6 +33,17 @@ CONFIGS = {
                              accumulator_bits=12, slots=3, parameter_words=32, line_words=0,
                              state_bits=18,
                              fraction_bits=16),
+    "block_ram": ArrayConfig(banks=3, lanes=8, group_lanes=4, weight_rows=16, accumulator_bits=16,
+                             slots=4, parameter_words=32, line_words=0, lut_ram=0, sources=1),
+    "no_queue": ArrayConfig(banks=2, lanes=16, group_lanes=8, weight_bits=4, weight_rows=16,
+                            accumulator_bits=12, slots=8, parameter_words=32, line_words=0,
+                            lut_ram=0, scan_queue=0, sources=1),
+    "lut_ram_without_queue": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=16,
+                                         accumulator_bits=16, slots=4, parameter_words=32,
+                                         line_words=0, scan_queue=0),
+    "no_queue_one_lane": ArrayConfig(banks=2, lanes=1, group_lanes=1, weight_rows=16,
+                                     accumulator_bits=16, slots=2, parameter_words=32,
+                                     line_words=0, lut_ram=0, scan_queue=0),
 }
 
 
