@@ -9,7 +9,7 @@ from .cell import Cell
 from .config import ArrayConfig
 from .group import Group
 from .modules import placed
-from .signals import TAP, address_layout, control_layout, write_layout
+from .signals import TAP, address_layout, control_layout, registered, write_layout
 from .taps import Taps
 from .weights import WeightMemory
 
@@ -55,9 +55,7 @@ class NeuronArray(wiring.Component):
         config = self.config
         control = self.control
         for delay in range(1, Cell.control_delay_of(config) + 1):
-            late = Signal(control_layout(config), name=f"control_{delay}")
-            m.d.sync += late.eq(control)
-            control = late
+            control = registered(m, control, f"control_{delay}")
         address, write = self.address, self.write
         spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(TAP, name="no_tap")
         for index in range(config.groups):
@@ -72,10 +70,8 @@ class NeuronArray(wiring.Component):
                 group.tap_in.eq(tap),
             ]
             address, control, write = group.address_out, group.control_out, group.write_out
-            spikes, tap = Signal(config.lanes, name=f"spikes_{index}"), group.tap_out
-            m.d.sync += spikes.eq(group.spikes_out)
+            spikes, tap = registered(m, group.spikes_out, f"spikes_{index}"), group.tap_out
             last = group
-        m.d.comb += self.tap.eq(tap)
-        m.d.sync += [self.spikes.eq(last.spikes_out),
-                     self.spikes_valid.eq(last.spikes_valid & ~last.readout)]
+        m.d.comb += [self.tap.eq(tap), self.spikes.eq(spikes)]
+        m.d.sync += self.spikes_valid.eq(last.spikes_valid & ~last.readout)
         return m

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .memories import small
-from .signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
+from .signals import (AddressKind, address_layout, control_layout, registered, sums_layout,
+                      write_layout)
 from .weights import WeightMemory
 
 __all__ = ["Cell"]
@@ -37,7 +38,7 @@ class Cell(wiring.Component):
 
     def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
         self.config, self.takes_wide = config, takes_wide
-        self.latency, self.control_delay = self.latency_of(config), self.control_delay_of(config)
+        self.control_delay = self.control_delay_of(config)
         super().__init__({
             "bank": In(range(max(config.banks, 2))),
             "address_in": In(address_layout(config)),
@@ -50,13 +51,11 @@ class Cell(wiring.Component):
             "sums_out": Out(sums_layout(config)),
         })
 
-    @staticmethod
-    def latency_of(config: ArrayConfig) -> int:
-        return 1 if config.lut_ram else 2
+    latency = 2
 
     @classmethod
     def control_delay_of(cls, config: ArrayConfig) -> int:
-        return WeightMemory.latency_of(config) + 1 - cls.latency_of(config)
+        return WeightMemory.latency_of(config) + 1 - cls.latency
 
     def model(self, commands: list[dict]) -> list[list[int]]:
         """The accumulators [slot][lane] after `commands`.
@@ -76,11 +75,11 @@ class Cell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.d.sync += [
-            self.address_out.eq(self.address_in),
-            self.control_out.eq(self.control_in),
+        m.d.comb += [
+            self.address_out.eq(registered(m, self.address_in, "address")),
+            self.control_out.eq(registered(m, self.control_in, "command")),
+            self.write_out.eq(registered(m, self.write_in, "write", config.extra)),
         ]
-        m.d[config.extra] += self.write_out.eq(self.write_in)
 
         m.submodules.weight_memory = weights = WeightMemory(
             config, takes_wide=self.takes_wide)
@@ -103,18 +102,17 @@ class Cell(wiring.Component):
         m.submodules.slot_mem = memory = Memory(
             shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
         if config.lut_ram:
-            read, new, begun = memory.read_port(domain="comb"), memory.write_port(), m.d.comb
+            read, new = memory.read_port(domain="comb"), memory.write_port()
         else:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
             m.d.comb += fall.clk.eq(ClockSignal())
-            read, new, begun = memory.read_port(), memory.write_port(domain="fall"), m.d.sync
-        control = Signal(control_layout(config), name="command")
-        begun += control.eq(self.control_in)
+            read, new = memory.read_port(), memory.write_port(domain="fall")
+        control = self.control_out
         own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
         m.d.comb += [
             own.eq(read.data),
             added.eq(Mux(control.own, own, 0)),
-            read.addr.eq(self.control_in.slot),
+            read.addr.eq((control if config.lut_ram else self.control_in).slot),
             new.addr.eq(control.slot),
             new.en.eq(control.write),
         ]
@@ -125,8 +123,11 @@ class Cell(wiring.Component):
                 new.data[lane].eq(base + weights[lane]),
             ]
 
+        left = Signal(sums, reset_less=True)
         rest = Signal(sums)     # what follows a shift
+        quiet = Signal(init=1)
+        m.d.sync += [quiet.eq(~self.control_in.shift), left.eq(Mux(quiet, rest, own))]
+        m.d.comb += self.sums_out.eq(left)
         if not config.scan_queue:
             with m.If(self.bank == config.banks - 1):
-                m.d.comb += rest.eq(self.sums_out.as_value() >> config.accumulator_bits)
-        m.d.sync += self.sums_out.eq(Mux(control.shift, own, rest))
+                m.d.comb += rest.eq(left.as_value() >> config.accumulator_bits)

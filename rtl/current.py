@@ -9,7 +9,7 @@ from . import numerics
 from .config import ArrayConfig
 from .memories import BLOCK
 from .parameters import Parameters, channel_layout
-from .signals import SCAN, sums_layout
+from .signals import SCAN, registered, sums_layout
 
 __all__ = ["Current", "lane_layout", "scan_layout"]
 
@@ -66,23 +66,24 @@ class Current(wiring.Component):
         config = self.config
         lanes = config.group_lanes
 
-        def stage(name: str) -> data.View:
-            return Signal(lane_layout(config), name=name)
-
         # s0: a scan is taken, a counter selects a lane of it
-        s0 = stage("s0")
+        s0 = Signal(lane_layout(config))
+        s0_valid = Signal()
+        s0_lane = Signal.like(s0.lane, reset_less=True)
+        s0_how = Signal(SCAN, reset_less=True)
+        m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
         wait = Signal(range(config.scan_period))
         m.d.comb += self.scans.ready.eq(wait == 0)
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         taken, sums = self.scans.valid & self.scans.ready, self.scans.payload.sums
         with m.If(taken):
-            m.d.sync += [s0.valid.eq(1), s0.lane.eq(0), s0.how.eq(self.scans.payload.how),
+            m.d.sync += [s0_valid.eq(1), s0_lane.eq(0), s0_how.eq(self.scans.payload.how),
                          wait.eq(config.scan_period - 1)]
         with m.Elif(s0.lane == lanes - 1):
-            m.d.sync += s0.valid.eq(0)
+            m.d.sync += s0_valid.eq(0)
         with m.Else():
-            m.d.sync += s0.lane.eq(s0.lane + 1)
+            m.d.sync += s0_lane.eq(s0.lane + 1)
         if config.scan_queue:
             kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
             with m.If(taken):
@@ -92,9 +93,7 @@ class Current(wiring.Component):
             s0_sum = sums[0]
 
         # s1: its sum, and what was folded before
-        s1 = stage("s1")
-        s1_sum = Signal(signed(config.accumulator_bits), reset_less=True)
-        m.d.sync += [s1.eq(s0), s1_sum.eq(s0_sum)]
+        s1, s1_sum = registered(m, s0, "s1"), registered(m, s0_sum, "s1_sum")
 
         # The channel word belongs to s2.
         named = (s1, s0)[Parameters.latency_of(config) - 1]
@@ -105,10 +104,9 @@ class Current(wiring.Component):
         ]
 
         # s2: folded with the planes before. A replayed scan has sums of zero.
-        s2 = stage("s2")
+        s2 = registered(m, s1, "s2")
         s2_folded = Signal(signed(config.plane_bits), reset_less=True)
         before = Signal(signed(config.plane_bits))
-        m.d.sync += s2.eq(s1)
         with m.If(s1.valid):
             m.d.sync += s2_folded.eq(s1_sum + Mux(s1.how.replay, before, before << 1))
         self._remember(m, before, s0, s1, s2, s2_folded)
@@ -116,7 +114,9 @@ class Current(wiring.Component):
         # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
         # last of them for rounding
         fine_bits = config.current_bits + 1
-        s3, s4, s5 = stage("s3"), stage("s4"), stage("s5")
+        s3 = registered(m, s2, "s3")
+        s4 = registered(m, s3, "s4", config.extra)
+        s5 = registered(m, s4, "s5", config.extra)
         s3_shifted = Signal(signed(fine_bits + 7), reset_less=True)
         s4_shifted = Signal(signed(fine_bits + 1), reset_less=True)
         s5_value = Signal(signed(config.current_bits), reset_less=True)
@@ -131,17 +131,14 @@ class Current(wiring.Component):
             fine.eq(s4_shifted >> s4_shift),
         ]
         m.d.sync += [
-            s3.eq(s2),
             s3_shifted.eq(scaled >> (self.channel.shift & 0b11000)),
             s3_shift.eq(self.channel.shift[:3]),
             s3_bias.eq(self.channel.bias),
         ]
         m.d[config.extra] += [
-            s4.eq(s3),
             s4_shifted.eq(s3_shifted >> (s3_shift & 0b110)),
             s4_shift.eq(s3_shift[0]),
             s4_bias.eq(s3_bias),
-            s5.eq(s4),
             s5_value.eq(fine >> 1),
             s5_round.eq(fine[0]),
             s5_bias.eq(s4_bias),
@@ -158,7 +155,8 @@ class Current(wiring.Component):
             self.coming.eq(s5),
             self.coming.valid.eq(s5.valid & s5.how.step),
         ]
-        m.d.sync += [self.current.eq(twice >> 1), self.which.eq(self.coming)]
+        m.d.comb += [self.current.eq(registered(m, (twice >> 1).as_signed(), "s6_current")),
+                     self.which.eq(registered(m, self.coming, "s6"))]
         return m
 
     def _remember(self, m: Module, before: Signal, s0: data.View, s1: data.View, s2: data.View,

@@ -90,7 +90,8 @@ class EventReader(wiring.Component):
             lowest.eq(Mux(s2_bits[0], 0, Mux(s2_bits[1], 1, Mux(s2_bits[2], 2, s2_bits[3] * 3)))),
             part_taken.eq(~s2_valid | s2_last),
         ]
-        event = self.events.payload
+        event = Signal(event_layout(config), reset_less=True)
+        m.d.comb += self.events.payload.eq(event)
         with m.If(move):
             m.d.sync += [
                 self.events.valid.eq(s2_valid),

@@ -3,7 +3,6 @@
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .cell import Cell
@@ -13,7 +12,9 @@ from .lines import LineBuffer
 from .modules import placed
 from .neuron import NeuronPipeline
 from .parameters import Parameters
-from .signals import SCAN, TAP, address_layout, control_layout, sums_layout, write_layout
+from .queue import Queue
+from .signals import (TAP, address_layout, control_layout, registered, sums_layout,
+                      write_layout)
 from .states import StateMemory
 from .taps import Taps
 
@@ -63,16 +64,16 @@ class Group(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        mine = Signal(write_layout(config))
-        m.d.sync += [
-            self.address_out.eq(self.address_in),
-            self.control_out.eq(self.control_in),
-            self.write_out.eq(self.write_in),
+        named = Signal(write_layout(config))
+        m.d.comb += [
+            self.address_out.eq(registered(m, self.address_in, "address")),
+            self.control_out.eq(registered(m, self.control_in, "control")),
+            self.write_out.eq(registered(m, self.write_in, "write")),
+            named.eq(self.write_in),
         ]
-        hop = m.d[config.extra]
-        hop += mine.eq(self.write_in)
         with m.If(self.write_in.group != self.group):
-            hop += [mine.weight.eq(0), mine.parameter.eq(0)]
+            m.d.comb += [named.weight.eq(0), named.parameter.eq(0)]
+        mine = registered(m, named, "mine", config.extra)
 
         scan = Signal(scan_layout(config))
         address, control, write = self.address_in, self.control_in, mine
@@ -104,11 +105,10 @@ class Group(wiring.Component):
         # What the last bank gives away waits for the neurons.
         scanned, how = last.scan, last.how
         # Without a queue a cycle before the sums, which then come lane by lane.
-        for stage in range(1, Cell.latency_of(config) + bool(config.scan_queue)):
-            later, later_how = Signal(name=f"s{stage}_scanned"), Signal(
-                SCAN, name=f"s{stage}_how", reset_less=True)
-            m.d.sync += [later.eq(scanned), later_how.eq(how)]
-            scanned, how = later, later_how
+        for stage in range(1, Cell.latency + bool(config.scan_queue)):
+            later = Signal(name=f"s{stage}_scanned")
+            m.d.sync += later.eq(scanned)
+            scanned, how = later, registered(m, how, f"s{stage}_how")
         m.d.comb += [scan.sums.eq(sums), scan.how.eq(how)]
 
         m.submodules.parameter_stage = parameters = Parameters(config)
@@ -145,20 +145,16 @@ class Group(wiring.Component):
         ]
 
         if config.scan_queue:
-            m.submodules.scan_fifo = queue = SyncFIFO(width=len(scan.as_value()),
-                                                      depth=config.scan_queue)
-            m.d.sync += [queue.w_data.eq(scan), queue.w_en.eq(scanned)]
-            m.d.comb += [
-                current.scans.valid.eq(queue.r_rdy),
-                Value.cast(current.scans.payload).eq(queue.r_data),
-                queue.r_en.eq(current.scans.ready),
-            ]
+            m.submodules.scan_queue = queue = Queue(scan_layout(config), config.scan_queue)
+            m.d.comb += queue.word.eq(registered(m, scan, "scanned"))
+            m.d.sync += queue.write.eq(scanned)
+            wiring.connect(m, queue.o, current.scans)
         else:
             m.d.comb += [current.scans.valid.eq(scanned), current.scans.payload.eq(scan)]
 
         # The spikes of the lanes come one by one and join the tile's word as it passes.
         lanes = config.group_lanes
-        mine_so_far = Signal(lanes)
+        mine_so_far = Signal(lanes, reset_less=True)
         m.d.sync += self.spikes_valid.eq(0)
         with m.If(neuron.done.valid):
             m.d.sync += mine_so_far.eq(Cat(mine_so_far, neuron.spike)[1:])

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .memories import BLOCK
-from .signals import AddressKind, address_layout, control_layout, sums_layout
+from .signals import AddressKind, address_layout, control_layout, registered, sums_layout
 
 __all__ = ["LineBuffer"]
 
@@ -15,9 +15,10 @@ __all__ = ["LineBuffer"]
 class LineBuffer(wiring.Component):
     """Stands between two cells; every shift goes `line` shifts later, commands `delay` cycles.
 
-    An address of kind LINE sets `line`, 0 .. line_words - 2; with 0 the sums of a shift reach the
-    next cell together with it, as if no buffer were there. first: the buffer is the first of its
-    group, where `top` makes the sums zero.
+    sums_in, as a cell gives it, is a cycle behind its command, and so is sums_out. An address of
+    kind LINE sets `line`, 0 .. line_words - 2; with 0 the sums of a shift reach the next cell
+    together with it, as if no buffer were there. first: the buffer is the first of its group, where
+    `top` makes the sums zero.
 
     The word read is never the one that is written in that cycle: with `line` of 0 it was written
     the cycle before, else it lies at least 2 places ahead of the place being written.
@@ -45,15 +46,11 @@ class LineBuffer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        address, control = self.address_in, self.control_in
+        address, control = self.address_in, [self.control_in]
         for stage in range(1, self.delay + 1):
-            later_address = Signal(address_layout(config), name=f"s{stage}_address")
-            later_control = Signal(control_layout(config), name=f"s{stage}_control")
-            m.d.sync += [later_address.eq(address), later_control.eq(control)]
-            address, control = later_address, later_control
-            if stage == 3:
-                s3_top, s3_shift = control.top, control.shift
-        m.d.comb += [self.address_out.eq(address), self.control_out.eq(control)]
+            address = registered(m, address, f"s{stage}_address")
+            control.append(registered(m, control[-1], f"s{stage}_control"))
+        m.d.comb += [self.address_out.eq(address), self.control_out.eq(control[-1])]
 
         m.submodules.line_mem = memory = Memory(
             shape=sums_layout(config), depth=config.line_words, init=[], attrs=BLOCK)
@@ -62,18 +59,25 @@ class LineBuffer(wiring.Component):
         with m.If(self.address_in.kind == AddressKind.LINE):
             m.d.sync += line.eq(self.address_in.address)
 
-        # s0: written. s1: read. s2: the word is there. s3: in the memory's own register. s4: out.
-        here, s1_read = (Signal(range(config.line_words), name=name)
-                         for name in ("here", "s1_read"))
+        # s1: written. s2: read. s3: the word is there. s4: in the memory's own register. s5: out.
+        here, s2_read = (Signal(range(config.line_words), name=name, reset_less=True)
+                         for name in ("here", "s2_read"))
         m.d.comb += [
-            write.en.eq(self.control_in.shift),
+            write.en.eq(control[1].shift),
             write.addr.eq(here),
             write.data.eq(self.sums_in),
-            read.addr.eq(s1_read),
+            read.addr.eq(s2_read),
         ]
-        s3_sums = Signal(sums_layout(config), reset_less=True)
-        m.d.sync += [s1_read.eq(here - line), s3_sums.eq(read.data)]
-        with m.If(self.control_in.shift):
+        s4_sums, s5_sums = (Signal(sums_layout(config), name=name, reset_less=True)
+                            for name in ("s4_sums", "s5_sums"))
+        s4_quiet = Signal(init=1)
+        m.d.sync += [
+            s2_read.eq(here - line),
+            s4_sums.eq(read.data),
+            s4_quiet.eq(~control[3].shift | (control[3].top & self.first)),
+            s5_sums.eq(Mux(s4_quiet, 0, s4_sums)),
+        ]
+        m.d.comb += self.sums_out.eq(s5_sums)
+        with m.If(control[1].shift):
             m.d.sync += here.eq(here + 1)
-        m.d.sync += self.sums_out.eq(Mux(s3_shift & ~(s3_top & self.first), s3_sums, 0))
         return m

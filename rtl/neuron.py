@@ -1,8 +1,7 @@
 """The neuron: w' = sat(round(w x / 2^F) + J), spike where w' >= theta, then reset."""
 
 from amaranth import *
-from amaranth.hdl import ValueLike
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +10,7 @@ from .config import ArrayConfig
 from .current import lane_layout
 from .memories import DISTRIBUTED, small
 from .parameters import neuron_layout
+from .signals import registered
 
 __all__ = ["NeuronPipeline"]
 
@@ -67,12 +67,9 @@ class NeuronPipeline(wiring.Component):
         def state(name: str) -> Signal:
             return Signal(signed(width), name=name, reset_less=True)
 
-        def flow(stage: int, which: ValueLike, j: ValueLike):
+        def flow(stage: int, which: data.View, j: Value):
             """Pipeline registers of the neuron's name and current."""
-            here = Signal(lane_layout(config), name=f"s{stage}")
-            current = Signal(signed(config.current_bits), name=f"s{stage}_current", reset_less=True)
-            m.d.sync += [here.eq(which), current.eq(j)]
-            return here, current
+            return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
 
         # States wait here for their next time step. One that is just being stored is taken on the
         # way; where steps never come that close, the memory's own register can stand before s1.
@@ -88,7 +85,7 @@ class NeuronPipeline(wiring.Component):
         # s0: what will be an operand; LIF and IF neurons multiply by a constant
         begins, again, again_x, constant = (Signal(name=name) for name in
                                             ("begins", "again", "again_x", "constant"))
-        s3 = Signal(lane_layout(config), name="s3")
+        s3 = Signal(lane_layout(config), name="s3_here")
         is_close = (C(int(close)) & s3.valid & (s3.lane == self.coming.lane)
                     & ~self.coming.how.begin)
         m.d.sync += [
@@ -117,8 +114,8 @@ class NeuronPipeline(wiring.Component):
         m.d.sync += s2_product.eq(s1_w * s1_x)
 
         # s3: v, exact. The rounding bit is the adder's carry: 2v + 1 = (2 (p >> F) + r) + (2 J + r)
-        s3_current = Signal(signed(config.current_bits), reset_less=True)
-        m.d.sync += [s3.eq(s2), s3_current.eq(s2_current)]
+        here, s3_current = flow(3, s2, s2_current)
+        m.d.comb += s3.eq(here)
         bits = max(2 * width - fraction, config.current_bits) + 1
         s3_v = Signal(signed(bits), reset_less=True)
         half = s2_product[fraction - 1]
@@ -146,10 +143,11 @@ class NeuronPipeline(wiring.Component):
                          Mux(s4_edge, neuron.lo, s4_v))),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
-        m.d.sync += [
-            self.done.eq(s4),
-            self.spike.eq(s4_fires),
-            self.membrane.eq(after),
-            self.current_out.eq(s4_current),
+        done, current_out = flow(5, s4, s4_current)
+        m.d.comb += [
+            self.done.eq(done),
+            self.spike.eq(registered(m, s4_fires, "s5_spike")),
+            self.membrane.eq(registered(m, after, "s5_membrane")),
+            self.current_out.eq(current_out),
         ]
         return m

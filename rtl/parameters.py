@@ -67,7 +67,8 @@ class Parameters(wiring.Component):
             write.data.eq(self.write_data),
         ]
 
-        first, tile = Signal(range(config.parameter_words)), Signal(range(config.parameter_words))
+        first, tile, address = (Signal(range(config.parameter_words), name=name, reset_less=True)
+                                for name in ("first", "tile", "address"))
         with m.If(self.load.kind == AddressKind.TILE):
             m.d.sync += [first.eq(self.load.address), tile.eq(self.load.address)]
         with m.Elif(self.advance):
@@ -80,7 +81,6 @@ class Parameters(wiring.Component):
 
         count = len(NEURON_WORDS)
         index = Signal(range(count + 1), init=count)
-        address = Signal(range(config.parameter_words))
         s1_index = Signal(range(count + 1), init=count)
         s2_index = Signal(range(count + 1), init=count)
         m.d.sync += s1_index.eq(index)
@@ -90,11 +90,13 @@ class Parameters(wiring.Component):
         with m.Elif(index != count):
             m.d.sync += [index.eq(index + 1), address.eq(address + 1)]
         m.d.comb += read.addr.eq(Mux(index != count, address, tile + self.lane))
+        neuron = Signal(neuron_layout(config), name="loaded", reset_less=True)
+        m.d.comb += self.neuron.eq(neuron)
         with m.Switch(s2_index):
             with m.Case(0):
-                flags = Cat(self.neuron.square, self.neuron.soft, self.neuron.readout)
+                flags = Cat(neuron.square, neuron.soft, neuron.readout)
                 m.d.sync += flags.eq(word[:3])
             for place, name in enumerate(NEURON_WORDS[1:], start=1):
                 with m.Case(place):
-                    m.d.sync += self.neuron[name].eq(word[:config.state_bits])
+                    m.d.sync += neuron[name].eq(word[:config.state_bits])
         return m

@@ -4,14 +4,16 @@ A command has an early part, the weight address, and a late part, what the accum
 row of weights once it has been read, `latency` cycles of `WeightMemory` later.
 """
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 
-__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "control_layout", "sums_layout",
-           "write_layout"]
+__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "control_layout", "registered",
+           "sums_layout", "write_layout"]
 
 
 class AddressKind(enum.Enum, shape=3):
@@ -79,3 +81,29 @@ def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
 
 #: A word on the tap chain; `last` marks the last word of the groups so far.
 TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
+
+#: Fields that make something happen; what the others say matters only beside one of these.
+_STROBES = {"valid", "kind", "write", "shift", "scan", "weight", "parameter"}
+
+
+def registered(m: Module, source: Any, name: str, domain: str = "sync") -> Any:
+    """`source`, a cycle later; at once where the domain is "comb".
+
+    Of a structure the reset clears the strobes alone, of all else nothing: a reset that goes to
+    every register of a large array takes more wires than any signal of it.
+    """
+    if domain == "comb":
+        return source
+    shape = source.shape()
+    later = Signal(shape, name=name, reset_less=True)
+    m.d[domain] += later.eq(source)
+    strobes = _STROBES & set(shape.members) if isinstance(shape, data.StructLayout) else set()
+    if not strobes:
+        return later
+    whole = Signal(shape, name=f"{name}_whole")
+    m.d.comb += whole.eq(later)
+    for strobe in sorted(strobes):
+        bit = Signal.like(source[strobe], name=f"{name}_{strobe}", reset_less=False)
+        m.d[domain] += bit.eq(source[strobe])
+        m.d.comb += whole[strobe].eq(bit)
+    return whole

@@ -26,9 +26,11 @@ class Skid(wiring.Component):
         m.d.comb += [move.eq(~self.o.valid | self.o.ready), self.i.ready.eq(~full)]
         with m.If(~full):
             m.d.sync += spare.eq(word)
+        head = Signal.like(word, reset_less=True)
+        m.d.comb += Value.cast(self.o.payload).eq(head)
         with m.If(move):
             m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0),
-                         self.o.payload.eq(Mux(full, spare, word))]
+                         head.eq(Mux(full, spare, word))]
         with m.Elif(self.i.valid):
             m.d.sync += full.eq(1)
         return m

@@ -45,7 +45,7 @@ class StateMemory(wiring.Component):
         read, write = memory.read_port(), memory.write_port()
         places = []
         for name, neuron in (("read", self.early), ("write", self.done)):
-            place = Signal(range(count), name=f"{name}_place")
+            place = Signal(range(count), name=f"{name}_place", reset_less=True)
             with m.If(self.load.kind == AddressKind.STATE):
                 m.d.sync += place.eq(self.load.address)
             with m.Elif(neuron.valid & neuron.how.advance
@@ -58,5 +58,7 @@ class StateMemory(wiring.Component):
             write.data.eq(self.membrane),
             write.en.eq(self.done.valid & self.done.how.advance & self.done.how.store),
         ]
-        m.d.sync += self.kept.eq(read.data)
+        kept = Signal.like(self.kept, reset_less=True)
+        m.d.sync += kept.eq(read.data)
+        m.d.comb += self.kept.eq(kept)
         return m

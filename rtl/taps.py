@@ -9,7 +9,7 @@ from .config import ArrayConfig
 from .current import lane_layout
 from .memories import small
 from .numerics import READOUT_BITS
-from .signals import TAP
+from .signals import TAP, registered
 
 __all__ = ["Taps"]
 
@@ -79,10 +79,12 @@ class Taps(wiring.Component):
             last.eq(following == lanes - 1),
             sends.eq(0),
         ]
-        m.d[self.config.extra] += [
-            self.tap_out.valid.eq(self.tap_in.valid | sends),
-            self.tap_out.word.eq(Mux(sends, old.data, self.tap_in.word)),
-            self.tap_out.last.eq(sends & last),
+        passed = Signal(TAP)
+        m.d.comb += [
+            passed.valid.eq(self.tap_in.valid | sends),
+            passed.word.eq(Mux(sends, old.data, self.tap_in.word)),
+            passed.last.eq(sends & last),
+            self.tap_out.eq(registered(m, passed, "tap", self.config.extra)),
         ]
         with m.If(Mux(self.first, starts, self.tap_in.valid & self.tap_in.last)
                   | (sends & ~last)):

@@ -65,26 +65,28 @@ class WeightMemory(wiring.Component):
                 read.addr.eq(address),
                 write.addr.eq(address),
             ]
-        s1_read, s1_wide = Signal(), Signal()
-        s2_read, s2_wide = Signal(), Signal()
+        s1_quiet, s1_wide = Signal(init=1), Signal()
+        s2_quiet, s2_wide = Signal(init=1), Signal()
         s2_row = Signal(config.row_bits, reset_less=True)
-        m.d.sync += s1_read.eq(self.read)
+        m.d.sync += s1_quiet.eq(~self.read)
         output = m.d[config.extra]
-        output += [s2_read.eq(s1_read), s2_row.eq(read.data)]
+        output += [s2_quiet.eq(s1_quiet), s2_row.eq(read.data)]
+        weights = Signal.like(self.weights, name="read_weights", reset_less=True)
+        m.d.comb += self.weights.eq(weights)
         lane_bits = config.row_bits - config.wide_bits
         if self.takes_wide:
             m.d.sync += s1_wide.eq(self.wide)
             output += s2_wide.eq(s1_wide)
         for lane in range(config.group_lanes):
-            weight = Signal.like(self.weights[lane])
+            weight = Signal.like(self.weights[lane], reset_less=False)
             m.d.comb += weight.eq(s2_row.word_select(lane, config.weight_bits).as_signed())
             if self.takes_wide:
                 with m.If(s2_wide):
                     m.d.comb += weight.eq(s2_row[lane_bits:].as_signed())
-                with m.If(~s2_read | s2_wide & (s2_row[:lane_bits] != lane)):
+                with m.If(s2_quiet | s2_wide & (s2_row[:lane_bits] != lane)):
                     m.d.comb += weight.eq(0)
             else:
-                with m.If(~s2_read):
+                with m.If(s2_quiet):
                     m.d.comb += weight.eq(0)
-            m.d.sync += self.weights[lane].eq(weight)
+            m.d.sync += weights[lane].eq(weight)
         return m

@@ -2,12 +2,13 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from .config import ArrayConfig
+from .queue import Queue
 from .scan import run_layout
+from .signals import registered
 from .skid import Skid
 from .spikes import SpikeMemory
 
@@ -183,7 +184,7 @@ class WordReader(wiring.Component):
         on_way = data.StructLayout({
             "valid": 1, "inside": 1, "begin": 1, "whole": 1, "any": 1, "starts": 1, "slot_over": 1,
             "place": place_layout(config)})
-        asked, f1, f2 = Signal(on_way), Signal(on_way), Signal(on_way)
+        asked, f2 = Signal(on_way), Signal(on_way)
         f1_address, f1_word, f2_address = (
             Signal(bits, name=name, reset_less=True)
             for name in ("f1_address", "f1_word", "f2_address"))
@@ -209,45 +210,44 @@ class WordReader(wiring.Component):
             asked.place.end.eq(marking),
             self.address.eq(f2_address),
         ]
+        f1 = registered(m, asked, "f1", config.extra)
         m.d[config.extra] += [
-            f1.eq(asked),
             f1_address.eq(run.address + window),
             f1_word.eq(word),
             f1_x.eq(run.x + column),
             f1_y.eq(run.y + row),
             f1_width.eq(run.map_width),
             f1_height.eq(run.map_height),
-            f2.eq(f1),
             f2_address.eq(f1_address + f1_word),
+        ]
+        placed = Signal(on_way)
+        m.d.comb += [
+            placed.eq(f1),
             # as unsigned numbers, those below 0 are beyond every map
-            f2.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
+            placed.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
+            f2.eq(registered(m, placed, "f2", config.extra)),
         ]
         back = f2
         for stage in range(1, SpikeMemory.latency_of(config) + 1):
-            later = Signal(on_way, name=f"read_{stage}")
-            pipeline.d.sync += later.eq(back)
-            back = later
+            back = registered(pipeline, back, f"read_{stage}")
 
         # s1: pixels outside are silent; the pixels of a window are one where any of them counts
-        s1, s1_word = Signal(on_way), Signal(width, reset_less=True)
-        pipeline.d.sync += s1.eq(back)
+        s1, s1_word = registered(pipeline, back, "s1"), Signal(width, reset_less=True)
         with pipeline.If(back.valid):
             pipeline.d.sync += s1_word.eq(Mux(back.inside, self.word, 0)
                                    | Mux(back.any & ~back.begin, s1_word, 0))
 
         # s2, s3: which of its parts hold spikes
-        s2, s2_word = Signal(on_way), Signal(width, reset_less=True)
+        s2, s2_word = registered(m, s1, "s2", config.extra), Signal(width, reset_less=True)
         s2_parts = Signal(parts(config), reset_less=True)
-        s3, s3_word = Signal(on_way), Signal(width, reset_less=True)
+        s3, s3_word = registered(m, s2, "s3", config.extra), Signal(width, reset_less=True)
         s3_part, s3_left = (Signal(parts(config), name=name, reset_less=True)
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
         left = s2_parts & (s2_parts - 1)
         m.d[config.extra] += [
-            s2.eq(s1),
             s2_word.eq(s1_word),
             s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
-            s3.eq(s2),
             s3_word.eq(s2_word),
             s3_part.eq(s2_parts & ~left),
             s3_left.eq(left),
@@ -278,16 +278,12 @@ class WordReader(wiring.Component):
                 free.eq(self.move),
             ]
             return m
-        m.submodules.entry_fifo = fifo = SyncFIFO(width=len(entry.as_value()), depth=DEPTH + 1)
+        m.submodules.entry_queue = queue = Queue(entry_layout(config), DEPTH)
         m.submodules.entry_out = out = Skid(entry_layout(config))
         freed = Signal(2)
-        m.d.sync += [fifo.w_data.eq(entry), fifo.w_en.eq(keep)]
-        m.d.comb += [
-            self.move.eq(1),
-            Value.cast(out.i.payload).eq(fifo.r_data),
-            out.i.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(out.i.ready),
-        ]
+        m.d.sync += queue.write.eq(keep)
+        m.d.comb += [queue.word.eq(registered(m, entry, "kept")), self.move.eq(1)]
+        wiring.connect(m, queue.o, out.i)
         wiring.connect(m, out.o, wiring.flipped(self.entries))
         m.d.sync += [
             freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),

@@ -54,7 +54,7 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     progress("synthesis")
     # the constraints name the net of the clock
     synthesise([f"read_verilog {TOP}.v", "read_rtlil top.il", "setattr -set keep 1 w:pll_clock"],
-               board.synthesis, "top", folder, packed=board.packed)
+               board.synthesis, "top", folder, grid=board.grid)
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
     run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,

@@ -7,6 +7,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..config import PRESETS, ArrayConfig
+from ..fpga.floorplan import GRIDS, Grid
 from .top import ecp5_pll, ice40_pll
 
 __all__ = ["BOARDS", "Board"]
@@ -17,7 +18,8 @@ class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
     clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
-    calls them. packer: tool and suffix of the bitstream. packed: by `rtl.fpga.packing`.
+    calls them. packer: tool and suffix of the bitstream. grid: of the block RAM of
+    an ECP5.
     """
 
     platform: type
@@ -31,7 +33,7 @@ class Board:
     constraints: str
     packer: tuple[str, str]
     cells: tuple[str, ...]
-    packed: bool = False
+    grid: Grid | None = None
 
 
 BOARDS = {
@@ -39,7 +41,7 @@ BOARDS = {
         ULX3S_85F_Platform, ecp5_pll, PRESETS["medium"], 50e6, 3e6, 2048,
         synthesis="synth_ecp5", place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --lpf",
         constraints="lpf", packer=("ecppack --compress", "bit"),
-        cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"), packed=True),
+        cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"), grid=GRIDS["85k"]),
     # SPRAM holds the weights.
     "icebreaker": Board(
         ICEBreakerPlatform, ice40_pll,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .floorplan import GRIDS, Grid
+
 __all__ = ["DEVICES", "PLAN", "Device"]
 
 
@@ -10,7 +12,7 @@ class Device:
     """A target.
 
     synthesis: pass of yosys. place: nextpnr and its options, empty where a device is only
-    synthesised for. packed: whether `rtl.fpga.packing` goes over the netlist.
+    synthesised for. grid: of the block RAM of an ECP5.
     lut4, ff, bram, dsp: cells of the netlist (of the report of nextpnr, where placed) and how many
     of the resource one of them is.
     """
@@ -21,12 +23,12 @@ class Device:
     bram: dict[str, float]
     dsp: dict[str, float]
     place: tuple[str, ...] = ()
-    packed: bool = False
+    grid: Grid | None = None
 
 
 def _ecp5(size: str) -> Device:
     return Device("synth_ecp5", {"TRELLIS_COMB": 1}, {"TRELLIS_FF": 1}, {"DP16KD": 1},
-                  {"MULT18X18D": 1}, packed=True,
+                  {"MULT18X18D": 1}, grid=GRIDS[size],
                   place=("nextpnr-ecp5", f"--{size}", "--package", "CABGA381", "--speed", "6",
                          "--lpf-allow-unconstrained", "--freq", "200"))
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..config import preset
-from . import netlist, packing, synthesis
+from . import floorplan, netlist, packing, synthesis
 from .blocks import HARNESS, Harnessed, harnessed
 from .devices import DEVICES, Device
 from .synthesis import synthesise
@@ -74,21 +74,21 @@ def _work(job: Job, output: Path) -> _Work:
     if job.device not in DEVICES:
         raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
     device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
-    programs = [Path(module.__file__ or "").read_text() for module in (netlist, packing, synthesis)]
+    programs = [Path(module.__file__ or "").read_text()
+                for module in (floorplan, netlist, packing, synthesis)]
     key = hashlib.sha256(repr((block.text, device, versions(), programs)).encode()).hexdigest()
     return _Work(job, device, block,
                  output / job.device / f"{job.preset}-{job.block}-{key[:12]}")
 
 
 def _synthesise(work: _Work) -> None:
-    """netlist.json, packed where the device wants it."""
+    """netlist.json."""
     folder, device = work.folder, work.device
     if (folder / "netlist.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(work.block.text)
-    synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder,
-               packed=device.packed)
+    synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder, grid=device.grid)
 
 
 class _Misfit(RuntimeError):

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from .floorplan import Grid, floorplan
 from .packing import Packed, pack
 from .tools import yosys
 
@@ -29,20 +30,26 @@ def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
             "stat", "write_json synthesis.json"]
 
 
-def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *, packed: bool
-               ) -> Packed | None:
-    """Make `netlist.json` in a folder, packed by `rtl.fpga.packing` where wanted.
+def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
+               grid: Grid | None) -> Packed | None:
+    """Make `netlist.json` in a folder; for an ECP5 packed and with its block RAM placed.
 
-    read: passes that read the sources there. synthesis: pass of yosys and its options. Leaves
-    `synthesis.log` and `packing.log`; raises RuntimeError with the end of the log.
+    read: passes that read the sources there. synthesis: pass of yosys and its options. grid: of the
+    block RAM of an ECP5 (`rtl.fpga.packing`, `rtl.fpga.floorplan`). Leaves `synthesis.log` and
+    `packing.log`; raises RuntimeError with the end of the log.
     """
     yosys(_commands(read, synthesis, top), folder, "synthesis.log")
     source = folder / "synthesis.json"
     document = json.loads(source.read_text())
     document["modules"] = {top: document["modules"][top]}
-    done = pack(document, top) if packed else None
-    if done is not None:
-        (folder / "packing.log").write_text(f"{done}\n")
+    done = None
+    if grid is not None:
+        done = pack(document, top)
+        cells = document["modules"][top]["cells"]
+        sites = floorplan([name for name, cell in cells.items() if cell["type"] == "DP16KD"], grid)
+        for name, site in sites.items():
+            cells[name].setdefault("attributes", {})["BEL"] = site
+        (folder / "packing.log").write_text(f"{done}, {len(sites)} memories placed\n")
     (folder / "netlist.part").write_text(json.dumps(document))
     (folder / "netlist.part").rename(folder / "netlist.json")
     source.unlink()

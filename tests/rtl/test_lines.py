@@ -29,7 +29,10 @@ def _whole(layout: data.StructLayout, **values) -> Value:
 
 
 class LineBench(wiring.Component):
-    """A line buffer that gets a command and the sums of its shift in one transaction."""
+    """A line buffer that gets a command and the sums of its shift in one transaction.
+
+    As between cells, the sums come a cycle after their command.
+    """
 
     def __init__(self, config: ArrayConfig):
         self.config, self.line = config, LineBuffer(config)
@@ -56,10 +59,10 @@ class LineBench(wiring.Component):
                                                           AddressKind.LINE.value, 0),
                                                  address=command.line)),
         ]
+        m.d.sync += [line.sums_in.eq(command.sums),
+                     self.shifts__valid.eq(line.control_out.shift)]
         m.d.comb += [
             line.first.eq(self.first),
-            line.sums_in.eq(command.sums),
-            self.shifts__valid.eq(line.control_out.shift),
             self.shifts__payload.eq(line.sums_out),
         ]
         return m
@@ -107,7 +110,7 @@ def test_latency():
     shifts = [moment for moment, item in zip(
         play.moments["command"], vectors["inputs"][0]["transactions"], strict=True)
         if data.Const(dut.command__payload.shape(), item["command__payload"]).shift]
-    assert play.moments["shifts"] == [moment + LineBuffer.delay for moment in shifts]
+    assert play.moments["shifts"] == [moment + LineBuffer.delay + 1 for moment in shifts]
 
 
 @pytest.mark.cocotb

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from rtl.fpga.floorplan import GRIDS
 from rtl.fpga.measure import _Misfit
 from rtl.fpga.synthesis import synthesise
 
@@ -26,7 +27,7 @@ def test_groups_are_kept_apart_and_flat_at_last(synthesis, kind, kept, registers
     pytest.importorskip("pyosys", reason="make bench installs it")
     (tmp_path / "design.v").write_text(DESIGN.format(kept=kept))
     packed = synthesise(["read_verilog -sv design.v"], synthesis, "top", tmp_path,
-                        packed=synthesis == "synth_ecp5")
+                        grid=GRIDS["25k"] if synthesis == "synth_ecp5" else None)
     assert (packed is not None) == (tmp_path / "packing.log").exists() == (kind == "TRELLIS_FF")
     modules = json.loads((tmp_path / "netlist.json").read_text())["modules"]
     assert list(modules) == ["top"]

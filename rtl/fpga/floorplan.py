@@ -1,0 +1,89 @@
+"""Floorplan: where on an ECP5 the block RAM of an array stands.
+
+Of all that a placer has to place, block RAM is the rarest and the least movable: rows of it cross
+the chip, an array may need nearly all, and where the placer, which looks at the length of wires
+alone, puts one of them amiss, all logic around it is torn apart. The array is a chain, and so are
+its groups: laid out along that chain, block RAM gives the placer a frame in which every wire is
+short. All else is the placer's.
+
+The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
+left to right, and back along the next pair. Every group begins at its left in one row of the pair,
+goes to its right, and comes back in the other, so that its neurons stand where it began. At the
+left, beside the first group and the last, is the block RAM of the core.
+"""
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["GRIDS", "Grid", "floorplan"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Block RAM of a device: rows at `ys`, and in a row four from every column of `xs` on."""
+
+    ys: tuple[int, ...]
+    xs: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        """Block RAMs of a row."""
+        return 4 * len(self.xs)
+
+    def site(self, row: int, column: int) -> str:
+        """Name of a site, as nextpnr knows it."""
+        tile, number = divmod(column, 4)
+        return f"X{self.xs[tile] + 2 * number}/Y{self.ys[row]}/EBR{number}"
+
+
+#: By the option of nextpnr that chooses the device.
+GRIDS = {
+    "25k": Grid((25, 37), (*range(4, 31, 9), *range(33, 69, 9))),
+    "85k": Grid((22, 46, 70, 82), (*range(4, 67, 9), *range(69, 123, 9))),
+}
+
+#: Where in the netlist a block RAM stands; `step` after `of` is the order along the chain.
+_GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
+
+
+def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
+    """Block RAMs of every group in the order of its chain, and those of no group."""
+    groups: dict[int, list[tuple]] = {}
+    core = []
+    for name in sorted(names):
+        found = _GROUP.search(name)
+        if found is None:
+            core.append(name)
+            continue
+        # parameters and states serve the neurons, which stand where the chain begins and ends
+        step = -1 if found["step"] == "stage" else int(found["step"])
+        groups.setdefault(int(found["group"]), []).append((step, found["of"], name))
+    return [[name for *_, name in sorted(groups[group])] for group in sorted(groups)], core
+
+
+def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
+    """Site of every block RAM; none where the groups do not fit side by side.
+
+    names: of the `DP16KD` of a flat netlist.
+    """
+    chains, core = _chains(names)
+    pairs = len(grid.ys) // 2
+    if not chains:
+        return {}
+    width = -(-max(map(len, chains)) // 2)      # of a group
+    across = -(-len(chains) // pairs)           # groups side by side
+    margin = -(-len(core) // len(grid.ys))      # columns of the core
+    pitch = (grid.columns - margin) // across
+    if pitch < width:
+        return {}
+    sites = {}
+    for index, chain in enumerate(chains):
+        pair, place = divmod(index, across)
+        left = margin + pitch * (across - 1 - place if pair % 2 else place)
+        # The rows in which neighbours above each other begin are next to each other.
+        rows = (2 * pair, 2 * pair + 1) if pair % 2 else (2 * pair + 1, 2 * pair)
+        there = [(rows[0], left + column) for column in range(width)]
+        back = [(rows[1], left + column) for column in reversed(range(width))]
+        sites |= {name: grid.site(*site) for name, site in zip(chain, there + back, strict=False)}
+    free = [(row, column) for column in range(margin) for row in range(len(grid.ys))]
+    return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}

@@ -1,0 +1,68 @@
+"""Floorplan: every block RAM has a site of its own, groups lie along their chain."""
+
+import re
+
+import pytest
+
+from rtl.fpga.floorplan import GRIDS, floorplan
+
+pytestmark = pytest.mark.fast
+
+CORE = [f"dut.core.scanner.source_mem_{word}.0.0" for word in range(6)]
+
+
+def array(groups: int, banks: int, each: int, lines: int) -> list[str]:
+    """Names of block RAM: `each` a bank, `lines` a line buffer, one of parameters a group."""
+    names = []
+    for group in range(groups):
+        at = f"dut.core.array.group_{group}."
+        names += [f"{at}cell_{bank}.weight_memory.weight_mem.0.{part}"
+                  for bank in range(banks) for part in range(each)]
+        names += [f"{at}line_{bank}.line_mem.0.{part}" for bank in (2, 5) for part in range(lines)]
+        names.append(f"{at}parameter_stage.parameter_mem.0.0")
+    return names
+
+
+def place(site: str) -> tuple[int, int]:
+    found = re.fullmatch(r"X(\d+)/Y(\d+)/EBR\d", site)
+    assert found, site
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize("size, names", [
+    ("85k", CORE + array(8, 9, 2, 2)), ("85k", CORE + array(8, 9, 1, 4)),
+    ("85k", array(2, 16, 2, 0)), ("25k", CORE + array(2, 9, 1, 1)), ("25k", array(1, 4, 1, 0))])
+def test_every_memory_has_a_site_and_neighbours_are_near(size, names):
+    grid, sites = GRIDS[size], floorplan(names, GRIDS[size])
+    assert set(sites) == set(names)
+    assert len(set(sites.values())) == len(names)
+    assert set(sites.values()) <= {grid.site(row, column) for row in range(len(grid.ys))
+                                   for column in range(grid.columns)}
+    rows = max(b - a for a, b in zip(grid.ys, grid.ys[1:], strict=False))
+    width = max(grid.xs) + 9
+    for group in range(20):
+        if f"dut.core.array.group_{group}.cell_0.weight_memory.weight_mem.0.0" not in names:
+            break
+        chain = [place(sites[name]) for name in names
+                 if re.search(rf"group_{group}\.cell_\d+\.weight_memory\.weight_mem\.0\.0", name)]
+        for (x, y), (other_x, other_y) in zip(chain, chain[1:], strict=False):
+            assert abs(x - other_x) <= width / 4 and abs(y - other_y) <= rows
+        # the chain comes back to where the group's parameters are
+        x, y = place(sites[f"dut.core.array.group_{group}.parameter_stage.parameter_mem.0.0"])
+        assert abs(chain[0][0] - x) <= 10 and abs(chain[-1][0] - x) <= width / 2
+
+
+def test_groups_come_back_to_where_they_began():
+    sites = floorplan(CORE + array(8, 9, 2, 2), GRIDS["85k"])
+    starts = [place(sites[f"dut.core.array.group_{group}.cell_0.weight_memory.weight_mem.0.0"])
+              for group in range(8)]
+    assert [x for x, _ in starts[:4]] == sorted(x for x, _ in starts[:4])
+    assert [x for x, _ in starts[4:]] == [x for x, _ in reversed(starts[:4])]
+    assert {y for _, y in starts[:4]} == {46} and {y for _, y in starts[4:]} == {70}
+
+
+@pytest.mark.parametrize("size, names", [
+    ("25k", array(4, 9, 2, 2)),     # too wide
+    ("85k", CORE), ("85k", [])])
+def test_what_is_no_array_or_does_not_fit_is_left_to_the_placer(size, names):
+    assert floorplan(names, GRIDS[size]) == {}
