@@ -324,7 +324,7 @@ class Executor(wiring.Component):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
         word, taken = self.i.payload.data, self.i.valid
-        fields, kept = Signal(PASS_LAYOUT), Signal(PASS_LAYOUT)
+        fields, kept = Signal(PASS_LAYOUT, reset_less=True), Signal(PASS_LAYOUT)
         for name, (first, width) in self._possible().items():
             m.d.comb += kept[name].eq(word[first:first + width])
         half = Signal()     # of the source tables: where those of the next pass go
@@ -379,8 +379,8 @@ class Executor(wiring.Component):
         with m.If(states.at("ADMIT")):
             m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
 
-        if not self._ahead:
-            m.d.comb += self.fields.eq(fields)
+        used = Signal(PASS_LAYOUT, reset_less=True) if self._ahead else fields
+        m.d.comb += self.fields.eq(used)
         with states.state("PASS"):
             with m.If(taken & self._reading):
                 m.d.sync += index.eq(index + 1)
@@ -416,7 +416,7 @@ class Executor(wiring.Component):
             with m.Elif(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
                 if self._ahead:
-                    m.d.sync += self.fields.eq(fields)
+                    m.d.sync += used.eq(fields)
                 states.next = "HEADER"
 
     def _possible(self) -> dict[str, tuple[int, int]]:

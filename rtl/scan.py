@@ -170,7 +170,8 @@ class Scanner(wiring.Component):
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows))        # of all sites before
         made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
-        run, ahead = Signal(run_layout(config)), config.sources > 1
+        ahead = config.sources > 1
+        run = Signal(run_layout(config), reset_less=True)
         m.d.comb += self.runs.payload.eq(run)
         carried = CARRIED
         if not ahead:               # these stay in the table

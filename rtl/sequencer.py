@@ -10,7 +10,7 @@ from .events import EventReader, event_layout
 from .fields import PASS_LAYOUT
 from .parameters import Parameters
 from .scan import Scanner
-from .signals import SCAN, AddressKind, address_layout, control_layout
+from .signals import SCAN, AddressKind, address_layout, control_layout, registered
 from .tape import Emit
 from .weights import WeightMemory
 from .words import WordReader
@@ -152,7 +152,17 @@ class Sequencer(wiring.Component):
         ]
         wait = Signal(range(self.settle + 1))
         over = Signal()
-        m.d.sync += [self.address.kind.eq(AddressKind.NONE), self.control.eq(0)]
+        # Without a command the strobes are down, and the rest means nothing.
+        address, control = Signal(address_layout(config)), Signal(control_layout(config))
+        m.d.comb += [
+            address.address.eq(head.address.address),
+            control.eq(head.control),
+            control.write.eq(go & head.control.write),
+            control.shift.eq(go & head.control.shift),
+            control.scan.eq(send),
+            self.address.eq(registered(m, address, "sent_address")),
+            self.control.eq(registered(m, control, "sent_control")),
+        ]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -168,12 +178,12 @@ class Sequencer(wiring.Component):
             for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
                                        strict=True):
                 with m.State(kind.name):
-                    m.d.sync += [self.address.kind.eq(kind), self.address.address.eq(values[kind])]
-                    m.d.comb += self.count_starved.eq(1)
+                    m.d.comb += [address.kind.eq(kind), address.address.eq(values[kind]),
+                                 self.count_starved.eq(1)]
                     m.next = following
 
             with m.State("COMMANDS"):
-                m.d.sync += [self.address.address.eq(head.address.address), over.eq(head.over)]
+                m.d.sync += over.eq(head.over)
                 with m.If(~head_valid):
                     m.d.comb += self.count_starved.eq(1)
                 with m.Elif(blocked):
@@ -182,14 +192,13 @@ class Sequencer(wiring.Component):
                 with m.Else():
                     m.d.comb += [
                         go.eq(1),
+                        address.kind.eq(head.address.kind),
                         self.count_starved.eq(head.end),
                         self.count_drain.eq(head.drain),
                         self.count_event.eq(head.address.kind != AddressKind.NONE),
                         self.count_null.eq(~head.end & ~head.drain
                                            & (head.address.kind == AddressKind.NONE)),
                     ]
-                    m.d.sync += [self.address.kind.eq(head.address.kind),
-                                 self.control.eq(head.control)]
                     with m.If(scan & emits):
                         m.next = "TAPS"
                     with m.Elif(head.over):

@@ -81,8 +81,10 @@ class Store(wiring.Component):
             m.d.sync += fetch.eq(self.place)
         with m.Elif(take):
             m.d.sync += fetch.eq(fetch + 1)
+        head = Signal(self.shapes, reset_less=True)
+        m.d.comb += self.o.payload.eq(head)
         with m.If(move):
-            m.d.sync += [self.o.valid.eq(s2_valid & ~lost), self.o.payload.eq(s2_word)]
+            m.d.sync += [self.o.valid.eq(s2_valid & ~lost), head.eq(s2_word)]
             with m.If(s2_valid & ~lost):
                 m.d.sync += self.place.eq(self.place + 1)
         return m
