@@ -17,6 +17,11 @@ __all__ = ["Cell"]
 class Cell(wiring.Component):
     """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
 
+    Events of a slot come in a row. `running` is the sum of the slot that is under way; every sum is
+    written to the slot's place as well. So an adder is between registers, and its four inputs are
+    all that a LUT before a carry has: (running | neighbour) + (weight | loaded), where one of each
+    pair is zero.
+
     address, control, write: from the cell before and, one cycle later, to the next; `write` at once
     without LUT RAM.
     control comes `control_delay` cycles after its address.
@@ -27,10 +32,10 @@ class Cell(wiring.Component):
 
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
-    The accumulators lie in LUT RAM, which is read, added to and written in one cycle, so that
-    ((own & acc) | neighbour) + weight is one LUT a bit. Without LUT RAM they lie in block RAM,
-    which is read at the clock edge that begins the command, and written at the falling edge in the
-    middle of it: the next command finds the sum there, for the price of half a cycle to add in.
+    Without LUT RAM, where every register is dear, there is no running sum and nothing to load: the
+    accumulators lie in block RAM, which is read at the clock edge that begins the command, and
+    written at the falling edge in the middle of it. The next command finds the sum there, for the
+    price of half a cycle to add in.
 
     Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
     cannot. Reset: commands only, the accumulators are started by the first event of a slot.
@@ -101,26 +106,28 @@ class Cell(wiring.Component):
         sums = sums_layout(config)
         m.submodules.slot_mem = memory = Memory(
             shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
+        control, new = self.control_out, Signal(sums)
+        own = Signal(sums)      # as it was before this command
         if config.lut_ram:
-            read, new = memory.read_port(domain="comb"), memory.write_port()
+            read, write = memory.read_port(domain="comb"), memory.write_port()
+            m.d.comb += read.addr.eq(control.slot)
+            begun, added = self._running(m, own, new)
         else:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
             m.d.comb += fall.clk.eq(ClockSignal())
-            read, new = memory.read_port(), memory.write_port(domain="fall")
-        control = self.control_out
-        own, added = Signal(sums), Signal(sums)      # added: what it goes on from, or zero
-        m.d.comb += [
-            own.eq(read.data),
-            added.eq(Mux(control.own, own, 0)),
-            read.addr.eq((control if config.lut_ram else self.control_in).slot),
-            new.addr.eq(control.slot),
-            new.en.eq(control.write),
-        ]
+            read, write = memory.read_port(), memory.write_port(domain="fall")
+            begun, added = Signal(sums), weights
+            m.d.comb += [read.addr.eq(self.control_in.slot),
+                         begun.eq(Mux(control.fresh, 0, own))]
+        m.d.comb += [own.eq(read.data), write.addr.eq(control.slot), write.data.eq(new),
+                     write.en.eq(control.write)]
         for lane in range(config.group_lanes):
-            base = Signal(signed(config.accumulator_bits), name=f"base_{lane}")
+            base, more = (Signal(signed(config.accumulator_bits), name=f"{name}_{lane}")
+                          for name in ("base", "more"))
             m.d.comb += [
-                base.eq(added[lane] | self.sums_in[lane]),
-                new.data[lane].eq(base + weights[lane]),
+                base.eq(begun[lane] | self.sums_in[lane]),
+                more.eq(weights[lane] if added is weights else weights[lane] | added[lane]),
+                new[lane].eq(base + more),
             ]
 
         left = Signal(sums, reset_less=True)
@@ -131,3 +138,15 @@ class Cell(wiring.Component):
         if not config.scan_queue:
             with m.If(self.bank == config.banks - 1):
                 m.d.comb += rest.eq(left.as_value() >> config.accumulator_bits)
+
+    def _running(self, m: Module, own: data.View, new: data.View) -> tuple[data.View, data.View]:
+        """The running sums, and those just loaded, which are zero at all other times."""
+        running, loaded = (Signal(own.shape(), name=name, reset_less=True)
+                           for name in ("running", "loaded"))
+        idle = Signal(init=1)       # nothing is being loaded
+        m.d.sync += [
+            idle.eq(~self.control_in.load),
+            loaded.eq(Mux(idle, 0, own)),
+            running.eq(Mux(self.control_in.fresh, 0, new)),
+        ]
+        return running, loaded

@@ -14,9 +14,9 @@ def event_layout(config: ArrayConfig) -> data.StructLayout:
     """One step of the array: add weight row `place.row` into slot `place.slot`.
 
     null: there is nothing to add, only the slot's sums start, or (`place.end`) an output is
-    complete.
+    complete. moved: the event before was of another slot.
     """
-    return data.StructLayout({"place": place_layout(config), "null": 1})
+    return data.StructLayout({"place": place_layout(config), "null": 1, "moved": 1})
 
 
 class EventReader(wiring.Component):
@@ -92,12 +92,16 @@ class EventReader(wiring.Component):
         ]
         event = Signal(event_layout(config), reset_less=True)
         m.d.comb += self.events.payload.eq(event)
+        slot = Signal.like(s2_place.slot, reset_less=True)      # of the last event
+        with m.If(move & s2_valid):
+            m.d.sync += slot.eq(s2_place.slot)
         with m.If(move):
             m.d.sync += [
                 self.events.valid.eq(s2_valid),
                 event.place.eq(s2_place),
                 event.place.row.eq(s2_place.row + Cat(lowest, s2_index)),
                 event.null.eq(s2_bits == 0),
+                event.moved.eq(s2_place.slot != slot),
                 s2_bits.eq(rest),
                 s2_last.eq(~many(rest)),
                 s2_place.first.eq(0),

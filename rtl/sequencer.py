@@ -70,9 +70,10 @@ class Sequencer(wiring.Component):
 
     With taps, the first event of every slot at a site also shifts the sums of that slot one bank
     on; where the sums that leave the last bank are an output, they are scanned by the neurons.
-    Without, the banks *drain* when an output is complete: `rounds` times, every slot is shifted one
-    bank on and scanned. Where the slots are bit planes, later time steps scan again without a
-    shift.
+    Without taps, the banks *drain* when an output is complete: `rounds` times, every slot is
+    shifted one bank on and scanned. Where the slots are bit planes, later time steps scan again
+    without a shift. Events that go on with sums that are not under way, those of another slot or of
+    the pass before, come after two commands that load them (see `rtl.cell`); these count as nulls.
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
     `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which
@@ -158,6 +159,8 @@ class Sequencer(wiring.Component):
             address.address.eq(head.address.address),
             control.eq(head.control),
             control.write.eq(go & head.control.write),
+            control.fresh.eq(go & head.control.fresh),
+            control.load.eq(go & head.control.load),
             control.shift.eq(go & head.control.shift),
             control.scan.eq(send),
             self.address.eq(registered(m, address, "sent_address")),
@@ -230,9 +233,20 @@ class Sequencer(wiring.Component):
         place, null = self.events.payload.place, self.events.payload.null
         control, how = ahead.control, ahead.control.how
 
+        draining = Signal()
+
+        # The sums of another slot, or of the pass before, are loaded first, by two commands, the
+        # second of which does nothing.
+        fetch, loading, loaded = Signal(), Signal(), Signal()
+        if self.config.lut_ram:
+            m.d.comb += fetch.eq(Mux(place.first, fields.own & ~taps, self.events.payload.moved)
+                                 & ~place.end & ~loaded & ~draining)
+        with m.If(made):
+            m.d.sync += [loading.eq(fetch & ~loading), loaded.eq(fetch & loading)]
+
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
         # What a scan does is known a cycle after its number, so that it takes two cycles to make.
-        draining, known, final = Signal(), Signal(), Signal()
+        known, final = Signal(), Signal()
         scan, round_ = Signal(range(2 * 16)), Signal(range(16))
         last = Signal(range(2 * 16))        # of the scans of an output
         rewind, last_round = Signal(), Signal()
@@ -256,7 +270,7 @@ class Sequencer(wiring.Component):
             event.advance.eq(place.last & single),
             last_round.eq(taps | rewind),
             made.eq(space & Mux(draining, known, self.events.valid)),
-            self.events.ready.eq(space & ~draining),
+            self.events.ready.eq(space & ~draining & ~fetch),
 
             how.eq(Mux(draining, drain, event)),
             how.load.eq(fields.load),
@@ -272,6 +286,7 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 control.write.eq(~how.replay),
                 control.shift.eq(~how.replay),
+                control.fresh.eq(~how.replay),
                 control.scan.eq(1),
                 ahead.over.eq(drain.advance & last_round & final & ~taps),
             ]
@@ -281,6 +296,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
                     with m.If(last_round):
                         m.d.sync += [round_.eq(0), draining.eq(0)]
+        with m.Elif(fetch):
+            m.d.comb += [control.load.eq(~loading), control.fresh.eq(~loading)]
         with m.Elif(place.end):
             m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
             with m.If(made):
@@ -288,7 +305,7 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.comb += [
                 control.write.eq(1),
-                control.own.eq(~place.first | fields.own),
+                control.fresh.eq(place.first & ~fields.own),
                 control.top.eq(place.top),
                 control.shift.eq(taps & place.first & ~place.clear),
                 control.scan.eq(taps & place.first & place.emit),

@@ -50,11 +50,16 @@ SCAN = data.StructLayout({
 
 
 def control_layout(config: ArrayConfig) -> data.StructLayout:
-    """Late part of a command. Neither `own` nor `shift`: the accumulator starts from zero."""
+    """Late part of a command, by default one that goes on with the sum of the command before.
+
+    To go on with the sum of another slot takes two cycles where a cell has LUT RAM: a command that
+    is `fresh` and loads, and a cycle without any other.
+    """
     return data.StructLayout({
         "write": 1,     # store the sum
         "slot": bits_for(config.slots - 1),
-        "own": 1,       # add to the accumulator's own sum
+        "fresh": 1,     # start from zero, or from what is shifted or loaded
+        "load": 1,      # fetch the sum of the slot; without LUT RAM it needs no fetching
         "shift": 1,     # take over the sum of the bank before
         "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons
@@ -83,7 +88,7 @@ def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
 TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
 
 #: Fields that make something happen; what the others say matters only beside one of these.
-_STROBES = {"valid", "kind", "write", "shift", "scan", "weight", "parameter"}
+_STROBES = {"valid", "kind", "write", "fresh", "load", "shift", "scan", "weight", "parameter"}
 
 
 def registered(m: Module, source: Any, name: str, domain: str = "sync") -> Any:

@@ -256,6 +256,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
     seen = False
     events = nulls = drains = 0
     end = 0
+    last_slot = -1
     for ones, tail, starts, over, leaves, slot, marker, run in zip(
             words.ones.tolist(), words.tail.tolist(), words.starts.tolist(),
             words.slot_over.tolist(), words.emit.tolist(), words.slot.tolist(),
@@ -285,11 +286,18 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             holds.append((arrival, taken))
         bits = max(bits, move + 1)
         count = max(ones, 1)
+        loads = False       # the sums of another slot, or of the pass before
         if not marker:
+            loads = queue and (fields["own"] and not taps if first else slot != last_slot)
+            last_slot = slot
             events += max(ones, 0)
-            nulls += null
+            nulls += null + 2 * loads
         for index in range(count):
             event = bits + index + EventReader.latency - 1 + total
+            if loads and index == 0:
+                for _ in range(2):
+                    sender.send(event)
+                    drains += sender.waited
             scan = first and leaves and not marker and index == 0
             sender.send(event, scan=scan, emits=scan and emits(slot))
             if sender.made > event:

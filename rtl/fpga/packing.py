@@ -7,7 +7,8 @@
       s = f(a, b, c, d) ^ carry,    carry' = f ? carry : g(a, b),    g(a, b) = f(a, b, 0, 0)
 
   yosys uses it as f = a ^ b. For a sum of w and l(p, q, r), l a LUT of its own, f = l(b, c, d) ^ a
-  with a = w does the work of both where g = w, as in every carry chain: where l(p, 0, 0) = 0.
+  with a = w does the work of both where g = w, as in every carry chain: where l(p, 0, 0) = 0. For
+  a sum of k(p, q) and l(r, s), f = k(a, b) ^ l(c, d) does that of three, where l(0, 0) = 0.
 
 A register is moved only where it is plain: no enable, no reset, same clock. Registers start at 0.
 """
@@ -18,7 +19,7 @@ from itertools import permutations, product
 
 from .netlist import Bit, Netlist
 
-__all__ = ["Packed", "absorbed_init", "pack"]
+__all__ = ["Packed", "absorbed_init", "absorbed_pair_init", "pack"]
 
 #: INIT of a half that adds or subtracts, d = 1: a ^ b ^ c, generate a.
 _ADDER = 0x96AA
@@ -219,17 +220,29 @@ def _orders(inputs: list[Bit], table: dict[tuple[int, ...], int]
                      for bcd in range(8)))
 
 
-def _absorb(netlist: Netlist, carry: str, half: str) -> bool:
-    """Take the LUT before one half of a CCU2C into it, if there is one that fits."""
+def absorbed_pair_init(first: tuple[int, ...], second: tuple[int, ...]) -> int | None:
+    """INIT of a half that adds a LUT of (a, b) to one of (c, d), or None as above.
+
+    first, second: their values, of a + 2 b and c + 2 d.
+    """
+    if second[0]:
+        return None
+    return sum((first[index & 3] ^ second[index >> 2]) << index for index in range(16))
+
+
+def _absorb(netlist: Netlist, carry: str, half: str) -> int:
+    """Take LUTs before one half of a CCU2C into it, if they fit; how many."""
     parameters = netlist.cells[carry]["parameters"]
     inverted = netlist.bit(carry, f"C{half}")
     if (int(parameters[f"INIT{half}"], 2) != _ADDER or parameters[f"INJECT1_{half}"] != "NO"
             or inverted not in ("0", "1") or netlist.bit(carry, f"D{half}") != "1"):
-        return False
+        return 0
+    luts = {operand: _lut_before(netlist, carry, operand + half) for operand in "AB"}
+    if inverted == "0" and _absorb_both(netlist, carry, half, luts):
+        return 2
     for operand, other in ("AB", "BA"):
-        net = netlist.bit(carry, operand + half)
-        lut, _ = netlist.driver.get(net, ("", "")) if isinstance(net, int) else ("", "")
-        if not lut or netlist.cells[lut]["type"] != "LUT4" or len(netlist.sinks_of(net)) != 1:
+        lut = luts[operand]
+        if not lut:
             continue
         inputs, table = _live_inputs(netlist, lut)
         if not 1 <= len(inputs) <= 3:
@@ -240,15 +253,42 @@ def _absorb(netlist: Netlist, carry: str, half: str) -> bool:
             init = absorbed_init(values, complement and operand == "B",
                                  complement and other == "B")
             if init is not None:
-                _replace(netlist, carry, half, lut, [netlist.bit(carry, other + half), *order],
+                _replace(netlist, carry, half, [lut], [netlist.bit(carry, other + half), *order],
                          init)
-                return True
+                return 1
+    return 0
+
+
+def _lut_before(netlist: Netlist, carry: str, port: str) -> str:
+    """The LUT4 that feeds a port and nothing else, or ""."""
+    net = netlist.bit(carry, port)
+    lut, _ = netlist.driver.get(net, ("", "")) if isinstance(net, int) else ("", "")
+    only = lut and netlist.cells[lut]["type"] == "LUT4" and len(netlist.sinks_of(net)) == 1
+    return lut if only else ""
+
+
+def _absorb_both(netlist: Netlist, carry: str, half: str, luts: dict[str, str]) -> bool:
+    """Take the LUTs before both operands into it, where each has two inputs at most."""
+    if not all(luts.values()) or luts["A"] == luts["B"]:
+        return False
+    inputs, tables = zip(*(_live_inputs(netlist, lut) for lut in luts.values()), strict=True)
+    if any(not 1 <= len(nets) <= 2 for nets in inputs):
+        return False
+    pairs = [tuple(table[tuple(ab >> place & 1 for place in range(len(nets)))] for ab in range(4))
+             for nets, table in zip(inputs, tables, strict=True)]
+    for first, second in ((0, 1), (1, 0)):
+        if (init := absorbed_pair_init(pairs[first], pairs[second])) is not None:
+            padded = [[*nets, "0"][:2] for nets in inputs]
+            _replace(netlist, carry, half, list(luts.values()), padded[first] + padded[second],
+                     init)
+            return True
     return False
 
 
-def _replace(netlist: Netlist, carry: str, half: str, lut: str, inputs: list[Bit], init: int
-             ) -> None:
-    netlist.remove(lut)
+def _replace(netlist: Netlist, carry: str, half: str, luts: list[str], inputs: list[Bit],
+             init: int) -> None:
+    for lut in luts:
+        netlist.remove(lut)
     for port, bit in zip("ABCD", [*inputs, "0", "0"][:4], strict=True):
         netlist.connect(carry, port + half, bit)
     netlist.cells[carry]["parameters"][f"INIT{half}"] = f"{init:016b}"

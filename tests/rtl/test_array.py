@@ -151,9 +151,12 @@ class Passes:
             if own is None else own
         for slot in range(slots):
             rows = sorted(rng.sample(range(c.weight_rows), rng.randint(0, 8)))
+            if own is not None:
+                self.command(load=1, fresh=1, slot=slot)
+                self.command()
             for index, row in enumerate(rows or [None]):
                 self.command(AddressKind.NONE if row is None else AddressKind.ROW, row or 0,
-                             write=1, slot=slot, own=index > 0 or own is not None)
+                             write=1, slot=slot, fresh=index == 0 and own is None)
                 for bank in range(c.banks):
                     for lane in range(c.lanes) if row is not None else ():
                         sums[slot][bank][lane] += self.weight[bank][lane][row]
@@ -171,7 +174,7 @@ class Passes:
                 last = final and tile == tiles - 1
                 space = (emitting_cycles(c) if emits else c.scan_period) + last * settle_cycles(c)
                 self.command(space=space, write=scan < slots, shift=scan < slots,
-                             slot=scan % c.slots, scan=1, how={
+                             fresh=scan < slots, slot=scan % c.slots, scan=1, how={
                                  "keep": planes and not final, "replay": scan >= slots,
                                  "step": step, "advance": final, "emit": emits,
                                  "begin": scan == (slots - 1 if planes else 0)})

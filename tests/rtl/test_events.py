@@ -22,9 +22,12 @@ FLAGS = ("wide", "clear", "top", "emit", "final", "end")
 
 
 def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
-    """Words with any row, slot and flags, which all of their events carry; `first` the first."""
+    """Words with any row, slot and flags, which all of their events carry; `first` the first.
+
+    `moved` are those of another slot than the event before.
+    """
     rng, config = random.Random(seed), dut.config
-    entries, events = [], []
+    entries, events, slot = [], [], 0
     for word in words:
         row = rng.randrange(config.weight_rows - config.word_bits + 1)
         place = {"slot": rng.randrange(config.slots), "first": rng.getrandbits(1),
@@ -33,7 +36,8 @@ def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
         entries.append(packed(entry_layout(config), word=word, part=held & -held,
                               left=held & (held - 1), place={**place, "row": row}))
         for index, (at, null) in enumerate(dut.model([(word, row)])):
-            events.append(packed(event_layout(config), null=null, place={
+            moved, slot = place["slot"] != slot, place["slot"]
+            events.append(packed(event_layout(config), null=null, moved=moved, place={
                 **place, "row": at, "first": place["first"] and index == 0}))
     return golden.vectors([golden.channel("entries", entries, ready="entries__ready")],
                           [golden.channel("events", events, ready="events__ready")])
