@@ -76,6 +76,7 @@ class Core(wiring.Component):
             scanner.fields.eq(executor.fields),
             scanner.write.eq(executor.source_write),
             words.slots.eq(executor.fields.slots),
+            events.own.eq(executor.fields.own),
             words.word.eq(spikes.word),
             array.address.eq(sequencer.address),
             array.control.eq(sequencer.control),

@@ -14,9 +14,10 @@ def event_layout(config: ArrayConfig) -> data.StructLayout:
     """One step of the array: add weight row `place.row` into slot `place.slot`.
 
     null: there is nothing to add, only the slot's sums start, or (`place.end`) an output is
-    complete. moved: the event before was of another slot.
+    complete. load: the sum that it adds to is not under way, but kept in its slot: that is another
+    one than that of the event before, or the sum is of the pass before.
     """
-    return data.StructLayout({"place": place_layout(config), "null": 1, "moved": 1})
+    return data.StructLayout({"place": place_layout(config), "null": 1, "load": 1})
 
 
 class EventReader(wiring.Component):
@@ -24,6 +25,8 @@ class EventReader(wiring.Component):
 
     A word is taken apart in two steps: its next part of four bits that holds one, then the bits of
     that part. The next word is taken while the last part of the one before is worked off.
+
+    own: the pass goes on with the sums of the one before.
 
     Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
     one.
@@ -34,6 +37,7 @@ class EventReader(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self.config = config
         super().__init__({
+            "own": In(1),
             "entries": In(stream.Signature(entry_layout(config))),
             "events": Out(stream.Signature(event_layout(config))),
         })
@@ -101,7 +105,8 @@ class EventReader(wiring.Component):
                 event.place.eq(s2_place),
                 event.place.row.eq(s2_place.row + Cat(lowest, s2_index)),
                 event.null.eq(s2_bits == 0),
-                event.moved.eq(s2_place.slot != slot),
+                event.load.eq(Mux(s2_place.first, self.own, s2_place.slot != slot)
+                              & ~s2_place.end),
                 s2_bits.eq(rest),
                 s2_last.eq(~many(rest)),
                 s2_place.first.eq(0),

@@ -88,9 +88,9 @@ class Executor(wiring.Component):
             Signal(name=name) for name in ("error", "read", "report", "info"))
         self._network = Signal(32)
         # Of the word that was taken last, a cycle later: it is 0, the network, the configuration.
-        # In halves, for the clock's sake.
+        # In quarters, for the clock's sake.
         zero, network, configuration = (
-            Signal(2, name=name) for name in ("zero", "same_network", "same_configuration"))
+            Signal(4, name=name) for name in ("zero", "same_network", "same_configuration"))
         self._zero, self._same_network, self._same_configuration = (
             zero.all(), network.all(), configuration.all())
         self._busy = Signal()
@@ -99,12 +99,12 @@ class Executor(wiring.Component):
             self._busy.eq(self.pass_busy | self.taps_busy),
             self.start.eq(0),
         ]
-        for half in range(2):
-            bits = slice(16 * half, 16 * half + 16)
+        for quarter in range(4):
+            bits = slice(8 * quarter, 8 * quarter + 8)
             m.d.sync += [
-                zero[half].eq(word[bits] == 0),
-                network[half].eq(word[bits] == self._network[bits]),
-                configuration[half].eq(word[bits] == self.config.hash >> 16 * half & 0xFFFF),
+                zero[quarter].eq(word[bits] == 0),
+                network[quarter].eq(word[bits] == self._network[bits]),
+                configuration[quarter].eq(word[bits] == self.config.hash >> 8 * quarter & 0xFF),
             ]
         # The next PASS is read ahead, but where it has one source: then fields and source are kept
         # once.
@@ -252,8 +252,9 @@ class Executor(wiring.Component):
         self._count = count = Signal(bits_for(config.payload_words), reset_less=True)
         end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        beyond, large, far, no_group, no_bank = (Signal(name=name, reset_less=True) for name in (
-            "beyond", "large", "far", "no_group", "no_bank"))
+        beyond, large, many, far, no_group, no_bank = (
+            Signal(name=name, reset_less=True)
+            for name in ("beyond", "large", "many", "far", "no_group", "no_bank"))
         weights, parameters = self._is[Opcode.WEIGHTS], self._is[Opcode.PARAMETERS]
         to_spikes, reads = self._is[Opcode.SPIKES], self._is[Opcode.READ]
 
@@ -286,7 +287,7 @@ class Executor(wiring.Component):
                     states.next = "COUNT"
 
         with states.state("COUNT"):
-            m.d.sync += [count.eq(word), large.eq(word > config.payload_words)]
+            m.d.sync += [count.eq(word), large.eq(word[len(count):].any())]
             with m.If(self.i.valid):
                 states.next = "END"
 
@@ -296,15 +297,15 @@ class Executor(wiring.Component):
                 limit.eq(Mux(weights, config.weight_rows + 1, Mux(
                     parameters, config.parameter_words + 1, Mux(
                         reads, spike_parts, spike_parts + 1)))),
-                beyond.eq(beyond | large | (reads & self._zero)),
+                beyond.eq(beyond | (reads & self._zero)),
             ]
             states.next = "COMPARE"
 
-        m.d.sync += [far.eq(end > limit), no_group.eq(group >= config.groups),
-                     no_bank.eq(bank >= config.banks)]
+        m.d.sync += [far.eq(end > limit), many.eq(count > config.payload_words),
+                     no_group.eq(group >= config.groups), no_bank.eq(bank >= config.banks)]
         with states.state("COMPARE"):
-            m.d.sync += beyond.eq(beyond | ((weights | parameters) & no_group)
-                                  | (weights & no_bank))
+            m.d.sync += beyond.eq(beyond | large | (reads & many)
+                                  | ((weights | parameters) & no_group) | (weights & no_bank))
             states.next = "RANGE"
 
         with states.state("RANGE"):
@@ -332,11 +333,13 @@ class Executor(wiring.Component):
         impossible = Signal()
         complete = Signal()     # all sources have been read
 
-        # A cycle after each word: does it say what cannot be?
+        # Two cycles after each word: does it say what cannot be?
+        late = Signal(32, reset_less=True)
+        m.d.sync += late.eq(word)
         sums: list[list] = [[] for _ in range(PASS_WORDS)]
         here, at = {}, 0
         for name, bits in PASS.items():
-            here[name] = word[at % 32:at % 32 + bits], sums[at // 32]
+            here[name] = late[at % 32:at % 32 + bits], sums[at // 32]
             at += bits
         bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
                   "emit": len(Emit), "column": config.tiles_per_word, "sources": config.sources,
@@ -359,12 +362,15 @@ class Executor(wiring.Component):
         else:
             never("load", here["load"][0] | here["store"][0])
         wrong = Signal(PASS_WORDS)
-        checked, checked_index = Signal(), Signal.like(index)
+        took, checked = Signal(), Signal()
+        took_index, checked_index = Signal.like(index), Signal.like(index)
         flagged, final_source = Signal(), Signal()
         m.d.sync += [
             wrong.eq(Cat(Cat(*terms).any() for terms in sums)),
-            checked.eq(self._reading & taken),
-            checked_index.eq(index),
+            took.eq(self._reading & taken),
+            took_index.eq(index),
+            checked.eq(took),
+            checked_index.eq(took_index),
             flagged.eq(checked & wrong.bit_select(checked_index, 1)),
             final_source.eq(source == fields.sources),
         ]

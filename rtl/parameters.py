@@ -67,29 +67,35 @@ class Parameters(wiring.Component):
             write.data.eq(self.write_data),
         ]
 
-        first, tile, address = (Signal(range(config.parameter_words), name=name, reset_less=True)
-                                for name in ("first", "tile", "address"))
+        # `tile` also goes through the neuron words; the first tile's place waits in `first` then.
+        count = len(NEURON_WORDS)
+        index = Signal(range(count + 1), init=count)
+        loading = Signal()      # index is not `count`
+        first, tile = (Signal(range(config.parameter_words), name=name, reset_less=True)
+                       for name in ("first", "tile"))
         with m.If(self.load.kind == AddressKind.TILE):
-            m.d.sync += [first.eq(self.load.address), tile.eq(self.load.address)]
+            m.d.sync += first.eq(self.load.address)
+        with m.If(self.load.kind == AddressKind.NEURON):
+            m.d.sync += [index.eq(0), loading.eq(1), tile.eq(self.load.address)]
+        with m.Elif(loading):
+            m.d.sync += [index.eq(index + 1), tile.eq(tile + 1)]
+            with m.If(index == count - 1):
+                m.d.sync += [loading.eq(0), tile.eq(first)]
+        with m.Elif(self.load.kind == AddressKind.TILE):
+            m.d.sync += tile.eq(self.load.address)
         with m.Elif(self.advance):
             m.d.sync += tile.eq(Mux(self.rewind, first, tile + config.group_lanes))
+        m.d.comb += read.addr.eq(tile + (self.lane & (~loading).replicate(len(self.lane))))
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)
         m.d[config.extra] += word.eq(read.data)
         m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])
 
-        count = len(NEURON_WORDS)
-        index = Signal(range(count + 1), init=count)
-        s1_index = Signal(range(count + 1), init=count)
-        s2_index = Signal(range(count + 1), init=count)
+        s1_index, s2_index = (Signal(range(count + 1), name=name, init=count)
+                              for name in ("s1_index", "s2_index"))
         m.d.sync += s1_index.eq(index)
         m.d[config.extra] += s2_index.eq(s1_index)
-        with m.If(self.load.kind == AddressKind.NEURON):
-            m.d.sync += [index.eq(0), address.eq(self.load.address)]
-        with m.Elif(index != count):
-            m.d.sync += [index.eq(index + 1), address.eq(address + 1)]
-        m.d.comb += read.addr.eq(Mux(index != count, address, tile + self.lane))
         neuron = Signal(neuron_layout(config), name="loaded", reset_less=True)
         m.d.comb += self.neuron.eq(neuron)
         with m.Switch(s2_index):

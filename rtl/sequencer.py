@@ -151,7 +151,8 @@ class Sequencer(wiring.Component):
             backlog.eq(backlog - (backlog != 0) + Mux(send, period, 0)),
             few.eq(Mux(send, backlog <= limit - period + 1, backlog <= limit + 1)),
         ]
-        wait = Signal(range(self.settle + 1))
+        wait, rested = Signal(range(self.settle + 1)), Signal()
+        m.d.sync += rested.eq(wait == 0)
         over = Signal()
         # Without a command the strobes are down, and the rest means nothing.
         address, control = Signal(address_layout(config)), Signal(control_layout(config))
@@ -169,7 +170,7 @@ class Sequencer(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += wait.eq(self.settle - 1)
+                m.d.sync += wait.eq(self.settle - 2)
                 with m.If(self.start):
                     m.d.sync += self.busy.eq(1)
                     m.next = "NEURON"
@@ -222,7 +223,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.count_drain.eq(1)
                 with m.If(backlog == 0):
                     m.d.sync += wait.eq(wait - 1)
-                with m.If(wait == 0):
+                with m.If(rested):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
         return m
@@ -239,8 +240,7 @@ class Sequencer(wiring.Component):
         # second of which does nothing.
         fetch, loading, loaded = Signal(), Signal(), Signal()
         if self.config.lut_ram:
-            m.d.comb += fetch.eq(Mux(place.first, fields.own & ~taps, self.events.payload.moved)
-                                 & ~place.end & ~loaded & ~draining)
+            m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)
         with m.If(made):
             m.d.sync += [loading.eq(fetch & ~loading), loaded.eq(fetch & loading)]
 

@@ -105,8 +105,9 @@ class WordReader(wiring.Component):
             Signal(name=name, reset_less=True)
             for name in ("last_column", "last_row", "last_word", "last_slot"))
         # address = run.address + place of slot and word + place in the window
-        window, window_row = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
-        word, slot_word = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        window, next_row, word, next_slot = (
+            Signal(bits, name=name, reset_less=True)
+            for name in ("window", "next_row", "word", "next_slot"))    # next: places known ahead
         word_row = Signal(range(max(-(-config.weight_rows // width), 2)), reset_less=True)
 
         room, free = Signal(range(DEPTH + 1), init=DEPTH), Signal(init=1)   # free: there is room
@@ -119,9 +120,6 @@ class WordReader(wiring.Component):
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
         ]
-        next_window = (Mux(last_column, window_row, window)
-                       + Mux(last_column, run.window_y_stride, run.window_x_stride))[:bits]
-        next_word = (Mux(last_word, slot_word, word) + Mux(last_word, run.slot_stride, 1))[:bits]
         with m.If(load):
             m.d.sync += [
                 active.eq(1),
@@ -160,25 +158,28 @@ class WordReader(wiring.Component):
         step = Signal()
         m.d.comb += step.eq(load | fetch)
         with m.If(step):
-            m.d.sync += [column.eq(column + 1), window.eq(next_window)]
+            m.d.sync += [column.eq(column + 1), window.eq(window + run.window_x_stride)]
             with m.If(load | last_column):
-                m.d.sync += column.eq(0)
+                m.d.sync += [column.eq(0), window.eq(next_row)]
             with m.If(load | window_over):
                 m.d.sync += window.eq(0)
         with m.If(load | (fetch & last_column)):
-            m.d.sync += [row.eq(row + 1), window_row.eq(next_window)]
+            m.d.sync += [row.eq(row + 1), next_row.eq(next_row + run.window_y_stride)]
             with m.If(load | last_row):
-                m.d.sync += [row.eq(0), window_row.eq(0)]
+                m.d.sync += [row.eq(0), next_row.eq(Mux(load, payload.window_y_stride,
+                                                        run.window_y_stride))]
         with m.If(load | (fetch & window_over)):
-            m.d.sync += [word.eq(next_word), word_row.eq(word_row + 1)]
+            m.d.sync += [word.eq(word + 1), word_row.eq(word_row + 1)]
+            with m.If(last_word):
+                m.d.sync += word.eq(next_slot)
             with m.If(load):
                 m.d.sync += word.eq(0)
             with m.If(load | last_word):
                 m.d.sync += word_row.eq(0)
         with m.If(load | (fetch & slot_over)):
-            m.d.sync += slot_word.eq(next_word)
+            m.d.sync += next_slot.eq(next_slot + run.slot_stride)
             with m.If(load):
-                m.d.sync += slot_word.eq(0)
+                m.d.sync += next_slot.eq(payload.slot_stride)
 
         # Where that is, in two additions, and whether it is inside of the map.
         on_way = data.StructLayout({

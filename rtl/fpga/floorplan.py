@@ -9,7 +9,7 @@ short. All else is the placer's.
 The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
 left to right, and back along the next pair. Every group begins at its left in one row of the pair,
 goes to its right, and comes back in the other, so that its neurons stand where it began. At the
-left, beside the first group and the last, is the block RAM of the core.
+left, beside the first group and the last, there is room for the block RAM of the core.
 """
 
 import re
@@ -46,14 +46,14 @@ GRIDS = {
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
 
-def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
-    """Block RAMs of every group in the order of its chain, and those of no group."""
+def _chains(names: list[str]) -> tuple[list[list[str]], int]:
+    """Block RAMs of every group in the order of its chain, and how many are of no group."""
     groups: dict[int, list[tuple]] = {}
-    core = []
+    core = 0
     for name in sorted(names):
         found = _GROUP.search(name)
         if found is None:
-            core.append(name)
+            core += 1
             continue
         # parameters and states serve the neurons, which stand where the chain begins and ends
         step = -1 if found["step"] == "stage" else int(found["step"])
@@ -62,7 +62,7 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
 
 
 def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
-    """Site of every block RAM; none where the groups do not fit side by side.
+    """Site of every block RAM of a group; none where the groups do not fit side by side.
 
     names: of the `DP16KD` of a flat netlist.
     """
@@ -72,7 +72,7 @@ def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
         return {}
     width = -(-max(map(len, chains)) // 2)      # of a group
     across = -(-len(chains) // pairs)           # groups side by side
-    margin = -(-len(core) // len(grid.ys))      # columns of the core
+    margin = -(-core // len(grid.ys))           # columns of the core
     pitch = (grid.columns - margin) // across
     if pitch < width:
         return {}
@@ -85,5 +85,4 @@ def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
         there = [(rows[0], left + column) for column in range(width)]
         back = [(rows[1], left + column) for column in reversed(range(width))]
         sites |= {name: grid.site(*site) for name, site in zip(chain, there + back, strict=False)}
-    free = [(row, column) for column in range(margin) for row in range(len(grid.ys))]
-    return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}
+    return sites
