@@ -107,10 +107,10 @@ class Cell(wiring.Component):
         m.submodules.slot_mem = memory = Memory(
             shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
         control, new = self.control_out, Signal(sums)
-        own = Signal(sums)      # as it was before this command
+        own = Signal(sums)      # the slot's before this command, or what the next command loads
         if config.lut_ram:
             read, write = memory.read_port(domain="comb"), memory.write_port()
-            m.d.comb += read.addr.eq(control.slot)
+            m.d.comb += read.addr.eq(Mux(self.control_in.load, self.control_in.slot, control.slot))
             begun, added = self._running(m, own, new)
         else:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
@@ -143,10 +143,8 @@ class Cell(wiring.Component):
         """The running sums, and those just loaded, which are zero at all other times."""
         running, loaded = (Signal(own.shape(), name=name, reset_less=True)
                            for name in ("running", "loaded"))
-        idle = Signal(init=1)       # nothing is being loaded
         m.d.sync += [
-            idle.eq(~self.control_in.load),
-            loaded.eq(Mux(idle, 0, own)),
+            loaded.eq(Mux(self.control_in.load, own, 0)),
             running.eq(Mux(self.control_in.fresh, 0, new)),
         ]
         return running, loaded

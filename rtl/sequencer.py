@@ -73,7 +73,7 @@ class Sequencer(wiring.Component):
     Without taps, the banks *drain* when an output is complete: `rounds` times, every slot is
     shifted one bank on and scanned. Where the slots are bit planes, later time steps scan again
     without a shift. Events that go on with sums that are not under way, those of another slot or of
-    the pass before, come after two commands that load them (see `rtl.cell`); these count as nulls.
+    the pass before, come after a command that loads them (see `rtl.cell`), which counts as a null.
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
     `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which
@@ -236,13 +236,15 @@ class Sequencer(wiring.Component):
 
         draining = Signal()
 
-        # The sums of another slot, or of the pass before, are loaded first, by two commands, the
-        # second of which does nothing.
-        fetch, loading, loaded = Signal(), Signal(), Signal()
+        # The sum of another slot, or of the pass before, is loaded first, but not behind a shift.
+        fetch, shifted, loaded = Signal(), Signal(), Signal()
         if self.config.lut_ram:
             m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)
         with m.If(made):
-            m.d.sync += [loading.eq(fetch & ~loading), loaded.eq(fetch & loading)]
+            m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
+                         loaded.eq(fetch & ~shifted)]
+        with m.If(self.start):
+            m.d.sync += shifted.eq(0)
 
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
         # What a scan does is known a cycle after its number, so that it takes two cycles to make.
@@ -297,7 +299,7 @@ class Sequencer(wiring.Component):
                     with m.If(last_round):
                         m.d.sync += [round_.eq(0), draining.eq(0)]
         with m.Elif(fetch):
-            m.d.comb += [control.load.eq(~loading), control.fresh.eq(~loading)]
+            m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
         with m.Elif(place.end):
             m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
             with m.If(made):

@@ -52,14 +52,14 @@ SCAN = data.StructLayout({
 def control_layout(config: ArrayConfig) -> data.StructLayout:
     """Late part of a command, by default one that goes on with the sum of the command before.
 
-    To go on with the sum of another slot takes two cycles where a cell has LUT RAM: a command that
-    is `fresh` and loads, and a cycle without any other.
+    To go on with the sum of another slot takes a command of its own where a cell has LUT RAM, which
+    is `fresh` and loads it, and which does not come in the cycle after a shift.
     """
     return data.StructLayout({
         "write": 1,     # store the sum
         "slot": bits_for(config.slots - 1),
         "fresh": 1,     # start from zero, or from what is shifted or loaded
-        "load": 1,      # fetch the sum of the slot; without LUT RAM it needs no fetching
+        "load": 1,      # take up the sum of the slot; without LUT RAM it needs no taking up
         "shift": 1,     # take over the sum of the bank before
         "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons

@@ -256,7 +256,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
     seen = False
     events = nulls = drains = 0
     end = 0
-    last_slot = -1
+    last_slot, shifted = -1, False      # of the last event; the last command was a shift
     for ones, tail, starts, over, leaves, slot, marker, run in zip(
             words.ones.tolist(), words.tail.tolist(), words.starts.tolist(),
             words.slot_over.tolist(), words.emit.tolist(), words.slot.tolist(),
@@ -286,25 +286,27 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             holds.append((arrival, taken))
         bits = max(bits, move + 1)
         count = max(ones, 1)
-        loads = False       # the sums of another slot, or of the pass before
+        loads = 0           # commands that load the sums of another slot, or of the pass before
         if not marker:
-            loads = queue and (fields["own"] and not taps if first else slot != last_slot)
+            if queue and (fields["own"] if first else slot != last_slot):
+                loads = 1 + shifted
             last_slot = slot
             events += max(ones, 0)
-            nulls += null + 2 * loads
+            nulls += null + loads
         for index in range(count):
             event = bits + index + EventReader.latency - 1 + total
-            if loads and index == 0:
-                for _ in range(2):
-                    sender.send(event)
-                    drains += sender.waited
+            for _ in range(loads if index == 0 else 0):
+                sender.send(event)
+                drains += sender.waited
             scan = first and leaves and not marker and index == 0
             sender.send(event, scan=scan, emits=scan and emits(slot))
             if sender.made > event:
                 stalls.append((event, sender.made - event))
                 total += sender.made - event
             drains += sender.waited
+            shifted = bool(taps and first and not marker)
             if scan and planes and slot == slots and steps:
+                shifted = False
                 for number in range(slots + 1, last_scan + 1):
                     sender.send(sender.made + DRAIN_INTERVAL, scan=True, emits=emits(number))
                     drains += sender.waited + 1
@@ -323,6 +325,10 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
                 sender.sent_before += rest
                 sender.free += rest
                 break
+        if marker:
+            shifted = bool(fields["drain"] and not taps and not (planes and steps))
+        elif count > 1:
+            shifted = False
         bits += count
         move = bits - max(tail, 1)
     free = sender.free
