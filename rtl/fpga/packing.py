@@ -238,8 +238,8 @@ def _absorb(netlist: Netlist, carry: str, half: str) -> int:
             or inverted not in ("0", "1") or netlist.bit(carry, f"D{half}") != "1"):
         return 0
     luts = {operand: _lut_before(netlist, carry, operand + half) for operand in "AB"}
-    if inverted == "0" and _absorb_both(netlist, carry, half, luts):
-        return 2
+    if inverted == "0" and (taken := _absorb_pair(netlist, carry, half, luts)):
+        return taken
     for operand, other in ("AB", "BA"):
         lut = luts[operand]
         if not lut:
@@ -267,22 +267,26 @@ def _lut_before(netlist: Netlist, carry: str, port: str) -> str:
     return lut if only else ""
 
 
-def _absorb_both(netlist: Netlist, carry: str, half: str, luts: dict[str, str]) -> bool:
-    """Take the LUTs before both operands into it, where each has two inputs at most."""
-    if not all(luts.values()) or luts["A"] == luts["B"]:
-        return False
-    inputs, tables = zip(*(_live_inputs(netlist, lut) for lut in luts.values()), strict=True)
-    if any(not 1 <= len(nets) <= 2 for nets in inputs):
-        return False
-    pairs = [tuple(table[tuple(ab >> place & 1 for place in range(len(nets)))] for ab in range(4))
-             for nets, table in zip(inputs, tables, strict=True)]
+def _absorb_pair(netlist: Netlist, carry: str, half: str, luts: dict[str, str]) -> int:
+    """Take the LUTs before both operands into it, those of two inputs at most; how many."""
+    nets, values = [], []
+    for operand, lut in luts.items():
+        inputs, table = (_live_inputs(netlist, lut) if lut else
+                         ([netlist.bit(carry, operand + half)], {(0,): 0, (1,): 1}))
+        if not 1 <= len(inputs) <= 2:
+            return 0
+        nets.append([*inputs, "0"][:2])
+        values.append(tuple(table[tuple(ab >> place & 1 for place in range(len(inputs)))]
+                            for ab in range(4)))
+    taken = [lut for lut in luts.values() if lut]
     for first, second in ((0, 1), (1, 0)):
-        if (init := absorbed_pair_init(pairs[first], pairs[second])) is not None:
-            padded = [[*nets, "0"][:2] for nets in inputs]
-            _replace(netlist, carry, half, list(luts.values()), padded[first] + padded[second],
-                     init)
-            return True
-    return False
+        init = absorbed_pair_init(values[first], values[second])
+        if taken and init is not None:
+            _replace(netlist, carry, half, taken, nets[first] + nets[second], init)
+            break
+    else:
+        return 0
+    return len(taken)
 
 
 def _replace(netlist: Netlist, carry: str, half: str, luts: list[str], inputs: list[Bit],

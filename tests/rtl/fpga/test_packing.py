@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from rtl.fpga.packing import absorbed_init, pack
+from rtl.fpga.packing import absorbed_init, absorbed_pair_init, pack
 
 def half(init: int, a: int, b: int, c: int, d: int, carry: int) -> tuple[int, int]:
     """(sum, carry out) of half a CCU2C, INJECT1 = "NO": `cells_sim_ecp5.v` of yosys."""
@@ -31,6 +31,19 @@ def test_every_lut_that_is_absorbed_adds_as_before():
             assert half(init, a, b, c, d, carry) == half(0x96AA, *operands, first or second, 1,
                                                          carry)
     assert absorbed == 3 * 64
+
+
+def test_every_pair_of_luts_that_is_absorbed_adds_as_before():
+    pairs = list(product((0, 1), repeat=4))
+    absorbed = 0
+    for first, second in product(pairs, pairs):
+        if (init := absorbed_pair_init(first, second)) is None:
+            continue
+        absorbed += 1
+        for a, b, c, d, carry in product((0, 1), repeat=5):
+            operands = first[a + 2 * b], second[c + 2 * d]
+            assert half(init, a, b, c, d, carry) == half(0x96AA, *operands, 0, 1, carry)
+    assert absorbed == 16 * 8
 
 
 def ff(d, q, clock=2, **changes):
@@ -123,6 +136,8 @@ def yosys(folder, *commands: str) -> str:
 
 @pytest.mark.parametrize("sum_, luts", [
     ("a + (b & {8{o}})", 8),
+    ("(a | b) + (c | {8{o}})", 16),          # an accumulator: two of them are zero
+    ("a + (b | c)", 8),
     ("a + ((b & {8{o}}) | c)", 8),      # an accumulator: its own sum or none, or that of another
     ("a - (b | ~c)", 8), ("(b & c) - a", 8),
     ("a - (b & c)", 0),                 # what is added is ~(b & c): its carry is not a's
