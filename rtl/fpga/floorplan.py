@@ -9,7 +9,7 @@ short. All else is the placer's.
 The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
 left to right, and back along the next pair. Every group begins at its left in one row of the pair,
 goes to its right, and comes back in the other, so that its neurons stand where it began. At the
-left, beside the first group and the last, there is room for the block RAM of the core.
+left, beside the first group and the last, is the block RAM of the core.
 """
 
 import re
@@ -46,14 +46,14 @@ GRIDS = {
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
 
-def _chains(names: list[str]) -> tuple[list[list[str]], int]:
-    """Block RAMs of every group in the order of its chain, and how many are of no group."""
+def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
+    """Block RAMs of every group in the order of its chain, and those of no group."""
     groups: dict[int, list[tuple]] = {}
-    core = 0
+    core = []
     for name in sorted(names):
         found = _GROUP.search(name)
         if found is None:
-            core += 1
+            core.append(name)
             continue
         # parameters and states serve the neurons, which stand where the chain begins and ends
         step = -1 if found["step"] == "stage" else int(found["step"])
@@ -62,27 +62,41 @@ def _chains(names: list[str]) -> tuple[list[list[str]], int]:
 
 
 def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
-    """Site of every block RAM of a group; none where the groups do not fit side by side.
+    """Site of every block RAM; none where the groups do not fit side by side.
 
     names: of the `DP16KD` of a flat netlist.
     """
     chains, core = _chains(names)
-    pairs = len(grid.ys) // 2
     if not chains:
         return {}
-    width = -(-max(map(len, chains)) // 2)      # of a group
+    pairs = len(grid.ys) // 2
     across = -(-len(chains) // pairs)           # groups side by side
-    margin = -(-core // len(grid.ys))           # columns of the core
+    longest = max(map(len, chains))
+    there, back = longest // 2, -(-longest // 2)        # block RAMs of a group in its two rows
+
+    # The rows in which groups begin are the inner ones of the device: groups above each other are
+    # near, and the core stands between the first and the last, in the outer rows only if it must.
+    begins = [2 * pair + (1 - pair % 2) for pair in range(pairs)]
+    margin = -(-len(core) // pairs)
+    outer_margin = 0
+    if margin > grid.columns - across * there:
+        margin = outer_margin = -(-len(core) // len(grid.ys))
     pitch = (grid.columns - margin) // across
-    if pitch < width:
+    outer_pitch = max(back, min(pitch, (grid.columns - outer_margin) // across))
+    if pitch < there or outer_pitch * across + outer_margin > grid.columns:
         return {}
+
     sites = {}
     for index, chain in enumerate(chains):
         pair, place = divmod(index, across)
-        left = margin + pitch * (across - 1 - place if pair % 2 else place)
-        # The rows in which neighbours above each other begin are next to each other.
-        rows = (2 * pair, 2 * pair + 1) if pair % 2 else (2 * pair + 1, 2 * pair)
-        there = [(rows[0], left + column) for column in range(width)]
-        back = [(rows[1], left + column) for column in reversed(range(width))]
-        sites |= {name: grid.site(*site) for name, site in zip(chain, there + back, strict=False)}
-    return sites
+        from_right = place + 1 if pair % 2 else across - place
+        row = begins[pair]
+        there_sites = [(row, grid.columns - pitch * from_right + column)
+                       for column in range(there)]
+        back_sites = [(row ^ 1, grid.columns - outer_pitch * from_right + column)
+                      for column in reversed(range(back))]
+        for name, site in zip(chain, there_sites + back_sites, strict=False):
+            sites[name] = grid.site(*site)
+    free = [(row, column) for row in begins for column in range(margin)]
+    free += [(row ^ 1, column) for row in begins for column in range(outer_margin)]
+    return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}
