@@ -2,8 +2,10 @@
 
 With e events in a slot at a site of which a share f reads anything, the first source of a site
 takes f (e / f + exp(-e / f)) + 1 - f cycles (a slot without an event takes one all the same, events
-are Poisson distributed), the others take their events. A pass cannot be faster than its words are
-fetched, nor than the neurons scan its outputs. `sim.cycles` knows better, from actual spikes.
+are Poisson distributed), the others take their events. Where events go on with sums of a slot that
+others came between, a cycle loads these (`rtl.cell`; not without LUT RAM). A pass cannot be faster
+than its words are fetched, nor than the neurons scan its outputs. `sim.cycles` knows better, from
+actual spikes.
 """
 
 import math
@@ -34,8 +36,9 @@ class Estimate:
     scans: float
 
 
-def _read(source: Source, item: Pass, rate: float, first: bool) -> tuple[float, float, float]:
-    """(events, nulls, fetches) of a source over all sites and slots."""
+def _read(source: Source, item: Pass, rate: float, first: bool
+          ) -> tuple[float, float, float, float]:
+    """(events, nulls, slots with an event, fetches) of a source over all sites and slots."""
     inside = math.prod(source.inside(item.width, item.height))
     window = source.window_width * source.window_height
     share = min(1.0, inside / window)
@@ -43,12 +46,12 @@ def _read(source: Source, item: Pass, rate: float, first: bool) -> tuple[float, 
     if source.any and inside:
         rate = 1 - (1 - rate) ** (inside / share)
     events = rate * source.channels * pixels
-    nulls = 0.0
-    if first:
-        nulls = 1 - share + (share * math.exp(-events / share) if share else 0.0)
+    some = share * (1 - math.exp(-events / share)) if share else 0.0
+    nulls = 1 - some if first else 0.0
     fetches = share * source.words * window * item.slots + \
         (1 - share) * (item.slots if first else 1)
-    return events * item.sites * item.slots, nulls * item.sites * item.slots, fetches * item.sites
+    slots = item.sites * item.slots
+    return events * slots, nulls * slots, some * slots, fetches * item.sites
 
 
 def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
@@ -57,7 +60,11 @@ def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
     events = nulls = fetches = 0.0
     for index, source in enumerate(item.sources):
         parts = _read(source, item, rate(source.map), index == 0)
-        events, nulls, fetches = events + parts[0], nulls + parts[1], fetches + parts[2]
+        events, nulls, fetches = events + parts[0], nulls + parts[1], fetches + parts[3]
+        if config.lut_ram and index == 0 and item.own:
+            nulls += item.sites * item.slots
+        elif config.lut_ram and item.slots > 1 and (index or item.join):
+            nulls += parts[2] * (1 if index else 1 - 1 / item.sites)
     scans = 0
     if item.drain:
         scans = item.outputs * item.tiles * (item.slots + (steps - 1 if planes else 0))
