@@ -161,9 +161,9 @@ class Sequencer(wiring.Component):
             control.eq(head.control),
             control.write.eq(go & head.control.write),
             control.fresh.eq(go & head.control.fresh),
-            control.load.eq(go & head.control.load),
             control.shift.eq(go & head.control.shift),
             control.scan.eq(send),
+            *([control.load.eq(go & head.control.load)] if config.lut_ram else []),
             self.address.eq(registered(m, address, "sent_address")),
             self.control.eq(registered(m, control, "sent_control")),
         ]
@@ -237,14 +237,15 @@ class Sequencer(wiring.Component):
         draining = Signal()
 
         # The sum of another slot, or of the pass before, is loaded first, but not behind a shift.
-        fetch, shifted, loaded = Signal(), Signal(), Signal()
+        fetch, shifted = C(0, 1), Signal()
         if self.config.lut_ram:
+            fetch, loaded = Signal(), Signal()
             m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)
-        with m.If(made):
-            m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
-                         loaded.eq(fetch & ~shifted)]
-        with m.If(self.start):
-            m.d.sync += shifted.eq(0)
+            with m.If(made):
+                m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
+                             loaded.eq(fetch & ~shifted)]
+            with m.If(self.start):
+                m.d.sync += shifted.eq(0)
 
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
         # What a scan does is known a cycle after its number, so that it takes two cycles to make.
@@ -298,8 +299,9 @@ class Sequencer(wiring.Component):
                     m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
                     with m.If(last_round):
                         m.d.sync += [round_.eq(0), draining.eq(0)]
-        with m.Elif(fetch):
-            m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
+        if self.config.lut_ram:
+            with m.Elif(fetch):
+                m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
         with m.Elif(place.end):
             m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
             with m.If(made):

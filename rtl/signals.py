@@ -59,7 +59,8 @@ def control_layout(config: ArrayConfig) -> data.StructLayout:
         "write": 1,     # store the sum
         "slot": bits_for(config.slots - 1),
         "fresh": 1,     # start from zero, or from what is shifted or loaded
-        "load": 1,      # take up the sum of the slot; without LUT RAM it needs no taking up
+        # take up the sum of the slot, which without LUT RAM needs no taking up
+        **({"load": 1} if config.lut_ram else {}),
         "shift": 1,     # take over the sum of the bank before
         "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons

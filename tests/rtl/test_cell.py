@@ -117,9 +117,9 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
         if neighbour:
             expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
         if source == "own" and slot != under_way:
-            # not behind a shift
-            commands.extend([0, packed(command_layout(config),
-                                       control={"load": 1, "fresh": 1, "slot": slot})])
+            load = {"load": 1} if config.lut_ram else {}
+            commands.extend([0, packed(command_layout(config),      # not behind a shift
+                                       control={"fresh": 1, "slot": slot, **load})])
         under_way = slot
         plain.append({"slot": slot, "source": source, "weights": weights(row, wide)})
         commands.append(packed(
