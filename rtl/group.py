@@ -56,9 +56,10 @@ class Group(wiring.Component):
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
+        hop = config.lut_ram
         # the shifted sums come a cycle after the command, go to the queue, and rest there for one
         queue = 3 if config.scan_queue else 0
-        return (bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
+        return (hop + bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
                 + config.group_lanes)
 
     def elaborate(self, platform):
@@ -77,6 +78,8 @@ class Group(wiring.Component):
 
         scan = Signal(scan_layout(config))
         address, control, write = self.address_in, self.control_in, mine
+        if config.lut_ram:      # nothing but a hop between the groups
+            address, control = self.address_out, self.control_out
         sums = Signal(sums_layout(config), name="no_sums")
         for bank in range(config.banks):
             wide = config.taps and bank == config.banks // 2
