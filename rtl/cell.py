@@ -139,7 +139,7 @@ class Cell(wiring.Component):
             with m.If(self.bank == config.banks - 1):
                 m.d.comb += rest.eq(left.as_value() >> config.accumulator_bits)
 
-    def _running(self, m: Module, own: data.View, new: data.View) -> tuple[data.View, data.View]:
+    def _running(self, m: Module, own: data.View, new: data.View) -> tuple:
         """The running sums, and those just loaded, which are zero at all other times."""
         running, loaded = (Signal(own.shape(), name=name, reset_less=True)
                            for name in ("running", "loaded"))

@@ -271,8 +271,10 @@ def _absorb_pair(netlist: Netlist, carry: str, half: str, luts: dict[str, str]) 
     """Take the LUTs before both operands into it, those of two inputs at most; how many."""
     nets, values = [], []
     for operand, lut in luts.items():
-        inputs, table = (_live_inputs(netlist, lut) if lut else
-                         ([netlist.bit(carry, operand + half)], {(0,): 0, (1,): 1}))
+        inputs = [netlist.bit(carry, operand + half)]
+        table: dict[tuple[int, ...], int] = {(0,): 0, (1,): 1}
+        if lut:
+            inputs, table = _live_inputs(netlist, lut)
         if not 1 <= len(inputs) <= 2:
             return 0
         nets.append([*inputs, "0"][:2])

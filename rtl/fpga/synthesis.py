@@ -15,6 +15,13 @@ from .tools import yosys
 __all__ = ["synthesise"]
 
 
+#: An enable or a reset of less flip-flops than `_FEW` goes through LUTs: a tile of an ECP5 has few
+#: of either, and a flip-flop with one of its own is placed where there is room, however far.
+_FEW = 4
+_LEGALIZE = (f"dfflegalize -mince {_FEW} -minsrst {_FEW} -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r "
+             f"-cell $_SDFF_?P?_ r -cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r")
+
+
 def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
     """Passes from sources to `synthesis.json`. Memories have no initial contents."""
     # no LUT RAM on iCE40, and no cell to spare: abc9 optimises for area. On ECP5 flow2 takes a few
@@ -22,9 +29,12 @@ def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
     prepare = (["setattr -unset ram_style a:ram_style=distributed",
                 "scratchpad -copy abc9.script.flow3 abc9.script"] if "ice40" in synthesis else
                ["scratchpad -copy abc9.script.flow2 abc9.script"] if "ecp5" in synthesis else [])
-    return [*read, "delete t:$meminit*", *prepare,
+    flip_flops = ([f"{synthesis} -run begin:map_ffs -top {top}", "opt_clean", _LEGALIZE,
+                   f"{synthesis} -run map_ffs:map_luts -top {top}"] if "ecp5" in synthesis else
+                  [f"{synthesis} -run begin:map_luts -top {top}"])
+    return [*read, "delete t:$meminit*", *prepare, *flip_flops,
             # names that are left over make yosys stop where it brings LUTs back from ABC
-            f"{synthesis} -run begin:map_luts -top {top}", "opt_clean -purge",
+            "opt_clean -purge",
             f"{synthesis} -run map_luts: -top {top}",
             "setattr -mod -unset keep_hierarchy *", "flatten -noscopeinfo", "clean",
             "stat", "write_json synthesis.json"]
