@@ -3,9 +3,9 @@
 With e events in a slot at a site of which a share f reads anything, the first source of a site
 takes f (e / f + exp(-e / f)) + 1 - f cycles (a slot without an event takes one all the same, events
 are Poisson distributed), the others take their events. Where events go on with sums of a slot that
-others came between, a cycle loads these (`rtl.cell`; not without LUT RAM). A pass cannot be faster
-than its words are fetched, nor than the neurons scan its outputs. `sim.cycles` knows better, from
-actual spikes.
+others came between, a cycle loads these (`rtl.cell`; not without running sums). A pass cannot be
+faster than its words are fetched, nor than the neurons scan its outputs. `sim.cycles` knows better,
+from actual spikes.
 """
 
 import math
@@ -61,9 +61,9 @@ def estimate(item: Pass, config: ArrayConfig, *, steps: int, planes: bool,
     for index, source in enumerate(item.sources):
         parts = _read(source, item, rate(source.map), index == 0)
         events, nulls, fetches = events + parts[0], nulls + parts[1], fetches + parts[3]
-        if config.lut_ram and index == 0 and item.own:
+        if config.running_sums and index == 0 and item.own:
             nulls += item.sites * item.slots
-        elif config.lut_ram and item.slots > 1 and (index or item.join):
+        elif config.running_sums and item.slots > 1 and (index or item.join):
             nulls += parts[2] * (1 if index else 1 - 1 / item.sites)
     scans = 0
     if item.drain:

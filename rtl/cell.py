@@ -17,10 +17,10 @@ __all__ = ["Cell"]
 class Cell(wiring.Component):
     """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
 
-    Events of a slot come in a row. `running` is the sum of the slot that is under way; every sum is
-    written to the slot's place as well. So an adder is between registers, and its four inputs are
-    all that a LUT before a carry has: (running | neighbour) + (weight | loaded), where one of each
-    pair is zero.
+    Events of a slot come in a row. In all but the largest arrays `running` is the sum of the slot
+    that is under way; every sum is written to the slot's place as well. So an adder is between
+    registers, and its four inputs are all that a LUT before a carry has: (running | neighbour) +
+    (weight | loaded), where one of each pair is zero.
 
     address, control, write: from the cell before and, one cycle later, to the next; `write` at once
     without LUT RAM.
@@ -32,10 +32,10 @@ class Cell(wiring.Component):
 
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
-    Without LUT RAM, where every register is dear, there is no running sum and nothing to load: the
-    accumulators lie in block RAM, which is read at the clock edge that begins the command, and
-    written at the falling edge in the middle of it. The next command finds the sum there, for the
-    price of half a cycle to add in.
+    Where registers are dear (`ArrayConfig.running_sums`) there is no running sum and nothing to
+    load. LUT RAM is then read, added to and written in one cycle. Block RAM is read at the clock
+    edge that begins the command, and written at the falling edge in the middle of it: the next
+    command finds the sum there, for the price of half a cycle to add in.
 
     Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
     cannot. Reset: commands only, the accumulators are started by the first event of a slot.
@@ -110,17 +110,20 @@ class Cell(wiring.Component):
         own = Signal(sums)      # the slot's before this command, or what the next command loads
         if config.lut_ram:
             read, write = memory.read_port(domain="comb"), memory.write_port()
-            m.d.comb += read.addr.eq(Mux(self.control_in.load, self.control_in.slot, control.slot))
-            begun, added = self._running(m, own, new)
+            slot = control.slot
         else:
             m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
             m.d.comb += fall.clk.eq(ClockSignal())
             read, write = memory.read_port(), memory.write_port(domain="fall")
+            slot = self.control_in.slot
+        if config.running_sums:
+            slot = Mux(self.control_in.load, self.control_in.slot, slot)
+            begun, added = self._running(m, own, new)
+        else:
             begun, added = Signal(sums), weights
-            m.d.comb += [read.addr.eq(self.control_in.slot),
-                         begun.eq(Mux(control.fresh, 0, own))]
-        m.d.comb += [own.eq(read.data), write.addr.eq(control.slot), write.data.eq(new),
-                     write.en.eq(control.write)]
+            m.d.comb += begun.eq(Mux(control.fresh, 0, own))
+        m.d.comb += [read.addr.eq(slot), own.eq(read.data), write.addr.eq(control.slot),
+                     write.data.eq(new), write.en.eq(control.write)]
         for lane in range(config.group_lanes):
             base, more = (Signal(signed(config.accumulator_bits), name=f"{name}_{lane}")
                           for name in ("base", "more"))

@@ -38,6 +38,10 @@ def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
+#: Lanes in all of an array whose sums stand in registers.
+_MOST_RUNNING = 512
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArrayConfig:
     """Everything about an array that is fixed when its Verilog is made.
@@ -120,6 +124,15 @@ class ArrayConfig:
     def outputs(self) -> int:
         """Accumulator lanes in all: outputs of a dense layer that one pass computes."""
         return self.banks * self.lanes
+
+    @property
+    def running_sums(self) -> bool:
+        """Whether the sums under way stand in registers, two for every bit (`rtl.cell`).
+
+        That is for a fast clock; a device without LUT RAM has no register to spare, and in the
+        largest arrays there are too many of them to be placed on an ECP5.
+        """
+        return bool(self.lut_ram) and self.outputs <= _MOST_RUNNING
 
     @property
     def taps(self) -> bool:

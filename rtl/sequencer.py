@@ -163,7 +163,7 @@ class Sequencer(wiring.Component):
             control.fresh.eq(go & head.control.fresh),
             control.shift.eq(go & head.control.shift),
             control.scan.eq(send),
-            *([control.load.eq(go & head.control.load)] if config.lut_ram else []),
+            *([control.load.eq(go & head.control.load)] if config.running_sums else []),
             self.address.eq(registered(m, address, "sent_address")),
             self.control.eq(registered(m, control, "sent_control")),
         ]
@@ -238,7 +238,7 @@ class Sequencer(wiring.Component):
 
         # The sum of another slot, or of the pass before, is loaded first, but not behind a shift.
         fetch, shifted = C(0, 1), Signal()
-        if self.config.lut_ram:
+        if self.config.running_sums:
             fetch, loaded = Signal(), Signal()
             m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)
             with m.If(made):
@@ -299,7 +299,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
                     with m.If(last_round):
                         m.d.sync += [round_.eq(0), draining.eq(0)]
-        if self.config.lut_ram:
+        if self.config.running_sums:
             with m.Elif(fetch):
                 m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
         with m.Elif(place.end):

@@ -52,15 +52,14 @@ SCAN = data.StructLayout({
 def control_layout(config: ArrayConfig) -> data.StructLayout:
     """Late part of a command, by default one that goes on with the sum of the command before.
 
-    To go on with the sum of another slot takes a command of its own where a cell has LUT RAM, which
-    is `fresh` and loads it, and which does not come in the cycle after a shift.
+    To go on with the sum of another slot takes a command of its own where sums stand in registers
+    (`ArrayConfig.running_sums`): it is `fresh` and loads, and does not come right after a shift.
     """
     return data.StructLayout({
         "write": 1,     # store the sum
         "slot": bits_for(config.slots - 1),
         "fresh": 1,     # start from zero, or from what is shifted or loaded
-        # take up the sum of the slot, which without LUT RAM needs no taking up
-        **({"load": 1} if config.lut_ram else {}),
+        **({"load": 1} if config.running_sums else {}),     # take up the sum of the slot
         "shift": 1,     # take over the sum of the bank before
         "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons

@@ -288,7 +288,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
         count = max(ones, 1)
         loads = 0           # commands that load the sums of another slot, or of the pass before
         if not marker:
-            if queue and (fields["own"] if first else slot != last_slot):
+            if config.running_sums and (fields["own"] if first else slot != last_slot):
                 loads = 1 + shifted
             last_slot = slot
             events += max(ones, 0)

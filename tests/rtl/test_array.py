@@ -153,7 +153,7 @@ class Passes:
             rows = sorted(rng.sample(range(c.weight_rows), rng.randint(0, 8)))
             if own is not None:
                 self.command()          # it may not follow a shift
-                self.command(fresh=1, slot=slot, **({"load": 1} if c.lut_ram else {}))
+                self.command(fresh=1, slot=slot, **({"load": 1} if c.running_sums else {}))
             for index, row in enumerate(rows or [None]):
                 self.command(AddressKind.NONE if row is None else AddressKind.ROW, row or 0,
                              write=1, slot=slot, fresh=index == 0 and own is None)

@@ -30,6 +30,8 @@ CONFIGS = {
                              accumulator_bits=12, line_words=0),
     "no_queue": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3, lut_ram=0,
                             scan_queue=0, accumulator_bits=12, line_words=0),
+    "largest": ArrayConfig(banks=16, lanes=64, group_lanes=4, weight_rows=16, slots=3,
+                           accumulator_bits=12, line_words=0),
     "one_block_ram_slot": ArrayConfig(banks=2, lanes=2, group_lanes=2, weight_rows=8, slots=1,
                                       lut_ram=0, accumulator_bits=12, line_words=0),
 }
@@ -117,7 +119,7 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
         if neighbour:
             expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
         if source == "own" and slot != under_way:
-            load = {"load": 1} if config.lut_ram else {}
+            load = {"load": 1} if config.running_sums else {}
             commands.extend([0, packed(command_layout(config),      # not behind a shift
                                        control={"fresh": 1, "slot": slot, **load})])
         under_way = slot
