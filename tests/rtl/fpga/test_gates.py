@@ -13,6 +13,7 @@ from firmware import Accelerator
 from firmware.selftest import selftest
 from rtl.config import ArrayConfig, preset
 from rtl.fpga.packing import Packed
+from rtl.fpga.floorplan import GRIDS
 from rtl.fpga.synthesis import synthesise
 from rtl.fpga.tools import yosys
 from rtl.verilog import TOP, generate
@@ -94,7 +95,8 @@ endmodule
 def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
     """Verilog of the packed netlist of an array."""
     (folder / "design.v").write_text(generate(config)[0])
-    packed = synthesise(["read_verilog -sv design.v"], "synth_ecp5", TOP, folder, packed=True)
+    packed = synthesise(["read_verilog -sv design.v"], "synth_ecp5", TOP, folder,
+                        grid=GRIDS["25k"])
     assert packed is not None
     document = json.loads((folder / "netlist.json").read_text())
     for cell in document["modules"][TOP]["cells"].values():
