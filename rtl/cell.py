@@ -41,6 +41,8 @@ class Cell(wiring.Component):
     cannot. Reset: commands only, the accumulators are started by the first event of a slot.
     """
 
+    latency = 2
+
     def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):
         self.config, self.takes_wide = config, takes_wide
         self.control_delay = self.control_delay_of(config)
@@ -55,8 +57,6 @@ class Cell(wiring.Component):
             "sums_in": In(sums_layout(config)),
             "sums_out": Out(sums_layout(config)),
         })
-
-    latency = 2
 
     @classmethod
     def control_delay_of(cls, config: ArrayConfig) -> int:

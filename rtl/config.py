@@ -38,7 +38,7 @@ def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-#: Lanes in all of an array whose sums stand in registers.
+#: Lanes in all, at most, of an array whose sums stand in registers.
 _MOST_RUNNING = 512
 
 

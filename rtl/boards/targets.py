@@ -18,7 +18,7 @@ class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
     clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
-    calls them. packer: tool and suffix of the bitstream. grid: of the block RAM of
+    calls them. packer: tool and suffix of the bitstream. grid: of the block RAM, on
     an ECP5.
     """
 
