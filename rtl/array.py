@@ -9,7 +9,7 @@ from .cell import Cell
 from .config import ArrayConfig
 from .group import Group
 from .modules import placed
-from .signals import TAP, address_layout, control_layout, registered, write_layout
+from .signals import TAP, address_layout, control_layout, looking_ahead, registered, write_layout
 from .taps import Taps
 from .weights import WeightMemory
 
@@ -53,9 +53,11 @@ class NeuronArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        control = self.control
-        for delay in range(1, Cell.control_delay_of(config) + 1):
-            control = registered(m, control, f"control_{delay}")
+        following, control = None, self.control
+        delays = Cell.control_delay_of(config)
+        for delay in range(1, delays + 1):
+            later = control if delay < delays else looking_ahead(m, config, control, following)
+            following, control = control, registered(m, later, f"control_{delay}")
         address, write = self.address, self.write
         spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(TAP, name="no_tap")
         for index in range(config.groups):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .memories import small
-from .signals import (AddressKind, address_layout, control_layout, registered, sums_layout,
+from .signals import (AddressKind, address_layout, cell_control_layout, registered, sums_layout,
                       write_layout)
 from .weights import WeightMemory
 
@@ -50,8 +50,8 @@ class Cell(wiring.Component):
             "bank": In(range(max(config.banks, 2))),
             "address_in": In(address_layout(config)),
             "address_out": Out(address_layout(config)),
-            "control_in": In(control_layout(config)),
-            "control_out": Out(control_layout(config)),
+            "control_in": In(cell_control_layout(config)),
+            "control_out": Out(cell_control_layout(config)),
             "write_in": In(write_layout(config)),
             "write_out": Out(write_layout(config)),
             "sums_in": In(sums_layout(config)),
@@ -117,7 +117,7 @@ class Cell(wiring.Component):
             read, write = memory.read_port(), memory.write_port(domain="fall")
             slot = self.control_in.slot
         if config.running_sums:
-            slot = Mux(self.control_in.load, self.control_in.slot, slot)
+            slot = control.read
             begun, added = self._running(m, own, new)
         else:
             begun, added = Signal(sums), weights

@@ -16,9 +16,9 @@ class Collector(wiring.Component):
         output_base + (n (steps + 1) + t) output_stride + (column + j) // tiles_per_word
         (column + j) % tiles_per_word
 
-    with `fields.steps` one less than the number of steps. `start` loads the first place from
-    `fields`; every `valid` moves on: step by step, then tile by tile, then output by output.
-    II: `period`. Latency: 0.
+    with `fields.steps` one less than the number of steps. Until a pass is `busy` the place is the
+    first of `fields`; every `valid` moves on: step by step, then tile by tile, then output by
+    output. II: `period`. Latency: 0; from `busy` 1.
     """
 
     period = 3
@@ -27,7 +27,7 @@ class Collector(wiring.Component):
         assert config.scan_period >= self.period
         self.config = config
         super().__init__({
-            "start": In(1),
+            "busy": In(1),
             "fields": In(PASS_LAYOUT),
             "valid": In(1),
             "address": Out(range(config.spike_words)),
@@ -58,7 +58,9 @@ class Collector(wiring.Component):
         with m.If(last_step & first_tile):
             m.d.sync += beyond.eq(following)
 
-        with m.If(self.start):
+        running = Signal()
+        m.d.sync += running.eq(self.busy)
+        with m.If(~running):
             m.d.sync += [step.eq(0), tile.eq(0), first.eq(fields.output_base),
                          self.address.eq(fields.output_base), self.column.eq(fields.column)]
         with m.Elif(self.valid & ~last_step):

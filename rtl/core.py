@@ -81,7 +81,7 @@ class Core(wiring.Component):
             array.address.eq(sequencer.address),
             array.control.eq(sequencer.control),
             array.write.eq(executor.write),
-            collector.start.eq(executor.start),
+            collector.busy.eq(sequencer.busy),
             collector.fields.eq(executor.fields),
             collector.valid.eq(array.spikes_valid),
         ]

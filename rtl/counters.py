@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .memories import BLOCK
+from .signals import registered
 from .tape import COUNTERS
 
 __all__ = ["Counters"]
@@ -19,7 +20,8 @@ class Counters(wiring.Component):
     cycle; after some cycles of `hold` they are `settled`. The memory is written 3 cycles after it
     was read (2 where not registered), never where it is read.
 
-    registered: a register stands behind the memory's own, for a fast clock.
+    registered: a register stands behind the memory's own, and one before that of the strobes, which
+    come from afar: for a fast clock.
     """
 
     count = len(COUNTERS)
@@ -42,7 +44,9 @@ class Counters(wiring.Component):
         read, write = memory.read_port(), memory.write_port()
         turns = range(self.count)
         held, strobes = Signal(), Signal(self.count)
-        m.d.sync += [held.eq(self.hold), strobes.eq(self.strobes)]
+        came = "sync" if self.registered else "comb"
+        m.d.sync += [held.eq(registered(m, self.hold, "came_hold", came)),
+                     strobes.eq(registered(m, self.strobes, "came_strobes", came))]
 
         # s0: read, new ones taken. s1: the sum is there. s2: registered. s3: added, written.
         s0_turn, s1_turn, s2_turn, s3_turn = (Signal(turns, name=f"s{k}_turn") for k in range(4))

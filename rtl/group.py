@@ -13,7 +13,7 @@ from .modules import placed
 from .neuron import NeuronPipeline
 from .parameters import Parameters
 from .queue import Queue
-from .signals import (TAP, address_layout, control_layout, registered, sums_layout,
+from .signals import (TAP, address_layout, cell_control_layout, registered, sums_layout,
                       write_layout)
 from .states import StateMemory
 from .taps import Taps
@@ -41,8 +41,8 @@ class Group(wiring.Component):
             "group": In(range(max(config.groups, 2))),
             "address_in": In(address_layout(config)),
             "address_out": Out(address_layout(config)),
-            "control_in": In(control_layout(config)),
-            "control_out": Out(control_layout(config)),
+            "control_in": In(cell_control_layout(config)),
+            "control_out": Out(cell_control_layout(config)),
             "write_in": In(write_layout(config)),
             "write_out": Out(write_layout(config)),
             "spikes_in": In(config.lanes),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .memories import BLOCK
-from .signals import AddressKind, address_layout, control_layout, registered, sums_layout
+from .signals import AddressKind, address_layout, cell_control_layout, registered, sums_layout
 
 __all__ = ["LineBuffer"]
 
@@ -33,8 +33,8 @@ class LineBuffer(wiring.Component):
             "first": In(1),
             "address_in": In(address_layout(config)),
             "address_out": Out(address_layout(config)),
-            "control_in": In(control_layout(config)),
-            "control_out": Out(control_layout(config)),
+            "control_in": In(cell_control_layout(config)),
+            "control_out": Out(cell_control_layout(config)),
             "sums_in": In(sums_layout(config)),
             "sums_out": Out(sums_layout(config)),
         })

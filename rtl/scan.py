@@ -86,14 +86,16 @@ class Scanner(wiring.Component):
         depth = 1 << (max(config.sources, 2) - 1).bit_length()      # halves start at powers of two
 
         # What is needed of the source and of the site stands in registers when a run is made; where
-        # the source is then is stored in the cycle after, and read in the next.
-        source = Signal(range(depth))
-        half, busy, make, advance = Signal(), Signal(), Signal(), Signal()
-        last_source = Signal()
-        next_source, shown = Signal(range(depth)), Signal(range(depth))
-        m.d.comb += [
+        # the source is then is stored in the cycle after, and read in the next. Until a pass starts
+        # all stand at what it begins with.
+        source, next_source, shown = (Signal(range(depth), name=name)
+                                      for name in ("source", "next_source", "shown"))
+        half, busy, advance, last_source = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += shown.eq(Mux(advance, next_source, source))
+        m.d.sync += [
+            source.eq(shown),
+            last_source.eq(source == fields.sources),
             next_source.eq(Mux(last_source, 0, source + 1)),
-            shown.eq(Mux(advance, next_source, source)),
         ]
         table = Signal(SOURCE_LAYOUT, reset_less=True)
         for word in range(SOURCE_WORDS):
@@ -119,39 +121,46 @@ class Scanner(wiring.Component):
         place = data.StructLayout({"address": bits, "row_address": bits, "x": signed(11),
                                    "y": signed(11)})
         stored, here, following = Signal(place), Signal(place, reset_less=True), Signal(place)
+        x, y = Signal(10), Signal(10)
+        first_site, extra = Signal(), Signal()
+        last_column, first_row, last_row, last_site = (
+            Signal(name=name) for name in ("last_column", "first_row", "last_row", "last_site"))
+        m.d.sync += [
+            last_column.eq(x == fields.width),
+            first_row.eq(y == 0),
+            last_row.eq(y == fields.height),
+            last_site.eq(Mux(fields.flush, extra, last_row & last_column)),
+        ]
+        start = Signal(bits, reset_less=True)       # of the step to the next site
+        m.d.sync += [here.eq(stored),
+                     start.eq(Mux(last_column, stored.row_address, stored.address))]
+        with m.If(first_site):
+            m.d.sync += [here.address.eq(table.base), here.row_address.eq(table.base),
+                         here.x.eq(table.x0), here.y.eq(table.y0), start.eq(table.base)]
+        # The sums for the next site, if it is one to the right, or the first of the next row.
+        moved, turned = Signal(place, reset_less=True), Signal(reset_less=True)
+        made_source = Signal.like(source)
+        with m.If(advance if config.sources == 1 else C(1)):
+            m.d.sync += [
+                moved.address.eq(start + Mux(last_column, table.y_stride, table.x_stride)),
+                moved.row_address.eq(here.row_address),
+                moved.x.eq(here.x + table.step_x),
+                moved.y.eq(here.y + Mux(last_column, table.step_y, 0)),
+                turned.eq(last_column),
+                made_source.eq(source),
+            ]
+        m.d.comb += following.eq(moved)
+        with m.If(turned):
+            m.d.comb += [following.row_address.eq(moved.address), following.x.eq(table.x0)]
         if config.sources == 1:
-            with m.If(advance):
-                m.d.sync += stored.eq(following)
+            m.d.comb += stored.eq(following)
         else:
             m.submodules.place_mem = places = Memory(shape=place, depth=depth, init=[],
                                                      attrs=DISTRIBUTED)
             load, store = places.read_port(domain="comb"), places.write_port()
-            made_following, made_source = Signal(place, reset_less=True), Signal.like(source)
-            m.d.sync += [made_following.eq(following), made_source.eq(source), store.en.eq(advance)]
+            m.d.sync += store.en.eq(advance)
             m.d.comb += [load.addr.eq(source), store.addr.eq(made_source),
-                         store.data.eq(made_following), stored.eq(load.data)]
-        x, y = Signal(10), Signal(10)
-        first_site, extra = Signal(), Signal()
-        m.d.sync += here.eq(stored)
-        with m.If(first_site):
-            m.d.sync += [here.address.eq(table.base), here.row_address.eq(table.base),
-                         here.x.eq(table.x0), here.y.eq(table.y0)]
-        last_column, last_row, last_site = Signal(), Signal(), Signal()
-        m.d.sync += [
-            last_source.eq(shown == fields.sources),
-            last_column.eq(x == fields.width),
-            last_row.eq(y == fields.height),
-        ]
-        m.d.comb += last_site.eq(Mux(fields.flush, extra, last_row & last_column))
-        start, step = Signal(bits), Signal(bits)
-        m.d.comb += [
-            start.eq(Mux(last_column, here.row_address, here.address)),
-            step.eq(Mux(last_column, table.y_stride, table.x_stride)),
-            following.address.eq(start + step),
-            following.row_address.eq(Mux(last_column, following.address, here.row_address)),
-            following.x.eq(Mux(last_column, table.x0, here.x + table.step_x)),
-            following.y.eq(here.y + Mux(last_column, table.step_y, 0)),
-        ]
+                         store.data.eq(following), stored.eq(load.data)]
 
         # The output that leaves at this site: two to the left, one up, counted through.
         out_x, out_y = Signal(10), Signal(signed(11))
@@ -165,7 +174,8 @@ class Scanner(wiring.Component):
                 even.eq(Cat(((out_x - fields.x_low)[:2] & mask) == 0,
                             ((out_y - fields.y_low)[:2] & mask) == 0)),
             ]
-        emit = fields.taps & inside.all() & even.all()
+        emit = Signal()
+        m.d.sync += emit.eq(fields.taps & inside.all() & even.all())
 
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows))        # of all sites before
@@ -177,13 +187,15 @@ class Scanner(wiring.Component):
         if not ahead:               # these stay in the table
             m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
             carried = ()
+        rest = Signal(range(self.latency))      # cycles until a run can be made
+        rested = Signal()                       # it is 0, and a pass runs
         padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
         end_x, end_y = Signal(signed(12)), Signal(signed(12))
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
             take.eq(made_valid & (~self.runs.valid | self.runs.ready if ahead
                                   else self.runs.ready)),
-            advance.eq(make & ~made_valid),
+            advance.eq(rested & ~made_valid),
         ]
         last_stage = m.d.sync if ahead else m.d.comb
         with m.If(self.runs.ready | ~self.runs.valid if ahead else C(1)):
@@ -195,9 +207,6 @@ class Scanner(wiring.Component):
             ]
         with m.If(take):
             m.d.sync += made_valid.eq(0)
-        rest = Signal(range(self.latency))      # cycles until a run can be made
-        rested = Signal()                       # it is 0
-        m.d.comb += make.eq(busy & rested)
         m.d.sync += rested.eq(rest <= 1)
         with m.If(rest != 0):
             m.d.sync += rest.eq(rest - 1)
@@ -211,7 +220,7 @@ class Scanner(wiring.Component):
                 *(made[name].eq(table[name]) for name in carried),
                 made.starts.eq((source == 0) & (~fields.join | first_site)),
                 made.clear.eq(fields.taps & fields.start & first_site),
-                made.top.eq(fields.taps & fields.start & (y == 0) & ~last_column),
+                made.top.eq(fields.taps & fields.start & first_row & ~last_column),
                 made.emit.eq(emit),
                 made.end.eq(last_source & (last_site | ~(fields.taps | fields.join))),
                 made.final.eq(last_source & last_site),
@@ -221,7 +230,6 @@ class Scanner(wiring.Component):
                 end_y.eq(here.y + table.window_height),
                 map_x.eq(table.map_width + table.pad),
                 map_y.eq(table.map_height + table.pad),
-                source.eq(next_source),
                 rest.eq(self.interval - 1), rested.eq(0),
             ]
             with m.If(last_source):
@@ -233,10 +241,10 @@ class Scanner(wiring.Component):
                     m.d.sync += [x.eq(0), y.eq(y + 1), extra.eq(last_row)]
                 with m.If(last_site):
                     m.d.sync += busy.eq(0)
-        with m.If(self.start):
+        with m.If(~busy):
             m.d.sync += [
-                busy.eq(1), rest.eq(self.latency - 2 - ahead), rested.eq(0), half.eq(self.half),
-                source.eq(0),
+                busy.eq(self.start), half.eq(self.half), source.eq(0),
+                rest.eq(self.latency - 2 - ahead), rested.eq(0),
                 first_site.eq(1), extra.eq(0), x.eq(0), y.eq(0), rows.eq(0),
                 out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),

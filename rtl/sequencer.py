@@ -244,7 +244,7 @@ class Sequencer(wiring.Component):
             with m.If(made):
                 m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
                              loaded.eq(fetch & ~shifted)]
-            with m.If(self.start):
+            with m.If(~self.busy):
                 m.d.sync += shifted.eq(0)
 
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.

@@ -12,8 +12,8 @@ from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 
-__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "control_layout", "registered",
-           "sums_layout", "write_layout"]
+__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "cell_control_layout",
+           "control_layout", "looking_ahead", "registered", "sums_layout", "write_layout"]
 
 
 class AddressKind(enum.Enum, shape=3):
@@ -65,6 +65,22 @@ def control_layout(config: ArrayConfig) -> data.StructLayout:
         "scan": 1,      # the last bank's sums go to the neurons
         "how": SCAN,
     })
+
+
+def cell_control_layout(config: ArrayConfig) -> data.StructLayout:
+    """What a cell does: a `control_layout`, with running sums beside it the slot to `read`."""
+    read = {"read": bits_for(config.slots - 1)} if config.running_sums else {}
+    return data.StructLayout({**control_layout(config).members, **read})
+
+
+def looking_ahead(m: Module, config: ArrayConfig, control: Any, following: Any) -> data.View:
+    """The `cell_control_layout` of `control`, which reads the slot that the command after it,
+    `following`, loads, or else its own, which a shift takes."""
+    whole = Signal(cell_control_layout(config), name="looking_ahead")
+    m.d.comb += [whole[name].eq(control[name]) for name in control_layout(config).members]
+    if config.running_sums:
+        m.d.comb += whole.read.eq(Mux(following.load, following.slot, control.slot))
+    return whole
 
 
 def write_layout(config: ArrayConfig) -> data.StructLayout:

@@ -54,6 +54,8 @@ class WordReader(wiring.Component):
     A run that ends an output takes one more, for the entry that says so. From run to run passes a
     cycle without a fetch; where a pass has one source, two.
 
+    slots: of the pass, less one; known a cycle before its first run.
+
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
     fetching stops while `DEPTH` words are kept or under way. Without LUT RAM, where a queue is dear
     and the clock slow, there are fewer stages and no queue: while an entry is not taken all stop as
@@ -87,7 +89,7 @@ class WordReader(wiring.Component):
         bits = bits_for(config.spike_words - 1)     # of an address
 
         # Loops, from the innermost: column and row of the window, word, slot. Whether a loop is at
-        # its end is known a step ahead.
+        # its end is known a step ahead. While no run is active all stand at what a run begins with.
         payload = self.runs.payload
         # Where a pass has one source the scanner keeps the run until it is over.
         run = Signal(run_layout(config), reset_less=True) if config.sources > 1 else payload
@@ -96,11 +98,12 @@ class WordReader(wiring.Component):
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
         columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
         words = Signal(12, name="words_left", reset_less=True)
-        before_last = Signal(range(max(config.slots, 2)), reset_less=True)      # slot
-        m.d.sync += before_last.eq(self.slots - 1)
-        single_column, single_row, single_word, single_slot = (
+        slots = Signal(range(max(config.slots, 2)), name="slots_left", reset_less=True)
+        one_slot = Signal(reset_less=True)
+        m.d.sync += one_slot.eq(self.slots == 0)
+        single_column, single_row, single_word = (
             Signal(name=name, reset_less=True)
-            for name in ("single_column", "single_row", "single_word", "single_slot"))
+            for name in ("single_column", "single_row", "single_word"))
         last_column, last_row, last_word, last_slot = (
             Signal(name=name, reset_less=True)
             for name in ("last_column", "last_row", "last_word", "last_slot"))
@@ -111,29 +114,35 @@ class WordReader(wiring.Component):
         word_row = Signal(range(max(-(-config.weight_rows // width), 2)), reset_less=True)
 
         room, free = Signal(range(DEPTH + 1), init=DEPTH), Signal(init=1)   # free: there is room
-        fetch, load = Signal(), Signal()
+        fetch, load, step = Signal(), Signal(), Signal()
         window_over, slot_over, over = Signal(), Signal(), Signal()
         m.d.comb += [
             fetch.eq((active | marking) & free),
             load.eq(~active & ~marking & self.runs.valid),
+            step.eq(~active | free),
             window_over.eq(last_column & last_row),
             slot_over.eq(window_over & last_word),
             over.eq(slot_over & last_slot),
         ]
-        with m.If(load):
+        with m.If(active):
+            with m.If(free & over):
+                m.d.sync += [active.eq(0), marking.eq(run.end)]
+        with m.Else():
+            m.d.sync += active.eq(load)
+            with m.If(free):
+                m.d.sync += marking.eq(0)
+        with m.If(~active):
             m.d.sync += [
-                active.eq(1),
                 columns.eq(payload.window_width), rows.eq(payload.window_height),
-                words.eq(payload.words), slot.eq(0),
+                words.eq(payload.words), slots.eq(self.slots), slot.eq(0),
             ]
             for single, last, value in (
                     (single_column, last_column, payload.blank | (payload.window_width == 0)),
                     (single_row, last_row, payload.blank | (payload.window_height == 0)),
-                    (single_word, last_word, payload.blank | (payload.words == 0)),
-                    (single_slot, last_slot,
-                     (payload.blank & ~payload.starts) | (self.slots == 0))):
+                    (single_word, last_word, payload.blank | (payload.words == 0))):
                 m.d.sync += [single.eq(value), last.eq(value)]
-        with m.Elif(fetch & active):
+            m.d.sync += last_slot.eq((payload.blank & ~payload.starts) | one_slot)
+        with m.Elif(free):
             m.d.sync += [columns.eq(columns - 1), last_column.eq(columns == 1)]
             with m.If(last_column):
                 m.d.sync += [columns.eq(run.window_width), last_column.eq(single_column),
@@ -142,44 +151,36 @@ class WordReader(wiring.Component):
                 m.d.sync += [rows.eq(run.window_height), last_row.eq(single_row),
                              words.eq(words - 1), last_word.eq(words == 1)]
             with m.If(slot_over):
-                m.d.sync += [words.eq(run.words), last_word.eq(single_word),
-                             slot.eq(slot + 1), last_slot.eq(slot == before_last)]
-            with m.If(over):
-                m.d.sync += [active.eq(0), marking.eq(run.end)]
-        with m.Elif(fetch):
-            m.d.sync += marking.eq(0)
+                m.d.sync += [words.eq(run.words), last_word.eq(single_word), slot.eq(slot + 1),
+                             slots.eq(slots - 1), last_slot.eq(slots == 1)]
         if config.sources > 1:
             m.d.comb += self.runs.ready.eq(~active & ~marking)
             with m.If(load):
                 m.d.sync += run.eq(payload)
         else:
-            m.d.comb += self.runs.ready.eq(fetch & Mux(active, over & ~run.end, marking))
+            m.d.comb += self.runs.ready.eq(free & Mux(active, over & ~run.end, marking))
 
-        step = Signal()
-        m.d.comb += step.eq(load | fetch)
         with m.If(step):
             m.d.sync += [column.eq(column + 1), window.eq(window + run.window_x_stride)]
-            with m.If(load | last_column):
+            with m.If(last_column | ~active):
                 m.d.sync += [column.eq(0), window.eq(next_row)]
-            with m.If(load | window_over):
+            with m.If(window_over | ~active):
                 m.d.sync += window.eq(0)
-        with m.If(load | (fetch & last_column)):
-            m.d.sync += [row.eq(row + 1), next_row.eq(next_row + run.window_y_stride)]
-            with m.If(load | last_row):
-                m.d.sync += [row.eq(0), next_row.eq(Mux(load, payload.window_y_stride,
-                                                        run.window_y_stride))]
-        with m.If(load | (fetch & window_over)):
-            m.d.sync += [word.eq(word + 1), word_row.eq(word_row + 1)]
-            with m.If(last_word):
-                m.d.sync += word.eq(next_slot)
-            with m.If(load):
-                m.d.sync += word.eq(0)
-            with m.If(load | last_word):
-                m.d.sync += word_row.eq(0)
-        with m.If(load | (fetch & slot_over)):
-            m.d.sync += next_slot.eq(next_slot + run.slot_stride)
-            with m.If(load):
-                m.d.sync += next_slot.eq(payload.slot_stride)
+            with m.If(last_column | ~active):
+                m.d.sync += [row.eq(row + 1), next_row.eq(next_row + run.window_y_stride)]
+                with m.If(last_row | ~active):
+                    m.d.sync += [row.eq(0), next_row.eq(Mux(active, run.window_y_stride,
+                                                            payload.window_y_stride))]
+            with m.If(window_over | ~active):
+                m.d.sync += [word.eq(word + 1), word_row.eq(word_row + 1)]
+                with m.If(last_word):
+                    m.d.sync += word.eq(next_slot)
+                with m.If(last_word | ~active):
+                    m.d.sync += word_row.eq(0)
+            with m.If(slot_over):
+                m.d.sync += next_slot.eq(next_slot + run.slot_stride)
+        with m.If(~active):
+            m.d.sync += [word.eq(0), next_slot.eq(payload.slot_stride)]
 
         # Where that is, in two additions, and whether it is inside of the map.
         on_way = data.StructLayout({

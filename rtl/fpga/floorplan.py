@@ -55,8 +55,8 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
         if found is None:
             core.append(name)
             continue
-        # parameters and states serve the neurons, which stand where the chain begins and ends
-        step = -1 if found["step"] == "stage" else int(found["step"])
+        # parameters and states serve the neurons, where the chain ends
+        step = 1 << 16 if found["step"] == "stage" else int(found["step"])
         groups.setdefault(int(found["group"]), []).append((step, found["of"], name))
     return [[name for *_, name in sorted(groups[group])] for group in sorted(groups)], core
 

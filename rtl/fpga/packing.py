@@ -9,6 +9,10 @@
   yosys uses it as f = a ^ b. For a sum of w and l(p, q, r), l a LUT of its own, f = l(b, c, d) ^ a
   with a = w does the work of both where g = w, as in every carry chain: where l(p, 0, 0) = 0. For
   a sum of k(p, q) and l(r, s), f = k(a, b) ^ l(c, d) does that of three, where l(0, 0) = 0.
+- nextpnr puts a CCU2C before every carry chain, for its carry in, and one behind it where there is
+  a net at its carry out, read or not. So carries that nobody reads lose their net; and where the
+  last half of a chain is spare, the chain moves on by one half, and the first, f = 0, g the carry
+  in, begins it: its own carry in may then be anything.
 
 A register is moved only where it is plain: no enable, no reset, same clock. Registers start at 0.
 """
@@ -27,12 +31,14 @@ _ADDER = 0x96AA
 
 @dataclass
 class Packed:
-    """How many memory ports and multipliers have registers now, which cells went into others."""
+    """How many memory ports and multipliers have registers now, how many registers and LUTs went
+    into others, how many ends of carry chains take no CCU2C of their own."""
 
     memory_ports: int = 0
     multipliers: int = 0
     registers: int = 0
     luts: int = 0
+    carries: int = 0
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {name.replace('_', ' ')}"
@@ -48,6 +54,9 @@ def pack(document: dict, top: str) -> Packed:
         _pack_multiplier(netlist, multiplier, packed)
     for carry in netlist.of_type("CCU2C"):
         packed.luts += sum(_absorb(netlist, carry, half) for half in "01")
+    for carry in netlist.of_type("CCU2C"):
+        if netlist.bit(carry, "CIN") in ("0", "1"):
+            packed.carries += _close(netlist, _chain(netlist, carry))
     return packed
 
 
@@ -298,3 +307,44 @@ def _replace(netlist: Netlist, carry: str, half: str, luts: list[str], inputs: l
     for port, bit in zip("ABCD", [*inputs, "0", "0"][:4], strict=True):
         netlist.connect(carry, port + half, bit)
     netlist.cells[carry]["parameters"][f"INIT{half}"] = f"{init:016b}"
+
+
+def _chain(netlist: Netlist, first: str) -> list[str]:
+    """The CCU2C whose carries follow one from the other."""
+    chain = [first]
+    while sinks := netlist.sinks_of(netlist.bit(chain[-1], "COUT")):
+        (name, port, _), *others = sinks
+        if others or port != "CIN":
+            break
+        chain.append(name)
+    return chain
+
+
+def _close(netlist: Netlist, chain: list[str]) -> int:
+    """Let a chain whose carry in is constant end, and begin, in itself; which of both, counted."""
+    last = chain[-1]
+    if netlist.sinks_of(netlist.bit(last, "COUT")):
+        return 0
+    netlist.connect(last, "COUT", "x")
+    halves = [(carry, half) for carry in chain for half in "01"]
+    plain = all(netlist.cells[carry]["parameters"][f"INJECT1_{half}"] == "NO"
+                for carry, half in halves)
+    if netlist.sinks_of(netlist.bit(last, "S1")) or not plain:
+        return 1
+    carry_in = netlist.bit(chain[0], "CIN")
+    netlist.connect(chain[0], "CIN", "x")
+    contents = [(0x000F if carry_in == "1" else 0, ["0", "0", "0", "1"], "x"),
+                *(_half(netlist, carry, half) for carry, half in halves[:-1])]
+    for (carry, half), (init, inputs, sum_) in zip(halves, contents, strict=True):
+        netlist.cells[carry]["parameters"][f"INIT{half}"] = f"{init:016b}"
+        for port, bit in zip("ABCD", inputs, strict=True):
+            netlist.connect(carry, port + half, bit)
+        netlist.cells[carry]["port_directions"][f"S{half}"] = "output"
+        netlist.connect(carry, f"S{half}", sum_)
+    return 2
+
+
+def _half(netlist: Netlist, carry: str, half: str) -> tuple[int, list[Bit], Bit]:
+    """INIT, inputs and sum of half a CCU2C."""
+    return (int(netlist.cells[carry]["parameters"][f"INIT{half}"], 2),
+            [netlist.bit(carry, port + half) for port in "ABCD"], netlist.bit(carry, f"S{half}"))

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.cell import Cell
 from rtl.config import ArrayConfig, preset
-from rtl.signals import AddressKind, address_layout, control_layout, sums_layout, write_layout
+from rtl.signals import (AddressKind, address_layout, control_layout, looking_ahead, sums_layout,
+                         write_layout)
 from rtl.verilog import component_verilog
 from rtl.weights import WeightMemory
 from sim import vectors as golden
@@ -69,9 +70,10 @@ class CellBench(wiring.Component):
         for delay in range(1, WeightMemory.latency_of(self.config) + 1):
             later = Signal.like(self.command__payload, name=f"late_{delay}")
             m.d.sync += later.eq(late)
-            late = later
+            earlier, late = late, later
             if delay == cell.control_delay:
-                m.d.comb += cell.control_in.eq(late.control)
+                m.d.comb += cell.control_in.eq(looking_ahead(m, self.config, late.control,
+                                                             earlier.control))
         shifted = Signal()
         m.d.sync += shifted.eq(late.control.shift)
         m.d.comb += [

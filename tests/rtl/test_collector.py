@@ -34,9 +34,9 @@ def test_places_are_those_of_the_formula(config):
             base = rng.choice([0, room, rng.randint(0, room)])
             ctx.set(dut.fields, {"output_base": base, "output_stride": stride, "steps": steps - 1,
                                  "column": column, "rounds": tiles - 1})
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
+            ctx.set(dut.busy, 0)
+            await ctx.tick().repeat(2)
+            ctx.set(dut.busy, 1)
             for output in range(outputs):
                 for tile in range(tiles):
                     for step in range(steps):

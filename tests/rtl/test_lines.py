@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.config import ArrayConfig, preset
 from rtl.lines import LineBuffer
-from rtl.signals import AddressKind, address_layout, control_layout, sums_layout
+from rtl.signals import AddressKind, address_layout, cell_control_layout, sums_layout
 from rtl.verilog import component_verilog
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
@@ -51,7 +51,7 @@ class LineBench(wiring.Component):
         command = self.command__payload
         valid = self.command__valid
         m.d.comb += [
-            line.control_in.as_value().eq(_whole(control_layout(self.config),
+            line.control_in.as_value().eq(_whole(cell_control_layout(self.config),
                                                  shift=valid & command.shift,
                                                  top=valid & command.top)),
             line.address_in.as_value().eq(_whole(address_layout(self.config),

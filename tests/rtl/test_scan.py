@@ -175,6 +175,7 @@ def test_words_of_runs(slots, backpressure):
         expected = [entry for run in runs
                     for entry in entries_of(run, slots, memory, CONFIG.word_bits)]
         ctx.set(dut.slots, slots - 1)
+        await ctx.tick()        # known before there is a run
         waiting, addresses, got, cycle = list(runs), [0, 0], 0, 0
         while got < len(expected) or waiting:
             offers = bool(waiting) and rng.random() < 0.9

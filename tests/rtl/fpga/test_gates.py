@@ -19,6 +19,8 @@ from rtl.fpga.tools import yosys
 from rtl.verilog import TOP, generate
 from sim.verilated import VerilatedTransport
 
+from .netlists import for_yosys
+
 
 def _scalars(way: str, name: str, count: int) -> str:
     return f"{way} " + ", ".join(f"{name}{index}" for index in range(count))
@@ -105,7 +107,7 @@ def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
             assert cell["connections"]["RSTA"] == ["0"]
         for name in [name for name in cell["parameters"] if name.startswith("INITVAL")]:
             del cell["parameters"][name]
-    (folder / "packed.json").write_text(json.dumps(document))
+    (folder / "packed.json").write_text(json.dumps(for_yosys(document, TOP)))
     (folder / "models.v").write_text(_MODELS)
     yosys(["read_verilog -overwrite +/lattice/cells_sim_ecp5.v",
            "read_verilog -overwrite -lib models.v", "read_json packed.json",

@@ -1,6 +1,7 @@
 """Packing of ECP5 netlists: half a CCU2C proved in full, registers moved only where they are plain,
 and packed circuits equal to unpacked ones, proved by yosys with its models of the cells."""
 
+import copy
 import json
 import os
 import subprocess
@@ -10,6 +11,9 @@ from itertools import product
 import pytest
 
 from rtl.fpga.packing import absorbed_init, absorbed_pair_init, pack
+
+from .netlists import for_yosys
+
 
 def half(init: int, a: int, b: int, c: int, d: int, carry: int) -> tuple[int, int]:
     """(sum, carry out) of half a CCU2C, INJECT1 = "NO": `cells_sim_ecp5.v` of yosys."""
@@ -134,6 +138,24 @@ def yosys(folder, *commands: str) -> str:
     return result.stdout
 
 
+def assert_equal(folder, gold: dict, gate: dict):
+    """Proof that two netlists of a module `top` compute the same."""
+    for name, netlist in (("gold", gold), ("gate", gate)):
+        (folder / f"{name}.json").write_text(
+            json.dumps({"modules": {name: {**netlist["modules"]["top"], "attributes": {}}}}))
+    assert "SUCCESS!" in yosys(
+        folder, "read_verilog -overwrite +/lattice/cells_sim_ecp5.v", "read_json gold.json",
+        "read_json gate.json", "hierarchy", "proc", "flatten", "opt_clean",
+        "miter -equiv -flatten -make_outputs gold gate miter",
+        "sat -verify -prove trigger 0 -show-inputs miter")
+
+
+def synthesised(folder, text: str) -> dict:
+    (folder / "top.v").write_text(text)
+    yosys(folder, "read_verilog top.v", "synth_ecp5 -top top -json top.json")
+    return json.loads((folder / "top.json").read_text())
+
+
 @pytest.mark.parametrize("sum_, luts", [
     ("a + (b & {8{o}})", 8),
     ("(a | b) + (c | {8{o}})", 16),          # an accumulator: two of them are zero
@@ -143,18 +165,27 @@ def yosys(folder, *commands: str) -> str:
     ("a - (b & c)", 0),                 # what is added is ~(b & c): its carry is not a's
     ("a + ((b & {8{o}}) | (c & {8{q}}))", 0)])
 def test_sums_are_equal_before_and_after(sum_, luts, tmp_path):
-    (tmp_path / "top.v").write_text(
-        f"module top(input [7:0] a, b, c, input o, q, output [7:0] s);\n"
-        f"assign s = {sum_};\nendmodule\n")
-    yosys(tmp_path, "read_verilog top.v", "synth_ecp5 -top top -json top.json")
-    netlist = json.loads((tmp_path / "top.json").read_text())
-    for name in ("gold", "gate"):
-        if name == "gate":
-            assert pack(netlist, "top").luts == luts
-        (tmp_path / f"{name}.json").write_text(
-            json.dumps({"modules": {name: {**netlist["modules"]["top"], "attributes": {}}}}))
-    assert "SUCCESS!" in yosys(
-        tmp_path, "read_verilog -overwrite +/lattice/cells_sim_ecp5.v", "read_json gold.json",
-        "read_json gate.json", "hierarchy", "proc", "flatten", "opt_clean",
-        "miter -equiv -flatten -make_outputs gold gate miter",
-        "sat -verify -prove trigger 0 -show-inputs miter")
+    netlist = synthesised(tmp_path, f"module top(input [7:0] a, b, c, input o, q, "
+                                    f"output [7:0] s);\nassign s = {sum_};\nendmodule\n")
+    before = copy.deepcopy(netlist)
+    assert pack(netlist, "top").luts == luts
+    assert_equal(tmp_path, before, for_yosys(netlist, "top"))
+
+
+@pytest.mark.parametrize("below", "01")
+@pytest.mark.parametrize("bits, operation, carries", [
+    (8, "+", 1),        # every half has a sum: only the unread carry out goes
+    (7, "+", 2), (7, "-", 2),
+    (7, "<", 0)])       # its carry out is read
+def test_a_chain_ends_in_itself(bits, operation, carries, below, tmp_path):
+    """Whatever carry comes from the CCU2C below."""
+    assign = (f"s = a {operation} b" if operation != "<" else f"s = {{{bits}{{a < b}}}}")
+    netlist = synthesised(tmp_path, f"module top(input [{bits - 1}:0] a, b, output [{bits - 1}:0] s"
+                                    f");\nassign {assign};\nendmodule\n")
+    before = copy.deepcopy(netlist)
+    packed = pack(netlist, "top")
+    cells = [cell for cell in netlist["modules"]["top"]["cells"].values()
+             if cell["type"] == "CCU2C"]
+    open_carries = [cell for cell in cells if cell["connections"]["CIN"] == ["x"]]
+    assert (packed.carries, len(open_carries)) == (carries, carries == 2)
+    assert_equal(tmp_path, before, for_yosys(netlist, "top", below))
