@@ -32,7 +32,8 @@ class NeuronArray(wiring.Component):
 
     address, control: a command, both parts in the same cycle; the array delays the late one.
     spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control, or
-    more where scans come faster than one in `config.scan_period` cycles and have to wait.
+    more where scans come faster than one in `config.scan_period` cycles and have to wait;
+    `spikes_coming` is `spikes_valid` a cycle before.
     tap: the words of all groups in channel order.
 
     II: 1 command a cycle; never more than `config.scan_queue` scans may wait.
@@ -47,6 +48,7 @@ class NeuronArray(wiring.Component):
             "write": In(write_layout(config)),
             "spikes": Out(config.lanes),
             "spikes_valid": Out(1),
+            "spikes_coming": Out(1),
             "tap": Out(TAP),
         })
 
@@ -74,6 +76,7 @@ class NeuronArray(wiring.Component):
             address, control, write = group.address_out, group.control_out, group.write_out
             spikes, tap = registered(m, group.spikes_out, f"spikes_{index}"), group.tap_out
             last = group
-        m.d.comb += [self.tap.eq(tap), self.spikes.eq(spikes)]
-        m.d.sync += self.spikes_valid.eq(last.spikes_valid & ~last.readout)
+        m.d.comb += [self.tap.eq(tap), self.spikes.eq(spikes),
+                     self.spikes_coming.eq(last.spikes_valid & ~last.readout)]
+        m.d.sync += self.spikes_valid.eq(self.spikes_coming)
         return m

@@ -90,6 +90,7 @@ class Core(wiring.Component):
         m.d.comb += [
             spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
             spikes.move.eq(words.move),
+            spikes.tile_coming.eq(array.spikes_coming),
             spikes.tile_write.eq(array.spikes_valid),
             spikes.tile_address.eq(collector.address),
             spikes.tile_column.eq(collector.column),

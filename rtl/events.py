@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .skid import Skid
 from .words import PART, entry_layout, parts, place_layout
 
 __all__ = ["EventReader", "event_layout"]
@@ -29,18 +30,20 @@ class EventReader(wiring.Component):
     own: the pass goes on with the sums of the one before.
 
     Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
-    one.
+    one. Where the clock is fast a skid stands before `events`: no path of `ready` comes in here.
     """
 
-    latency = 3
-
     def __init__(self, config: ArrayConfig):
-        self.config = config
+        self.config, self.latency = config, self.latency_of(config)
         super().__init__({
             "own": In(1),
             "entries": In(stream.Signature(entry_layout(config))),
             "events": Out(stream.Signature(event_layout(config))),
         })
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        return 3 + Skid.latency * config.lut_ram
 
     def model(self, entries: list[tuple[int, int]]) -> list[tuple[int, bool]]:
         """(row, null) of every event of entries (word, row)."""
@@ -59,10 +62,14 @@ class EventReader(wiring.Component):
         head = self.entries.payload
         place = place_layout(config)
         move, taken, part_taken = Signal(), Signal(), Signal()
-        m.d.comb += [
-            move.eq(~self.events.valid | self.events.ready),
-            self.entries.ready.eq(taken),
-        ]
+        events = stream.Signature(event_layout(config)).create()
+        if config.lut_ram:
+            m.submodules.events_out = skid = Skid(event_layout(config))
+            wiring.connect(m, events, skid.i)
+            wiring.connect(m, skid.o, wiring.flipped(self.events))
+        else:
+            wiring.connect(m, events, wiring.flipped(self.events))
+        m.d.comb += [move.eq(~events.valid | events.ready), self.entries.ready.eq(taken)]
 
         # The parts of a word that hold spikes, from the lowest; none of a word without.
         s1_valid = Signal()
@@ -95,13 +102,13 @@ class EventReader(wiring.Component):
             part_taken.eq(~s2_valid | s2_last),
         ]
         event = Signal(event_layout(config), reset_less=True)
-        m.d.comb += self.events.payload.eq(event)
+        m.d.comb += events.payload.eq(event)
         slot = Signal.like(s2_place.slot, reset_less=True)      # of the last event
         with m.If(move & s2_valid):
             m.d.sync += slot.eq(s2_place.slot)
         with m.If(move):
             m.d.sync += [
-                self.events.valid.eq(s2_valid),
+                events.valid.eq(s2_valid),
                 event.place.eq(s2_place),
                 event.place.row.eq(s2_place.row + Cat(lowest, s2_index)),
                 event.null.eq(s2_bits == 0),

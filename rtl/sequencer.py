@@ -24,7 +24,8 @@ DRAIN_INTERVAL = 2
 
 def read_latency(config: ArrayConfig) -> int:
     """Cycles from the start of a pass until its first event can be sent."""
-    return Scanner.latency_of(config) + WordReader.latency_of(config) + EventReader.latency + 1
+    return (Scanner.latency_of(config) + WordReader.latency_of(config)
+            + EventReader.latency_of(config) + 1)
 
 
 def start_addresses(config: ArrayConfig) -> list[AddressKind]:

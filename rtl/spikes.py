@@ -23,7 +23,8 @@ class SpikeMemory(wiring.Component):
     without LUT RAM at the one before this (1).
     tile: a column from the neurons, always taken; it clears the columns after it, so that a word
     whose last columns hold no tile has no spikes there. host: a stream word, taken where
-    `host_ready`: not in a cycle in which `tile_write` is up. Reading a word while it is written
+    `host_ready`: not in a cycle in which `tile_write` is up; `tile_coming` says so a cycle before,
+    so that nobody far away waits for it. Reading a word while it is written
     gives an undefined word: no pass reads what is being written.
     """
 
@@ -34,6 +35,7 @@ class SpikeMemory(wiring.Component):
             "move": In(1, **UP),
             "address": In(range(depth)),
             "word": Out(config.word_bits),
+            "tile_coming": In(1),
             "tile_write": In(1),
             "tile_address": In(range(depth)),
             "tile_column": In(range(max(config.tiles_per_word, 2))),
@@ -53,7 +55,9 @@ class SpikeMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.d.comb += self.host_ready.eq(~self.tile_write)
+        free = Signal(init=1)
+        m.d.sync += free.eq(~self.tile_coming)
+        m.d.comb += self.host_ready.eq(free)
         word = Signal(config.word_bits, reset_less=True)
         m.d.comb += self.word.eq(word)
         # Block RAM of a device without LUT RAM is narrow and writes single bits: there one memory

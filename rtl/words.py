@@ -9,7 +9,6 @@ from .config import ArrayConfig
 from .queue import Queue
 from .scan import run_layout
 from .signals import registered
-from .skid import Skid
 from .spikes import SpikeMemory
 
 __all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout"]
@@ -75,7 +74,7 @@ class WordReader(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return SpikeMemory.latency_of(config) + (8 + Skid.latency if config.lut_ram else 2)
+        return SpikeMemory.latency_of(config) + (8 if config.lut_ram else 2)
 
     def elaborate(self, platform):
         m = Module()
@@ -281,12 +280,10 @@ class WordReader(wiring.Component):
             ]
             return m
         m.submodules.entry_queue = queue = Queue(entry_layout(config), DEPTH)
-        m.submodules.entry_out = out = Skid(entry_layout(config))
         freed = Signal(2)
         m.d.sync += queue.write.eq(keep)
         m.d.comb += [queue.word.eq(registered(m, entry, "kept")), self.move.eq(1)]
-        wiring.connect(m, queue.o, out.i)
-        wiring.connect(m, out.o, wiring.flipped(self.entries))
+        wiring.connect(m, queue.o, wiring.flipped(self.entries))
         m.d.sync += [
             freed.eq((s3.valid & ~keep) + (self.entries.valid & self.entries.ready)),
             room.eq(room - fetch + freed),

@@ -4,16 +4,16 @@ It takes a PASS as the device does, its fields, its sources and the words of the
 goes through the words that the reader fetches, one step a word. Times are cycles after the start.
 
     fetch of a word          f = f_before + 1, later where `DEPTH` words are kept or on their way
-    a kept word is taken     e = f + 9, later where the one before is not yet at its last part
+    a kept word is taken     e = f + 8, later where the one before is not yet at its last part
                              (without LUT RAM f + 2, and what is fetched behind it waits with it)
     its n = max(1, spikes)   events are made b + 1, b + 2, ... one a cycle, b = max(e + 2,
                              b_before + n_before)
-    and sent                 a cycle later, or later
+    and sent                 two cycles later (without LUT RAM one), or later
 
 A command waits where the sequencer is not ready for it: while an output drains, and where it sends
 an output to the neurons while more than `scan_limit` cycles of such work are queued. Two commands
-can wait (one without LUT RAM); while they do, all words behind them that were taken wait as well,
-and those that were not go on.
+and two events can wait (without LUT RAM one command); while they do, all words behind them that
+were taken wait as well, and those that were not go on.
 """
 
 import heapq
@@ -225,7 +225,8 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             return not planes or number >= slots
         return emit == Emit.LOGITS and number == last_scan
 
-    # The reader of events is counted in moves: it stops while its event cannot become a command.
+    # The reader of events is counted in moves: it stops while its event cannot go on, to become a
+    # command, or to wait for that.
     stalls: deque[tuple[int, int]] = deque()    # (cycle, length), only those that may still matter
     stopped = 0                                 # cycles of stalls left out of `stalls`
     total = 0                                   # cycles of all stalls
@@ -249,7 +250,9 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
     room: list[int] = []        # cycles in which a word makes room again
     runs = _Runs(config)
     kept = WordReader.latency_of(config) - 1    # from a fetch until the word is taken or dropped
-    queue = bool(config.lut_ram)                # of words
+    queue = bool(config.lut_ram)                # of words; and two events can wait
+    gone = gone_before = 0                      # cycles in which the last two were commands
+    latency = EventReader.latency_of(config) - queue * Skid.latency
     holds: deque[tuple[int, int]] = deque()     # where there is none: when words stood, [from, to)
     fetch = 0
     move = bits = 0             # moves: a word can be taken, its bits can be
@@ -277,7 +280,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             seen = (seen or ones > 0 or null) and not over
         if not (marker or null or ones > 0):
             if queue:
-                heapq.heappush(room, arrival - Skid.latency)
+                heapq.heappush(room, arrival)
             continue
         move = max(move, move_of(arrival))
         if queue:
@@ -294,15 +297,22 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
             events += max(ones, 0)
             nulls += null + loads
         for index in range(count):
-            event = bits + index + EventReader.latency - 1 + total
+            event = bits + index + latency - 1 + total
+            if queue:
+                stall = max(0, gone_before + 1 - event)
+                if stall:
+                    stalls.append((event, stall))
+                    total += stall
+                event += stall + Skid.latency
             for _ in range(loads if index == 0 else 0):
                 sender.send(event)
                 drains += sender.waited
             scan = first and leaves and not marker and index == 0
             sender.send(event, scan=scan, emits=scan and emits(slot))
-            if sender.made > event:
-                stalls.append((event, sender.made - event))
-                total += sender.made - event
+            gone_before, gone = gone, sender.made
+            if not queue and gone > event:
+                stalls.append((event, gone - event))
+                total += gone - event
             drains += sender.waited
             shifted = bool(taps and first and not marker)
             if scan and planes and slot == slots and steps:
@@ -320,6 +330,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
                             drains += sender.waited + 1
             if index > 1 and sender.sent == event + 1 and sender.sent_before == event:
                 rest = count - index - 1        # nothing holds up the others
+                gone_before, gone = gone + rest - 1, gone + rest
                 sender.made += rest
                 sender.sent += rest
                 sender.sent_before += rest

@@ -46,8 +46,18 @@ GRIDS = {
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
 
+#: Modules of the core with block RAM, those beside each other that talk most; others come first.
+_CORE = ("scanner", "counters", "receiver", "spike_memory", "tap_words")
+
+
+def _core_order(name: str) -> tuple[int, str]:
+    found = [place for place, module in enumerate(_CORE) if f"core.{module}." in name]
+    return found[0] if found else -1, name
+
+
 def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
-    """Block RAMs of every group in the order of its chain, and those of no group."""
+    """Block RAMs of every group in the order of its chain, and those of no group in that of
+    `_CORE`."""
     groups: dict[int, list[tuple]] = {}
     core = []
     for name in sorted(names):
@@ -56,9 +66,10 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
             core.append(name)
             continue
         # parameters and states serve the neurons, where the chain ends
-        step = 1 << 16 if found["step"] == "stage" else int(found["step"])
+        step = -1 if found["step"] == "stage" else int(found["step"])
         groups.setdefault(int(found["group"]), []).append((step, found["of"], name))
-    return [[name for *_, name in sorted(groups[group])] for group in sorted(groups)], core
+    return ([[name for *_, name in sorted(groups[group])] for group in sorted(groups)],
+            sorted(core, key=_core_order))
 
 
 def floorplan(names: list[str], grid: Grid) -> dict[str, str]:

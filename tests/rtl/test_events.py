@@ -79,7 +79,7 @@ def test_latency_and_one_event_a_cycle(name):
     dut = EventReader(CONFIGS[name])
     play = Play(dut, events_vectors(dut, corner_words(dut.config)))
     events = play.moments["events"]
-    assert events[0] - play.moments["entries"][0] == EventReader.latency == 3
+    assert events[0] - play.moments["entries"][0] == dut.latency == 4
     assert {b - a for a, b in pairwise(events)} == {1}
 
 

@@ -30,13 +30,14 @@ def test_against_a_plain_memory(config):
                 ctx.set(dut.host_word, word >> 32 * part & 0xFFFFFFFF)
                 assert ctx.get(dut.host_ready)
                 await ctx.tick()
-        refused = 0
+        refused, coming = 0, False
         for _ in range(300):
             # A tile and a stream word at once: the tile is written, the stream word has to wait.
             at, column, tile = (rng.randrange(config.spike_words),
                                 rng.randrange(config.tiles_per_word), rng.getrandbits(config.lanes))
-            write = rng.random() < 0.5
+            write, coming = coming, rng.random() < 0.5
             ctx.set(dut.tile_write, int(write))
+            ctx.set(dut.tile_coming, int(coming))
             ctx.set(dut.tile_address, at)
             ctx.set(dut.tile_column, column)
             ctx.set(dut.tile, tile)
