@@ -77,6 +77,6 @@ class NeuronArray(wiring.Component):
             spikes, tap = registered(m, group.spikes_out, f"spikes_{index}"), group.tap_out
             last = group
         m.d.comb += [self.tap.eq(tap), self.spikes.eq(spikes),
-                     self.spikes_coming.eq(last.spikes_valid & ~last.readout)]
+                     self.spikes_coming.eq(last.spikes_valid)]
         m.d.sync += self.spikes_valid.eq(self.spikes_coming)
         return m

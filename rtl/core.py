@@ -134,6 +134,11 @@ class Core(wiring.Component):
         tiles = Signal(3)       # complete tiles that wait for the sender, or are being sent
         words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it
         header = Signal(HEADER_LAYOUT)
+        answers = executor.answers
+        if self.config.lut_ram:     # the executor is far enough from the stream's end
+            m.submodules.executor_out = out = Skid(STREAM_WORD)
+            wiring.connect(m, executor.answers, out.i)
+            answers = out.o
         taps, leaves, tile_end = Signal(), Signal(), Signal()
         # two cycles late, in which the last words of a tile may have come in
         m.d.sync += [level.eq(written - tap_words.place), written.eq(written + tap.valid),
@@ -150,12 +155,11 @@ class Core(wiring.Component):
             executor.taps_busy.eq(taps),
             leaves.eq(sender.i.ready & taps & (~words | tap_words.o.valid)),
             tap_words.o.ready.eq(sender.i.ready & words),
-            executor.answers.ready.eq(sender.i.ready & ~taps),
-            sender.i.valid.eq(Mux(taps, ~words | tap_words.o.valid, executor.answers.valid)),
+            answers.ready.eq(sender.i.ready & ~taps),
+            sender.i.valid.eq(Mux(taps, ~words | tap_words.o.valid, answers.valid)),
             sender.i.payload.data.eq(Mux(words, tap_words.o.payload.word, Mux(
-                taps, header.as_value(), executor.answers.payload.data))),
-            sender.i.payload.last.eq(Mux(taps, words & (sent == lanes - 1),
-                                         executor.answers.payload.last)),
+                taps, header.as_value(), answers.payload.data))),
+            sender.i.payload.last.eq(Mux(taps, words & (sent == lanes - 1), answers.payload.last)),
             tile_end.eq(leaves & sender.i.payload.last),
         ]
         with m.If(leaves):

@@ -82,7 +82,7 @@ class EventReader(wiring.Component):
         with m.If(taken):
             m.d.sync += [s1_valid.eq(self.entries.valid), s1_word.eq(head.word),
                          s1_part.eq(head.part), s1_left.eq(head.left), s1_place.eq(head.place),
-                         s1_last.eq(head.left == 0),
+                         s1_last.eq(head.single),
                          s1_many.eq(Cat(many(head.word.word_select(i, PART))
                                         for i in range(count)))]
         with m.Elif(move & part_taken):

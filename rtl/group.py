@@ -48,7 +48,6 @@ class Group(wiring.Component):
             "spikes_in": In(config.lanes),
             "spikes_out": Out(config.lanes),
             "spikes_valid": Out(1),
-            "readout": Out(1),
             "tap_in": In(TAP),
             "tap_out": Out(TAP),
         })
@@ -144,7 +143,6 @@ class Group(wiring.Component):
             taps.current.eq(neuron.current_out),
             taps.tap_in.eq(self.tap_in),
             self.tap_out.eq(taps.tap_out),
-            self.readout.eq(parameters.neuron.readout),
         ]
 
         if config.scan_queue:
@@ -161,6 +159,7 @@ class Group(wiring.Component):
         m.d.sync += self.spikes_valid.eq(0)
         with m.If(neuron.done.valid):
             m.d.sync += mine_so_far.eq(Cat(mine_so_far, neuron.spike)[1:])
-            m.d.sync += self.spikes_valid.eq(neuron.done.lane == lanes - 1)
+            m.d.sync += self.spikes_valid.eq((neuron.done.lane == lanes - 1)
+                                             & ~parameters.neuron.readout)
         m.d.comb += self.spikes_out.eq(Cat(self.spikes_in[lanes:], mine_so_far))
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .memories import BLOCK
-from .signals import AddressKind, address_layout
+from .signals import AddressKind, address_layout, registered
 from .tape import NEURON_WORDS, PARAMETER
 
 __all__ = ["Parameters", "channel_layout", "neuron_layout"]
@@ -33,7 +33,7 @@ class Parameters(wiring.Component):
     Loading takes `load_cycles`; no lane may be read meanwhile.
     """
 
-    load_cycles = len(NEURON_WORDS) + 3     #: at most
+    load_cycles = len(NEURON_WORDS) + 4     #: at most
 
     def __init__(self, config: ArrayConfig):
         self.config, self.latency = config, self.latency_of(config)
@@ -73,16 +73,17 @@ class Parameters(wiring.Component):
         loading = Signal()      # index is not `count`
         first, tile = (Signal(range(config.parameter_words), name=name, reset_less=True)
                        for name in ("first", "tile"))
-        with m.If(self.load.kind == AddressKind.TILE):
-            m.d.sync += first.eq(self.load.address)
-        with m.If(self.load.kind == AddressKind.NEURON):
-            m.d.sync += [index.eq(0), loading.eq(1), tile.eq(self.load.address)]
+        load = registered(m, self.load, "load_here", config.extra)
+        with m.If(load.kind == AddressKind.TILE):
+            m.d.sync += first.eq(load.address)
+        with m.If(load.kind == AddressKind.NEURON):
+            m.d.sync += [index.eq(0), loading.eq(1), tile.eq(load.address)]
         with m.Elif(loading):
             m.d.sync += [index.eq(index + 1), tile.eq(tile + 1)]
             with m.If(index == count - 1):
                 m.d.sync += [loading.eq(0), tile.eq(first)]
-        with m.Elif(self.load.kind == AddressKind.TILE):
-            m.d.sync += tile.eq(self.load.address)
+        with m.Elif(load.kind == AddressKind.TILE):
+            m.d.sync += tile.eq(load.address)
         with m.Elif(self.advance):
             m.d.sync += tile.eq(Mux(self.rewind, first, tile + config.group_lanes))
         m.d.comb += read.addr.eq(tile + (self.lane & (~loading).replicate(len(self.lane))))

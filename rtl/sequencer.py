@@ -1,6 +1,11 @@
 """Sequencer: turns the events of a pass into commands for the array, one a cycle."""
 
+import operator
+from collections.abc import Callable
+from functools import reduce
+
 from amaranth import *
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +13,7 @@ from .array import spike_latency, tap_latency
 from .config import ArrayConfig
 from .events import EventReader, event_layout
 from .fields import PASS_LAYOUT
+from .onehot import OneHot
 from .parameters import Parameters
 from .scan import Scanner
 from .signals import SCAN, AddressKind, address_layout, control_layout, registered
@@ -158,7 +164,6 @@ class Sequencer(wiring.Component):
         # Without a command the strobes are down, and the rest means nothing.
         address, control = Signal(address_layout(config)), Signal(control_layout(config))
         m.d.comb += [
-            address.address.eq(head.address.address),
             control.eq(head.control),
             control.write.eq(go & head.control.write),
             control.fresh.eq(go & head.control.fresh),
@@ -169,64 +174,74 @@ class Sequencer(wiring.Component):
             self.control.eq(registered(m, control, "sent_control")),
         ]
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += wait.eq(self.settle - 2)
-                with m.If(self.start):
-                    m.d.sync += self.busy.eq(1)
-                    m.next = "NEURON"
+        kinds = start_addresses(config)
+        states = OneHot(m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
+        with states.state("IDLE"):
+            m.d.sync += wait.eq(self.settle - 2)
+            with m.If(self.start):
+                m.d.sync += self.busy.eq(1)
+                states.next = "NEURON"
 
-            values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
-                      AddressKind.LINE: Mux(fields.taps, fields.line, 0),
-                      AddressKind.STATE: fields.state}
-            kinds = start_addresses(config)
-            for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
-                                       strict=True):
-                with m.State(kind.name):
-                    m.d.comb += [address.kind.eq(kind), address.address.eq(values[kind]),
-                                 self.count_starved.eq(1)]
-                    m.next = following
+        values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
+                  AddressKind.LINE: Mux(fields.taps, fields.line, 0),
+                  AddressKind.STATE: fields.state}
+        for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
+                                   strict=True):
+            with states.state(kind.name):
+                m.d.comb += self.count_starved.eq(1)
+                states.next = following
 
-            with m.State("COMMANDS"):
-                m.d.sync += over.eq(head.over)
-                with m.If(~head_valid):
-                    m.d.comb += self.count_starved.eq(1)
-                with m.Elif(blocked):
-                    m.d.comb += [self.count_drain.eq(1),
-                                 self.count_output_wait.eq(emits & ~tap_room)]
-                with m.Else():
-                    m.d.comb += [
-                        go.eq(1),
-                        address.kind.eq(head.address.kind),
-                        self.count_starved.eq(head.end),
-                        self.count_drain.eq(head.drain),
-                        self.count_event.eq(head.address.kind != AddressKind.NONE),
-                        self.count_null.eq(~head.end & ~head.drain
-                                           & (head.address.kind == AddressKind.NONE)),
-                    ]
-                    with m.If(scan & emits):
-                        m.next = "TAPS"
-                    with m.Elif(head.over):
-                        m.next = "SETTLE"
-                        with m.If(~fields.drain):
-                            m.d.sync += self.busy.eq(0)
-                            m.next = "IDLE"
+        def told(what: Callable[[AddressKind], ValueLike]) -> Value:
+            """Of what a pass tells the groups before its first event."""
+            return reduce(operator.or_, (Mux(states.at(kind.name), what(kind), 0)
+                                         for kind in kinds))
 
-            with m.State("TAPS"):
-                m.d.comb += self.count_drain.eq(1)
-                with m.If(tap_done):
-                    m.next = "COMMANDS"
-                    with m.If(over):
+        m.d.comb += [
+            address.kind.eq(told(lambda kind: kind) | Mux(go, head.address.kind, 0)),
+            address.address.eq(Mux(states.at("COMMANDS"), head.address.address,
+                                   told(values.__getitem__))),
+        ]
+
+        with states.state("COMMANDS"):
+            m.d.sync += over.eq(head.over)
+            with m.If(~head_valid):
+                m.d.comb += self.count_starved.eq(1)
+            with m.Elif(blocked):
+                m.d.comb += [self.count_drain.eq(1),
+                             self.count_output_wait.eq(emits & ~tap_room)]
+            with m.Else():
+                m.d.comb += [
+                    go.eq(1),
+                    self.count_starved.eq(head.end),
+                    self.count_drain.eq(head.drain),
+                    self.count_event.eq(head.address.kind != AddressKind.NONE),
+                    self.count_null.eq(~head.end & ~head.drain
+                                       & (head.address.kind == AddressKind.NONE)),
+                ]
+                with m.If(scan & emits):
+                    states.next = "TAPS"
+                with m.Elif(head.over):
+                    states.next = "SETTLE"
+                    with m.If(~fields.drain):
                         m.d.sync += self.busy.eq(0)
-                        m.next = "IDLE"
+                        states.next = "IDLE"
 
-            with m.State("SETTLE"):
-                m.d.comb += self.count_drain.eq(1)
-                with m.If(backlog == 0):
-                    m.d.sync += wait.eq(wait - 1)
-                with m.If(rested):
+        with states.state("TAPS"):
+            m.d.comb += self.count_drain.eq(1)
+            with m.If(tap_done):
+                states.next = "COMMANDS"
+                with m.If(over):
                     m.d.sync += self.busy.eq(0)
-                    m.next = "IDLE"
+                    states.next = "IDLE"
+
+        with states.state("SETTLE"):
+            m.d.comb += self.count_drain.eq(1)
+            with m.If(backlog == 0):
+                m.d.sync += wait.eq(wait - 1)
+            with m.If(rested):
+                m.d.sync += self.busy.eq(0)
+                states.next = "IDLE"
+        states.finish()
         return m
 
     def _make(self, m: Module, ahead, made: Signal, space: Signal, taps: Value):

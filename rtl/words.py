@@ -41,9 +41,10 @@ def entry_layout(config: ArrayConfig) -> data.StructLayout:
     """A word that holds spikes, or that starts a slot without any, or the end of an output.
 
     part, left: of its parts that hold spikes the lowest, and the others, one bit each.
+    single: there are no others.
     """
     return data.StructLayout({"word": config.word_bits, "part": parts(config),
-                              "left": parts(config), "place": place_layout(config)})
+                              "left": parts(config), "single": 1, "place": place_layout(config)})
 
 
 class WordReader(wiring.Component):
@@ -268,6 +269,7 @@ class WordReader(wiring.Component):
             entry.word.eq(s3_word),
             entry.part.eq(s3_part),
             entry.left.eq(s3_left),
+            entry.single.eq(s3_left == 0),
             entry.place.eq(s3.place),
             entry.place.first.eq(s3.starts & ~seen),
         ]

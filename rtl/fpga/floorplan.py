@@ -9,7 +9,7 @@ short. All else is the placer's.
 The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
 left to right, and back along the next pair. Every group begins at its left in one row of the pair,
 goes to its right, and comes back in the other, so that its neurons stand where it began. At the
-left, beside the first group and the last, is the block RAM of the core.
+left, beside the first group and the last, is the block RAM of the core, a module's side by side.
 """
 
 import re
@@ -46,11 +46,13 @@ GRIDS = {
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
 
-#: Modules of the core with block RAM, those beside each other that talk most; others come first.
+#: Modules of the core with block RAM, in the order in which it is laid out. The scanner's six hold
+#: what it adds up within a cycle: in two rows, they tear it apart. Other modules come first.
 _CORE = ("scanner", "counters", "receiver", "spike_memory", "tap_words")
 
 
 def _core_order(name: str) -> tuple[int, str]:
+    """Place of a block RAM of the core in that order."""
     found = [place for place, module in enumerate(_CORE) if f"core.{module}." in name]
     return found[0] if found else -1, name
 
@@ -66,7 +68,7 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
             core.append(name)
             continue
         # parameters and states serve the neurons, where the chain ends
-        step = -1 if found["step"] == "stage" else int(found["step"])
+        step = 1 << 16 if found["step"] == "stage" else int(found["step"])
         groups.setdefault(int(found["group"]), []).append((step, found["of"], name))
     return ([[name for *_, name in sorted(groups[group])] for group in sorted(groups)],
             sorted(core, key=_core_order))

@@ -35,7 +35,8 @@ def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
                  **{flag: rng.getrandbits(1) for flag in FLAGS}}
         held = sum(1 << at // PART for at in range(0, config.word_bits, PART) if word >> at & 15)
         entries.append(packed(entry_layout(config), word=word, part=held & -held,
-                              left=held & (held - 1), place={**place, "row": row}))
+                              left=held & (held - 1), single=not held & (held - 1),
+                              place={**place, "row": row}))
         for index, (at, null) in enumerate(dut.model([(word, row)])):
             first = place["first"] and index == 0
             load = not place["end"] and (own if first else place["slot"] != slot)

@@ -23,7 +23,7 @@ CONFIGS = [preset("tiny"), ArrayConfig(lanes=8, group_lanes=8, weight_bits=4, pa
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_neuron_words_and_channels(config):
     dut = Parameters(config)
-    assert (dut.latency, dut.load_cycles) == (2, 11)
+    assert (dut.latency, dut.load_cycles) == (2, 12)
 
     async def bench(ctx):
         rng = random.Random(5)

@@ -156,10 +156,12 @@ def entries_of(run: dict, slots: int, memory: list[int], width: int) -> list[dic
         for index, (word, row) in enumerate(kept):
             parts = sum(1 << at // PART for at in range(0, width, PART) if word >> at & 15)
             entries.append({"word": word, "part": parts & -parts, "left": parts & (parts - 1),
+                            "single": not parts & (parts - 1),
                             "row": row, "slot": slot,
                             "first": run["starts"] and index == 0, "end": 0, **carried})
     if run["end"]:
-        entries.append({"word": 0, "part": 0, "left": 0, "end": 1, "final": run["final"]})
+        entries.append({"word": 0, "part": 0, "left": 0, "single": 1, "end": 1,
+                        "final": run["final"]})
     return entries
 
 
