@@ -160,8 +160,8 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
           devices: Annotated[list[str] | None, typer.Option(
               "--device", help=f"{', '.join(DEVICES)}; may be repeated, by default all.")] = None,
           blocks: Annotated[list[str] | None, typer.Option(
-              "--block", help=f"core, {', '.join(BLOCKS)}; may be repeated, by default all.")
-              ] = None,
+              "--block", help=f"core, {', '.join(BLOCKS)}; may be repeated, by default core, and "
+                              f"all of the device's first preset or of those chosen.")] = None,
           seeds: Annotated[int, typer.Option(min=1, help="Placements to try.")] = 5,
           jobs: Annotated[int, typer.Option(min=1, help="Tools that run side by side.")] = 2,
           fast: Annotated[bool, typer.Option(help="The subset of continuous integration.")] = False,
@@ -174,11 +174,12 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
 
     Without a choice of presets, devices or blocks also the cycles of a network, `cycles.json`. What
     was placed before is kept in the output folder, so a run that was stopped goes on. One seed of
-    the default array takes about ten minutes. Fails where figures left their baseline.
+    `default` takes about ten minutes, of `wide` twenty. Fails where figures left their baseline.
     """
     wanted = _FAST if fast else [
         Job(name, device, block) for device in devices or DEVICES
-        for name in presets or PLAN.get(device, ()) for block in blocks or ["core", *BLOCKS]]
+        for place, name in enumerate(presets or PLAN.get(device, ()))
+        for block in blocks or (["core"] if place and not presets else ["core", *BLOCKS])]
     chosen, seeds = bool(presets or devices or blocks), 1 if fast else seeds
     output = output or Path("build/bench-fast" if fast else "build/bench")
     try:

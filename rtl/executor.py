@@ -8,12 +8,13 @@ from amaranth.utils import bits_for
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from .onehot import OneHot
+from .possible import impossible_words, possible_fields
 from .receiver import PACKET_WORD, STREAM_WORD
 from .scan import source_write_layout
 from .signals import write_layout
 from .spikes import SpikeMemory
-from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS, PASS_WORDS, SOURCE_WORDS, VERSION, Answer,
-                   Emit, Fault, Opcode)
+from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, SOURCE_WORDS, VERSION, Answer, Fault,
+                   Opcode)
 
 __all__ = ["Executor"]
 
@@ -326,7 +327,7 @@ class Executor(wiring.Component):
         config, states, write = self.config, self._states, self.source_write
         word, taken = self.i.payload.data, self.i.valid
         fields, kept = Signal(PASS_LAYOUT, reset_less=True), Signal(PASS_LAYOUT)
-        for name, (first, width) in self._possible().items():
+        for name, (first, width) in possible_fields(config).items():
             m.d.comb += kept[name].eq(word[first:first + width])
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
@@ -336,37 +337,12 @@ class Executor(wiring.Component):
         # Two cycles after each word: does it say what cannot be?
         late = Signal(32, reset_less=True)
         m.d.sync += late.eq(word)
-        sums: list[list] = [[] for _ in range(PASS_WORDS)]
-        here, at = {}, 0
-        for name, bits in PASS.items():
-            here[name] = late[at % 32:at % 32 + bits], sums[at // 32]
-            at += bits
-        bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
-                  "emit": len(Emit), "column": config.tiles_per_word, "sources": config.sources,
-                  "output_base": config.spike_words, "parameters": config.parameter_words,
-                  "tile": config.parameter_words}
-        for name, bound in bounds.items():
-            value, wrong = here[name]
-            wrong.append(value >= bound)
-
-        def never(name: str, when: Value):
-            here[name][1].append(when)
-
-        taps, rounds = here["taps"][0], here["rounds"][0]
-        never("taps", taps & (rounds != 0) if config.taps else taps)
-        if config.taps:
-            never("line", fields.taps & (here["line"][0] > config.line_words - 2))
-        if config.state_words:
-            never("state", (fields.load | fields.store)
-                  & (here["state"][0] >= config.state_words))
-        else:
-            never("load", here["load"][0] | here["store"][0])
         wrong = Signal(PASS_WORDS)
         took, checked = Signal(), Signal()
         took_index, checked_index = Signal.like(index), Signal.like(index)
         flagged, final_source = Signal(), Signal()
         m.d.sync += [
-            wrong.eq(Cat(Cat(*terms).any() for terms in sums)),
+            wrong.eq(Cat(impossible_words(config, late, fields))),
             took.eq(self._reading & taken),
             took_index.eq(index),
             checked.eq(took),
@@ -424,25 +400,6 @@ class Executor(wiring.Component):
                 if self._ahead:
                     m.d.sync += used.eq(fields)
                 states.next = "HEADER"
-
-    def _possible(self) -> dict[str, tuple[int, int]]:
-        """Where every field is in its word, and how many bits of it a possible PASS may use."""
-        config = self.config
-        most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
-                "column": config.tiles_per_word - 1, "sources": config.sources - 1,
-                "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
-                "parameters": config.parameter_words - 1, "tile": config.parameter_words - 1,
-                "site_rows": config.weight_rows - 1, "unused": 0}
-        if not config.taps:
-            most |= dict.fromkeys(("taps", "start", "stride", "row", "x_low", "x_high", "y_low",
-                                   "y_high", "line"), 0)
-        if not config.state_words:
-            most |= dict.fromkeys(("load", "store", "state"), 0)
-        result, at = {}, 0
-        for name, bits in PASS.items():
-            width = min(bits, most[name].bit_length()) if name in most else bits
-            result[name], at = (at % 32, width), at + bits
-        return result
 
     def _answers(self, m: Module):
         """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""

@@ -57,11 +57,12 @@ DEVICES = {
     "xcup": _xilinx("xcup", "DSP48E2"),
 }
 
-#: Presets that `make bench` measures on a device: those that can be expected to fit.
+#: Presets that `make bench` measures on a device, those that can be expected to fit; of the first
+#: all blocks, too.
 PLAN = {
-    "ecp5-25f": ("tiny", "tiny-conv", "small", "medium"),
-    "ecp5-85f": ("tiny", "tiny-conv", "medium", "default", "wide"),
-    "ice40-up5k": ("tiny", "small"),
-    "xc7": ("tiny", "medium", "default", "large"),
-    "xcup": ("tiny", "medium", "default", "large"),
+    "ecp5-25f": ("tiny", "tiny-conv", "medium"),
+    "ecp5-85f": ("default", "medium", "wide"),
+    "ice40-up5k": ("small", "tiny"),
+    "xc7": ("default", "medium", "large"),
+    "xcup": ("default", "medium", "large"),
 }
