@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from . import numerics
 from .config import ArrayConfig
 from .memories import BLOCK
-from .parameters import Parameters, channel_layout
+from .parameters import channel_layout
 from .signals import SCAN, registered, sums_layout
 
 __all__ = ["Current", "lane_layout", "scan_layout"]
@@ -70,6 +70,7 @@ class Current(wiring.Component):
         s0 = Signal(lane_layout(config))
         s0_valid = Signal()
         s0_lane = Signal.like(s0.lane, reset_less=True)
+        s0_last = Signal(reset_less=True)       # it is a scan's last
         s0_how = Signal(SCAN, reset_less=True)
         m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
         wait = Signal(range(config.scan_period))
@@ -80,10 +81,11 @@ class Current(wiring.Component):
         with m.If(taken):
             m.d.sync += [s0_valid.eq(1), s0_lane.eq(0), s0_how.eq(self.scans.payload.how),
                          wait.eq(config.scan_period - 1)]
-        with m.Elif(s0.lane == lanes - 1):
+        with m.Elif(s0_last):
             m.d.sync += s0_valid.eq(0)
         with m.Else():
             m.d.sync += s0_lane.eq(s0.lane + 1)
+        m.d.sync += s0_last.eq(taken if lanes == 1 else s0.valid & (s0.lane == lanes - 2))
         if config.scan_queue:
             kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
             with m.If(taken):
@@ -95,12 +97,13 @@ class Current(wiring.Component):
         # s1: its sum, and what was folded before
         s1, s1_sum = registered(m, s0, "s1"), registered(m, s0_sum, "s1_sum")
 
-        # The channel word belongs to s2.
-        named = (s1, s0)[Parameters.latency_of(config) - 1]
+        # The channel word belongs to s2: what it is asked with, to s0 or s1.
+        named = s0 if config.lut_ram else s1
+        completes = s0_last & s0_how.advance
         m.d.comb += [
             self.lane.eq(named.lane),
-            self.advance.eq(named.valid & named.how.advance & (named.lane == lanes - 1)),
             self.rewind.eq(named.how.rewind),
+            self.advance.eq(completes if config.lut_ram else registered(m, completes, "completes")),
         ]
 
         # s2: folded with the planes before. A replayed scan has sums of zero.

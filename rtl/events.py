@@ -61,7 +61,8 @@ class EventReader(wiring.Component):
 
         head = self.entries.payload
         place = place_layout(config)
-        move, taken, part_taken = Signal(), Signal(), Signal()
+        move, taken = Signal(), Signal()
+        s2_last = Signal(init=1)        # the next part can be taken
         events = stream.Signature(event_layout(config)).create()
         if config.lut_ram:
             m.submodules.events_out = skid = Skid(event_layout(config))
@@ -78,20 +79,20 @@ class EventReader(wiring.Component):
         s1_many = Signal(count, reset_less=True)        # parts with more than one spike
         s1_last = Signal(reset_less=True)               # no part is left
         s1_place = Signal(place, reset_less=True)
-        m.d.comb += taken.eq(move & (~s1_valid | (part_taken & s1_last)))
+        m.d.comb += taken.eq(move & (~s1_valid | (s2_last & s1_last)))
         with m.If(taken):
             m.d.sync += [s1_valid.eq(self.entries.valid), s1_word.eq(head.word),
                          s1_part.eq(head.part), s1_left.eq(head.left), s1_place.eq(head.place),
                          s1_last.eq(head.single),
                          s1_many.eq(Cat(many(head.word.word_select(i, PART))
                                         for i in range(count)))]
-        with m.Elif(move & part_taken):
+        with m.Elif(move & s2_last):
             rest = s1_left & (s1_left - 1)
             m.d.sync += [s1_part.eq(s1_left & ~rest), s1_left.eq(rest), s1_last.eq(rest == 0),
                          s1_place.first.eq(0)]
 
         # The bits of a part.
-        s2_valid, s2_last = Signal(), Signal(reset_less=True)
+        s2_valid = Signal()
         s2_bits = Signal(PART, reset_less=True)
         s2_index = Signal(range(count), reset_less=True)
         s2_place = Signal(place, reset_less=True)
@@ -99,7 +100,6 @@ class EventReader(wiring.Component):
         m.d.comb += [
             rest.eq(s2_bits & (s2_bits - 1)),
             lowest.eq(Mux(s2_bits[0], 0, Mux(s2_bits[1], 1, Mux(s2_bits[2], 2, s2_bits[3] * 3)))),
-            part_taken.eq(~s2_valid | s2_last),
         ]
         event = Signal(event_layout(config), reset_less=True)
         m.d.comb += events.payload.eq(event)
@@ -118,11 +118,11 @@ class EventReader(wiring.Component):
                 s2_last.eq(~many(rest)),
                 s2_place.first.eq(0),
             ]
-            with m.If(part_taken):
+            with m.If(s2_last):
                 m.d.sync += [
                     s2_valid.eq(s1_valid),
                     s2_place.eq(s1_place),
-                    s2_last.eq(~(s1_many & s1_part).any()),
+                    s2_last.eq(~s1_valid | ~(s1_many & s1_part).any()),
                     s2_bits.eq(Cat(Cat(s1_word[PART * i + bit] & s1_part[i]
                                        for i in range(count)).any() for bit in range(PART))),
                     s2_index.eq(Cat(Cat(s1_part[i] for i in range(count) if i >> bit & 1).any()

@@ -20,17 +20,21 @@ class OneHot:
                 states.next = "RUN"
         states.finish()
 
-    at(name): the state is `name`.
+    at(name): the state is `name`. after(name): it is in the next cycle.
     """
 
     def __init__(self, m: Module, names: Sequence[str]):
         self.m, self.names = m, list(names)
         self.now = Signal(len(self.names), init=1, name="state")
+        self._next = Signal(len(self.names), name="next_state")
         self._following: dict[str, Signal] = {}
         self._open = ""
 
     def at(self, name: str) -> Value:
         return self.now[self.names.index(name)]
+
+    def after(self, name: str) -> Value:
+        return self._next[self.names.index(name)]
 
     @contextmanager
     def state(self, name: str) -> Iterator[None]:
@@ -58,4 +62,5 @@ class OneHot:
     def finish(self):
         """After the last state."""
         assert set(self._following) == set(self.names), "a state is named that is not there"
-        self.m.d.sync += self.now.eq(reduce(operator.or_, self._following.values()))
+        self.m.d.comb += self._next.eq(reduce(operator.or_, self._following.values()))
+        self.m.d.sync += self.now.eq(self._next)

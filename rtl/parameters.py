@@ -67,26 +67,35 @@ class Parameters(wiring.Component):
             write.data.eq(self.write_data),
         ]
 
-        # `tile` also goes through the neuron words; the first tile's place waits in `first` then.
+        # The neuron words are read one by one, as lanes of a tile of their own; the first tile's
+        # place waits in `first` then. `following` is known a cycle ahead.
         count = len(NEURON_WORDS)
         index = Signal(range(count + 1), init=count)
         loading = Signal()      # index is not `count`
-        first, tile = (Signal(range(config.parameter_words), name=name, reset_less=True)
-                       for name in ("first", "tile"))
-        load = registered(m, self.load, "load_here", config.extra)
-        with m.If(load.kind == AddressKind.TILE):
-            m.d.sync += first.eq(load.address)
-        with m.If(load.kind == AddressKind.NEURON):
-            m.d.sync += [index.eq(0), loading.eq(1), tile.eq(load.address)]
+        address = self.load.address
+        first, tile, following = (
+            Signal(range(config.parameter_words), name=name, reset_less=True)
+            for name in ("first", "tile", "following"))
+        starts, shows = Signal(), Signal()      # an address of kind NEURON, TILE
+        place = registered(m, address, "place", config.extra)
+        m.d[config.extra] += [
+            starts.eq(self.load.kind == AddressKind.NEURON),
+            shows.eq(self.load.kind == AddressKind.TILE),
+        ]
+        m.d.sync += following.eq(tile + config.group_lanes)
+        with m.If(shows):
+            m.d.sync += first.eq(place)
+        with m.If(starts):
+            m.d.sync += [index.eq(0), loading.eq(1), tile.eq(place)]
         with m.Elif(loading):
-            m.d.sync += [index.eq(index + 1), tile.eq(tile + 1)]
+            m.d.sync += index.eq(index + 1)
             with m.If(index == count - 1):
                 m.d.sync += [loading.eq(0), tile.eq(first)]
-        with m.Elif(load.kind == AddressKind.TILE):
-            m.d.sync += tile.eq(load.address)
+        with m.Elif(shows):
+            m.d.sync += tile.eq(place)
         with m.Elif(self.advance):
-            m.d.sync += tile.eq(Mux(self.rewind, first, tile + config.group_lanes))
-        m.d.comb += read.addr.eq(tile + (self.lane & (~loading).replicate(len(self.lane))))
+            m.d.sync += tile.eq(Mux(self.rewind, first, following))
+        m.d.comb += read.addr.eq(tile + Mux(loading, index, self.lane))
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)

@@ -88,9 +88,10 @@ class Scanner(wiring.Component):
         # What is needed of the source and of the site stands in registers when a run is made; where
         # the source is then is stored in the cycle after, and read in the next. Until a pass starts
         # all stand at what it begins with.
-        source, next_source, shown = (Signal(range(depth), name=name)
+        source, next_source, shown = (Signal(range(depth), name=name, reset_less=True)
                                       for name in ("source", "next_source", "shown"))
-        half, busy, advance, last_source = Signal(), Signal(), Signal(), Signal()
+        half, last_source = Signal(reset_less=True), Signal(reset_less=True)
+        busy, advance = Signal(), Signal()
         m.d.comb += shown.eq(Mux(advance, next_source, source))
         m.d.sync += [
             source.eq(shown),
@@ -121,12 +122,15 @@ class Scanner(wiring.Component):
         place = data.StructLayout({"address": bits, "row_address": bits, "x": signed(11),
                                    "y": signed(11)})
         stored, here, following = Signal(place), Signal(place, reset_less=True), Signal(place)
-        x, y = Signal(10), Signal(10)
-        first_site, extra = Signal(), Signal()
-        last_column, first_row, last_row, last_site = (
-            Signal(name=name) for name in ("last_column", "first_row", "last_row", "last_site"))
+        x, y = Signal(10, reset_less=True), Signal(10, reset_less=True)
+        out_x, out_y = Signal(10, reset_less=True), Signal(signed(11), reset_less=True)
+        first_site, extra = Signal(reset_less=True), Signal(reset_less=True)
+        last_column, first_row, last_row, last_site, out_over = (
+            Signal(name=name)
+            for name in ("last_column", "first_row", "last_row", "last_site", "out_over"))
         m.d.sync += [
             last_column.eq(x == fields.width),
+            out_over.eq(out_x == fields.width),
             first_row.eq(y == 0),
             last_row.eq(y == fields.height),
             last_site.eq(Mux(fields.flush, extra, last_row & last_column)),
@@ -163,7 +167,6 @@ class Scanner(wiring.Component):
                          store.data.eq(following), stored.eq(load.data)]
 
         # The output that leaves at this site: two to the left, one up, counted through.
-        out_x, out_y = Signal(10), Signal(signed(11))
         inside, even = Signal(4), Signal(2)
         mask = Signal(2)
         if config.taps:
@@ -178,7 +181,7 @@ class Scanner(wiring.Component):
         m.d.sync += emit.eq(fields.taps & inside.all() & even.all())
 
         # The next run but one, and sums that tell whether it is outside of its map.
-        rows = Signal(range(config.weight_rows))        # of all sites before
+        rows = Signal(range(config.weight_rows), reset_less=True)       # of all sites before
         made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
         ahead = config.sources > 1
         run = Signal(run_layout(config), reset_less=True)
@@ -187,7 +190,7 @@ class Scanner(wiring.Component):
         if not ahead:               # these stay in the table
             m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
             carried = ()
-        rest = Signal(range(self.latency))      # cycles until a run can be made
+        rest = Signal(range(self.latency), reset_less=True)     # cycles until a run can be made
         rested = Signal()                       # it is 0, and a pass runs
         padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
         end_x, end_y = Signal(signed(12)), Signal(signed(12))
@@ -235,7 +238,7 @@ class Scanner(wiring.Component):
             with m.If(last_source):
                 m.d.sync += [first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
                              rows.eq(rows + fields.site_rows)]
-                with m.If(out_x == fields.width):
+                with m.If(out_over):
                     m.d.sync += [out_x.eq(0), out_y.eq(out_y + 1)]
                 with m.If(last_column):
                     m.d.sync += [x.eq(0), y.eq(y + 1), extra.eq(last_row)]

@@ -16,7 +16,7 @@ from .fields import PASS_LAYOUT
 from .onehot import OneHot
 from .parameters import Parameters
 from .scan import Scanner
-from .signals import SCAN, AddressKind, address_layout, control_layout, registered
+from .signals import SCAN, STROBES, AddressKind, address_layout, control_layout, registered
 from .tape import Emit
 from .weights import WeightMemory
 from .words import WordReader
@@ -127,31 +127,40 @@ class Sequencer(wiring.Component):
         self._make(m, ahead, made, space, taps)
 
         # Two of them wait, so that nobody is asked whether there is space; one where the clock is
-        # slow.
+        # slow. Where no command is at the head its strobes are down: so it moves on unless it is
+        # held up, be it there or not.
+        names = sorted(STROBES & set(control_layout(config).members))
         head, head_valid, go = Signal(command, reset_less=True), Signal(), Signal()
+        strobes = Signal(data.StructLayout({**dict.fromkeys(names, 1), "kind": AddressKind}))
+        move, held, blocked = Signal(), Signal(), Signal()
+        coming, comes = Signal(command), Signal()       # the next head; there is one
         if waiting_commands(config) == 1:
-            m.d.comb += space.eq(go | ~head_valid)
-            with m.If(space):
-                m.d.sync += [head.eq(ahead), head_valid.eq(made)]
+            m.d.comb += [space.eq(move), coming.eq(ahead), comes.eq(made)]
         else:
             second, second_valid = Signal(command, reset_less=True), Signal()
-            m.d.comb += space.eq(~second_valid)
+            m.d.comb += [space.eq(~second_valid), coming.eq(Mux(second_valid, second, ahead)),
+                         comes.eq(second_valid | made)]
             with m.If(space):
                 m.d.sync += second.eq(ahead)
-            with m.If(go | ~head_valid):
-                m.d.sync += [head.eq(Mux(second_valid, second, ahead)),
-                             head_valid.eq(second_valid | made), second_valid.eq(0)]
+            with m.If(move):
+                m.d.sync += second_valid.eq(0)
             with m.Elif(space):
                 m.d.sync += second_valid.eq(made)
+        m.d.comb += move.eq(~held & ~blocked)
+        with m.If(move):
+            m.d.sync += [head.eq(coming), head_valid.eq(comes), strobes.eq(0)]
+            with m.If(comes):
+                m.d.sync += [strobes.kind.eq(coming.address.kind),
+                             *(strobes[name].eq(coming.control[name]) for name in names)]
 
         # They are sent.
         limit, period = scan_limit(config), config.scan_period
         backlog = Signal(range(limit + period + 1))
         few = Signal(init=1)                # not more than `limit`
         tap_room, tap_done = Signal(), Signal()
-        scan, emits = head.control.scan, head.control.how.emit
-        send, blocked = Signal(), Signal()
-        m.d.comb += [blocked.eq(scan & ~(few & (~emits | tap_room))), send.eq(go & scan)]
+        scan, emits = strobes.scan, head.control.how.emit
+        send = Signal()
+        m.d.comb += [blocked.eq(scan & ~(few & (~emits | tap_room))), send.eq(move & scan)]
         m.d.sync += [
             tap_room.eq(self.tap_room),
             tap_done.eq(self.tap_done),
@@ -161,15 +170,11 @@ class Sequencer(wiring.Component):
         wait, rested = Signal(range(self.settle + 1)), Signal()
         m.d.sync += rested.eq(wait == 0)
         over = Signal()
-        # Without a command the strobes are down, and the rest means nothing.
+        # Without a strobe the rest means nothing.
         address, control = Signal(address_layout(config)), Signal(control_layout(config))
         m.d.comb += [
             control.eq(head.control),
-            control.write.eq(go & head.control.write),
-            control.fresh.eq(go & head.control.fresh),
-            control.shift.eq(go & head.control.shift),
-            control.scan.eq(send),
-            *([control.load.eq(go & head.control.load)] if config.running_sums else []),
+            *(control[name].eq(move & strobes[name]) for name in names),
             self.address.eq(registered(m, address, "sent_address")),
             self.control.eq(registered(m, control, "sent_control")),
         ]
@@ -197,7 +202,7 @@ class Sequencer(wiring.Component):
                                          for kind in kinds))
 
         m.d.comb += [
-            address.kind.eq(told(lambda kind: kind) | Mux(go, head.address.kind, 0)),
+            address.kind.eq(told(lambda kind: kind) | Mux(move, strobes.kind, 0)),
             address.address.eq(Mux(states.at("COMMANDS"), head.address.address,
                                    told(values.__getitem__))),
         ]
@@ -214,9 +219,9 @@ class Sequencer(wiring.Component):
                     go.eq(1),
                     self.count_starved.eq(head.end),
                     self.count_drain.eq(head.drain),
-                    self.count_event.eq(head.address.kind != AddressKind.NONE),
+                    self.count_event.eq(strobes.kind != AddressKind.NONE),
                     self.count_null.eq(~head.end & ~head.drain
-                                       & (head.address.kind == AddressKind.NONE)),
+                                       & (strobes.kind == AddressKind.NONE)),
                 ]
                 with m.If(scan & emits):
                     states.next = "TAPS"
@@ -241,6 +246,7 @@ class Sequencer(wiring.Component):
             with m.If(rested):
                 m.d.sync += self.busy.eq(0)
                 states.next = "IDLE"
+        m.d.sync += held.eq(Mux(move, comes, head_valid) & ~states.after("COMMANDS"))
         states.finish()
         return m
 

@@ -12,7 +12,7 @@ from amaranth.utils import bits_for
 
 from .config import ArrayConfig
 
-__all__ = ["SCAN", "TAP", "AddressKind", "address_layout", "cell_control_layout",
+__all__ = ["SCAN", "STROBES", "TAP", "AddressKind", "address_layout", "cell_control_layout",
            "control_layout", "looking_ahead", "registered", "sums_layout", "write_layout"]
 
 
@@ -104,7 +104,7 @@ def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
 TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
 
 #: Fields that make something happen; what the others say matters only beside one of these.
-_STROBES = {"valid", "kind", "write", "fresh", "load", "shift", "scan", "weight", "parameter"}
+STROBES = {"valid", "kind", "write", "fresh", "load", "shift", "scan", "weight", "parameter"}
 
 
 def registered(m: Module, source: Any, name: str, domain: str = "sync") -> Any:
@@ -118,7 +118,7 @@ def registered(m: Module, source: Any, name: str, domain: str = "sync") -> Any:
     shape = source.shape()
     later = Signal(shape, name=name, reset_less=True)
     m.d[domain] += later.eq(source)
-    strobes = _STROBES & set(shape.members) if isinstance(shape, data.StructLayout) else set()
+    strobes = STROBES & set(shape.members) if isinstance(shape, data.StructLayout) else set()
     if not strobes:
         return later
     whole = Signal(shape, name=f"{name}_whole")

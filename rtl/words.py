@@ -163,16 +163,13 @@ class WordReader(wiring.Component):
         with m.If(step):
             m.d.sync += [column.eq(column + 1), window.eq(window + run.window_x_stride)]
             with m.If(last_column | ~active):
-                m.d.sync += [column.eq(0), window.eq(next_row)]
-            with m.If(window_over | ~active):
-                m.d.sync += window.eq(0)
-            with m.If(last_column | ~active):
-                m.d.sync += [row.eq(row + 1), next_row.eq(next_row + run.window_y_stride)]
+                m.d.sync += [column.eq(0), window.eq(next_row), row.eq(row + 1),
+                             next_row.eq(next_row + run.window_y_stride)]
                 with m.If(last_row | ~active):
                     m.d.sync += [row.eq(0), next_row.eq(Mux(active, run.window_y_stride,
                                                             payload.window_y_stride))]
             with m.If(window_over | ~active):
-                m.d.sync += [word.eq(word + 1), word_row.eq(word_row + 1)]
+                m.d.sync += [window.eq(0), word.eq(word + 1), word_row.eq(word_row + 1)]
                 with m.If(last_word):
                     m.d.sync += word.eq(next_slot)
                 with m.If(last_word | ~active):
