@@ -1,5 +1,8 @@
 """Executor: carries out the packets of a tape, one after the other."""
 
+import operator
+from functools import reduce
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -415,12 +418,14 @@ class Executor(wiring.Component):
                 m.d.comb += [begin.opcode.eq(opcode), begin.length.eq(length)]
 
         say = Array([C(MAGIC, 32), C(VERSION, 32), C(self.config.hash, 32), self._network])
-        word = Signal(32)
-        m.d.comb += word.eq(
-            self.spike_word.word_select(self.spike_part, 32) & read.replicate(32)
-            | self.counter & report.replicate(32)
-            | say[index[:2]] & info.replicate(32)
-            | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
+        said = (say[index[:2]] & info.replicate(32)
+                | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
+        kept = (self.spike_word.word_select(self.spike_part, 32) & read.replicate(32)
+                | self.counter & report.replicate(32))      # in block RAM, which is slow
+        words = [said, kept] if self.config.lut_ram else [said | kept]
+        parts = [Signal(32, name=f"part_{number}", reset_less=True)
+                 for number in range(len(words))]
+        m.d.comb += out.payload.data.eq(reduce(operator.or_, parts))
 
         there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
         wait = Signal(range(SpikeMemory.latency_of(self.config) + 2))
@@ -442,7 +447,8 @@ class Executor(wiring.Component):
         with m.If(move):
             m.d.sync += [
                 out.valid.eq(begins & ~self._busy | states.at("WORDS") & there),
-                out.payload.data.eq(Mux(begins, begin.as_value(), word)),
+                *(part.eq(Mux(begins, first, word)) for part, first, word in zip(
+                    parts, (begin.as_value(), 0), words, strict=False)),
                 out.payload.last.eq(~begins & last),
             ]
 

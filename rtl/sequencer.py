@@ -259,7 +259,7 @@ class Sequencer(wiring.Component):
         draining = Signal()
 
         # The sum of another slot, or of the pass before, is loaded first, but not behind a shift.
-        fetch, shifted = C(0, 1), Signal()
+        fetch, shifted = C(0, 1), Signal(reset_less=True)
         if self.config.running_sums:
             fetch, loaded = Signal(), Signal()
             m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)

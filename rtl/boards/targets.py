@@ -39,7 +39,8 @@ class Board:
 BOARDS = {
     "ulx3s-85f": Board(
         ULX3S_85F_Platform, ecp5_pll, PRESETS["medium"], 50e6, 3e6, 2048,
-        synthesis="synth_ecp5", place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --lpf",
+        synthesis="synth_ecp5",
+        place="nextpnr-ecp5 --85k --package CABGA381 --speed 6 --placer static --lpf",
         constraints="lpf", packer=("ecppack --compress", "bit"),
         cells=("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"), grid=GRIDS["85k"]),
     # SPRAM holds the weights.

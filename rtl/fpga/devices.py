@@ -30,7 +30,8 @@ def _ecp5(size: str) -> Device:
     return Device("synth_ecp5", {"TRELLIS_COMB": 1}, {"TRELLIS_FF": 1}, {"DP16KD": 1},
                   {"MULT18X18D": 1}, grid=GRIDS[size],
                   place=("nextpnr-ecp5", f"--{size}", "--package", "CABGA381", "--speed", "6",
-                         "--lpf-allow-unconstrained", "--freq", "200"))
+                         "--lpf-allow-unconstrained", "--freq", "200",
+                         "--placer", "static"))
 
 
 def _xilinx(family: str, dsp: str) -> Device:

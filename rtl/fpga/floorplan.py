@@ -1,4 +1,4 @@
-"""Floorplan: where on an ECP5 the block RAM of an array stands.
+"""Floorplan: where on an ECP5 the block RAM and the multipliers of an array stand.
 
 Of all that a placer has to place, block RAM is the rarest and the least movable: rows of it cross
 the chip, an array may need nearly all, and where the placer, which looks at the length of wires
@@ -8,11 +8,13 @@ short. All else is the placer's.
 
 The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
 left to right, and back along the next pair. Every group begins at its left in one row of the pair,
-goes to its right, and comes back in the other, so that its neurons stand where it began. At the
-left, beside the first group and the last, is the block RAM of the core, a module's side by side.
+goes to its right, and comes back in the other, so that its neurons stand where it began, and their
+multiplier next to them. At the left, beside the first group and the last, is the block RAM of the
+core, a module's side by side.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = ["GRIDS", "Grid", "floorplan"]
@@ -20,10 +22,12 @@ __all__ = ["GRIDS", "Grid", "floorplan"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Block RAM of a device: rows at `ys`, and in a row four from every column of `xs` on."""
+    """Block RAM and multipliers of a device: rows of either at `ys` and `multiplier_ys`, and in a
+    row four from every column of `xs` on."""
 
     ys: tuple[int, ...]
     xs: tuple[int, ...]
+    multiplier_ys: tuple[int, ...]
 
     @property
     def columns(self) -> int:
@@ -35,11 +39,17 @@ class Grid:
         tile, number = divmod(column, 4)
         return f"X{self.xs[tile] + 2 * number}/Y{self.ys[row]}/EBR{number}"
 
+    def multiplier_site(self, row: int, column: int) -> str:
+        """The same of a multiplier."""
+        tile, number = divmod(column, 4)
+        number += number // 2 * 2       # 0, 1, 4, 5
+        return f"X{self.xs[tile] + number}/Y{self.multiplier_ys[row]}/MULT18_{number}"
+
 
 #: By the option of nextpnr that chooses the device.
 GRIDS = {
-    "25k": Grid((25, 37), (*range(4, 31, 9), *range(33, 69, 9))),
-    "85k": Grid((22, 46, 70, 82), (*range(4, 67, 9), *range(69, 123, 9))),
+    "25k": Grid((25, 37), (*range(4, 31, 9), *range(33, 69, 9)), (13,)),
+    "85k": Grid((22, 46, 70, 82), (*range(4, 67, 9), *range(69, 123, 9)), (10, 34, 58)),
 }
 
 #: Where in the netlist a block RAM stands; `step` after `of` is the order along the chain.
@@ -74,10 +84,21 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
             sorted(core, key=_core_order))
 
 
-def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
-    """Site of every block RAM; none where the groups do not fit side by side.
+def _nearest(grid: Grid, row: int, column: int, taken: set[str]) -> str:
+    """The free site of a multiplier next to a column of a pair of rows of block RAM."""
+    middle = (grid.ys[row] + grid.ys[row ^ 1]) / 2
+    rows = sorted(range(len(grid.multiplier_ys)),
+                  key=lambda place: abs(grid.multiplier_ys[place] - middle))
+    sites = (grid.multiplier_site(place, near) for place in rows
+             for near in sorted(range(grid.columns), key=lambda near: abs(near - column)))
+    return next(site for site in sites if site not in taken)
 
-    names: of the `DP16KD` of a flat netlist.
+
+def floorplan(names: list[str], grid: Grid, multipliers: Iterable[str] = ()) -> dict[str, str]:
+    """Site of every block RAM and of the groups' multipliers; none where the groups do not fit side
+    by side.
+
+    names, multipliers: of the `DP16KD` and the `MULT18X18D` of a flat netlist.
     """
     chains, core = _chains(names)
     if not chains:
@@ -99,7 +120,7 @@ def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
     if pitch < there or outer_pitch * across + outer_margin > grid.columns:
         return {}
 
-    sites = {}
+    sites: dict[str, str] = {}
     for index, chain in enumerate(chains):
         pair, place = divmod(index, across)
         from_right = place + 1 if pair % 2 else across - place
@@ -110,6 +131,9 @@ def floorplan(names: list[str], grid: Grid) -> dict[str, str]:
                       for column in reversed(range(back))]
         for name, site in zip(chain, there_sites + back_sites, strict=False):
             sites[name] = grid.site(*site)
+        for name in multipliers:
+            if f".group_{index}." in name:
+                sites[name] = _nearest(grid, *there_sites[0], set(sites.values()))
     free = [(row, column) for row in begins for column in range(margin)]
     free += [(row ^ 1, column) for row in begins for column in range(outer_margin)]
     return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}

@@ -42,10 +42,10 @@ def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
 
 def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
                grid: Grid | None) -> Packed | None:
-    """Make `netlist.json` in a folder; for an ECP5 packed and with its block RAM placed.
+    """Make `netlist.json` in a folder; for an ECP5 packed, and with a floorplan.
 
-    read: passes that read the sources there. synthesis: pass of yosys and its options. grid: of the
-    block RAM of an ECP5 (`rtl.fpga.packing`, `rtl.fpga.floorplan`). Leaves `synthesis.log` and
+    read: passes that read the sources there. synthesis: pass of yosys and its options. grid: of an
+    ECP5 (`rtl.fpga.packing`, `rtl.fpga.floorplan`). Leaves `synthesis.log` and
     `packing.log`; raises RuntimeError with the end of the log.
     """
     yosys(_commands(read, synthesis, top), folder, "synthesis.log")
@@ -56,10 +56,12 @@ def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
     if grid is not None:
         done = pack(document, top)
         cells = document["modules"][top]["cells"]
-        sites = floorplan([name for name, cell in cells.items() if cell["type"] == "DP16KD"], grid)
+        memories, multipliers = ([name for name, cell in cells.items() if cell["type"] == kind]
+                                 for kind in ("DP16KD", "MULT18X18D"))
+        sites = floorplan(memories, grid, multipliers)
         for name, site in sites.items():
             cells[name].setdefault("attributes", {})["BEL"] = site
-        (folder / "packing.log").write_text(f"{done}, {len(sites)} memories placed\n")
+        (folder / "packing.log").write_text(f"{done}, {len(sites)} cells with a site\n")
     (folder / "netlist.part").write_text(json.dumps(document))
     (folder / "netlist.part").rename(folder / "netlist.json")
     source.unlink()

@@ -1,4 +1,4 @@
-"""Floorplan: every block RAM has a site of its own, groups lie along their chain."""
+"""Floorplan: every block RAM and multiplier has a site of its own, groups lie along their chain."""
 
 import re
 
@@ -52,6 +52,22 @@ def test_every_memory_has_a_site_and_neighbours_are_near(size, names):
         # the chain comes back to where the group's parameters are
         x, y = place(sites[f"dut.core.array.group_{group}.parameter_stage.parameter_mem.0.0"])
         assert abs(chain[0][0] - x) <= 10 and abs(chain[-1][0] - x) <= width / 2
+
+
+@pytest.mark.parametrize("size, groups, each", [("85k", 8, 1), ("25k", 2, 1), ("85k", 2, 9)])
+def test_multipliers_stand_where_the_neurons_do(size, groups, each):
+    memories = CORE + array(groups, 4, 1, 1)
+    names = [f"dut.core.array.group_{group}.neuron_stage.product_{number}"
+             for group in range(groups) for number in range(each)]
+    sites = floorplan(memories, GRIDS[size], names)
+    assert set(sites) == {*memories, *names} and len(set(sites.values())) == len(sites)
+    for group in range(groups):
+        x, y = place(sites[f"dut.core.array.group_{group}.parameter_stage.parameter_mem.0.0"])
+        for number in range(each):
+            site = sites[f"dut.core.array.group_{group}.neuron_stage.product_{number}"]
+            found = re.fullmatch(r"X(\d+)/Y(\d+)/MULT18_[0145]", site)
+            assert found, site
+            assert abs(int(found[1]) - x) <= 9 * each and abs(int(found[2]) - y) <= 24
 
 
 def test_groups_come_back_to_where_they_began():
