@@ -79,7 +79,8 @@ class NeuronPipeline(wiring.Component):
             attrs=DISTRIBUTED if close else small(config))
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
-        after = state("after")
+        # of one that fires, or one that does not, where the other is zero
+        reset, silent, after = state("reset"), state("silent"), state("after")
         m.d.comb += load.addr.eq(self.which.lane if close else self.coming.lane)
 
         # s0: what will be an operand; LIF and IF neurons multiply by a constant
@@ -139,8 +140,9 @@ class NeuronPipeline(wiring.Component):
 
         # s5: state after saturation and reset, on its way to memory and out
         m.d.comb += [
-            after.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired),
-                         Mux(s4_edge, neuron.lo, s4_v))),
+            reset.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired), 0)),
+            silent.eq(Mux(s4_fires, 0, Mux(s4_edge, neuron.lo, s4_v))),
+            after.eq(reset | silent),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         done, current_out = flow(5, s4, s4_current)
