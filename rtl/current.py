@@ -31,7 +31,7 @@ class Current(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 2 cycles before, `coming` one. Without LUT RAM there are fewer
+    a cycle. `early` is `which` 3 cycles before, `coming` one. Without LUT RAM there are fewer
     stages.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
@@ -150,7 +150,7 @@ class Current(wiring.Component):
         # s6: rounded, biased. The rounding bit is the adder's carry:
         # 2 J + 1 = (2 x + r) + (2 bias + r)
         twice = Signal(signed(config.current_bits + 1))
-        early = s4 if config.lut_ram else s2
+        early = s3 if config.lut_ram else s1
         m.d.comb += [
             twice.eq(Cat(s5_round, s5_value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
             self.early.eq(early),

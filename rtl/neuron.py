@@ -1,5 +1,8 @@
 """The neuron: w' = sat(round(w x / 2^F) + J), spike where w' >= theta, then reset."""
 
+import operator
+from functools import reduce
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -25,7 +28,7 @@ class NeuronPipeline(wiring.Component):
     which, current: a neuron and its J; coming: the one that is `which` in the next cycle. Two steps
     of the same neuron must be `loop` cycles apart or more: then the second finds the state that the
     first has left.
-    kept: the state from which a neuron starts that is to go on (`which.how.load`).
+    kept: the state from which `coming` starts where it is to go on (`how.load`).
     done, spike, membrane: the neuron `latency` cycles later, its spike, its state after the reset.
     current_out: J of that neuron, for the readout.
 
@@ -71,43 +74,49 @@ class NeuronPipeline(wiring.Component):
             """Pipeline registers of the neuron's name and current."""
             return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
 
-        # States wait here for their next time step. One that is just being stored is taken on the
-        # way; where steps never come that close, the memory's own register can stand before s1.
+        # States wait here for their next time step. Of two steps as close as can be, the second
+        # takes its state on the way, where the first decides between four; what does not come from
+        # there is in s0. Where steps never come that close, the memory's own register is s0.
         close = config.scan_period <= self.loop
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
             attrs=DISTRIBUTED if close else small(config))
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
-        # of one that fires, or one that does not, where the other is zero
-        reset, silent, after = state("reset"), state("silent"), state("after")
-        m.d.comb += load.addr.eq(self.which.lane if close else self.coming.lane)
+        after, s0_w, s0_x = (state(name) for name in ("after", "s0_w", "s0_x"))
+        # Taken on the way, in halves that synthesis keeps: two LUTs, as the multiplier is far.
+        again_w, again_x = ([Signal(signed(width), name=f"again_{operand}_{half}",
+                                    attrs={"keep": 1}) for half in range(2)] for operand in "wx")
+        s3, s4 = (Signal(lane_layout(config), name=name) for name in ("s3_here", "s4_here"))
+        coming = self.coming
+        begins = coming.how.begin
+        is_close = C(int(close)) & s3.valid & (s3.lane == coming.lane) & ~begins
+        m.d.comb += load.addr.eq(coming.lane)
 
-        # s0: what will be an operand; LIF and IF neurons multiply by a constant
-        begins, again, again_x, constant = (Signal(name=name) for name in
-                                            ("begins", "again", "again_x", "constant"))
-        s3 = Signal(lane_layout(config), name="s3_here")
-        is_close = (C(int(close)) & s3.valid & (s3.lane == self.coming.lane)
-                    & ~self.coming.how.begin)
-        m.d.sync += [
-            begins.eq(self.coming.how.begin),
-            again.eq(is_close),
-            again_x.eq(is_close & neuron.square),
-            constant.eq(self.coming.how.begin | ~neuron.square),
-        ]
+        # s0: LIF and IF neurons multiply by a constant
         first, first_x = neuron.initial, neuron.operand
         if config.state_words:
-            loads = self.which.how.load
-            first = Mux(loads, self.kept, first)
-            first_x = Mux(loads & neuron.square, self.kept, first_x)
+            first = Mux(coming.how.load, self.kept, first)
+            first_x = Mux(coming.how.load & neuron.square, self.kept, first_x)
+        constant = begins | ~neuron.square
+        if close:
+            stored = s4.valid & (s4.lane == coming.lane)        # in this cycle
+            old = Mux(is_close, 0, Mux(stored, after, load.data))
+            m.d.sync += [s0_w.eq(Mux(begins, first, old)), s0_x.eq(Mux(constant, first_x, old))]
+        else:
+            later = "sync" if config.state_words else "comb"
+            choice = [registered(m, value, name) for value, name in (
+                (begins, "begins"), (constant, "constant"))]
+            firsts = [registered(m, value, name, later) for value, name in (
+                (first, "first"), (first_x, "first_x"))]
+            m.d.comb += [s0_w.eq(Mux(choice[0], firsts[0], load.data)),
+                         s0_x.eq(Mux(choice[1], firsts[1], load.data))]
 
         # s1: operands of the multiplier
         s1, s1_current = flow(1, self.which, self.current)
         s1_w, s1_x = state("s1_w"), state("s1_x")
-        m.d.sync += [
-            s1_w.eq(Mux(again, after, Mux(begins, first, load.data))),
-            s1_x.eq(Mux(again_x, after, Mux(constant, first_x, load.data))),
-        ]
+        m.d.sync += [s1_w.eq(reduce(operator.or_, again_w, s0_w)),
+                     s1_x.eq(reduce(operator.or_, again_x, s0_x))]
 
         # s2: product
         s2, s2_current = flow(2, s1, s1_current)
@@ -125,24 +134,38 @@ class NeuronPipeline(wiring.Component):
                              + Cat(half, s2_current).as_signed())
         m.d.sync += s3_v.eq(total >> 1)
 
-        # s4: comparisons, side by side (lo < theta <= hi, so that saturation changes no spike)
-        s4, s4_current = flow(4, s3, s3_current)
-        s4_v, s4_fired = state("s4_v"), state("s4_fired")
-        s4_fires, s4_edge = Signal(), Signal()          # edge: v is beyond lo or hi
-        low, high = s3_v[:width].as_signed(), s3_v[width - 1:]
-        over, under = ~s3_v[-1] & high.any(), s3_v[-1] & ~high.all()    # beyond all W-bit numbers
+        # s4: comparisons, side by side; one of four is the state then (lo < theta <= hi)
+        here, s4_current = flow(4, s3, s3_current)
+        s4_v, s4_fired, s4_fires = state("s4_v"), state("s4_fired"), Signal()
+        fires, above, below = Signal(), Signal(), Signal()
+        low = s3_v[:width].as_signed()
+        choices = Cat(above, fires & ~above, below, ~fires & ~below)
+        s4_choices, s4_again_w, s4_again_x = (
+            Signal(4, name=name) for name in ("s4_choices", "s4_again_w", "s4_again_x"))
+        m.d.comb += [
+            s4.eq(here),
+            fires.eq(~(s3_v - neuron.theta)[-1]),
+            above.eq((neuron.hi - s3_v)[-1]),
+            below.eq((s3_v - neuron.lo)[-1]),
+        ]
         m.d.sync += [
             s4_v.eq(low),
             s4_fired.eq(Mux(neuron.soft, low, 0) + neuron.change),
-            s4_fires.eq(over | ~under & ~(low - neuron.theta)[-1]),
-            s4_edge.eq(over | under | (neuron.hi - low)[-1] | (low - neuron.lo)[-1]),
+            s4_fires.eq(fires),
+            s4_choices.eq(choices),
+            s4_again_w.eq(Mux(is_close, choices, 0)),
+            s4_again_x.eq(Mux(is_close & neuron.square, choices, 0)),
         ]
 
-        # s5: state after saturation and reset, on its way to memory and out
+        # s5: state after saturation and reset, on its way to memory and out, or to s1 again
+        def chosen(choices: Value) -> list[Value]:
+            return [Mux(choices[0], neuron.top, 0) | Mux(choices[1], s4_fired, 0),
+                    Mux(choices[2], neuron.lo, 0) | Mux(choices[3], s4_v, 0)]
+
         m.d.comb += [
-            reset.eq(Mux(s4_fires, Mux(s4_edge, neuron.top, s4_fired), 0)),
-            silent.eq(Mux(s4_fires, 0, Mux(s4_edge, neuron.lo, s4_v))),
-            after.eq(reset | silent),
+            after.eq(reduce(operator.or_, chosen(s4_choices))),
+            *(half.eq(value) for half, value in zip(again_w + again_x, chosen(s4_again_w)
+                                                    + chosen(s4_again_x), strict=True)),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         done, current_out = flow(5, s4, s4_current)

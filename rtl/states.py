@@ -17,7 +17,7 @@ class StateMemory(wiring.Component):
     """Membranes of one group, one word per lane of every tile of every output.
 
     An address of kind STATE names the place of the pass's first output; each `advance` goes on to
-    the next one. early: a neuron 2 cycles before it starts; `kept` is its state then. done,
+    the next one. early: a neuron 3 cycles before it starts, 2 before its state is `kept`. done,
     membrane: a neuron as it leaves the pipeline, whose state is kept with `store` and `advance`.
 
     Latency: 2 cycles from `early` to `kept`. A word that is read was written by an earlier pass.
