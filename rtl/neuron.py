@@ -136,12 +136,13 @@ class NeuronPipeline(wiring.Component):
 
         # s4: comparisons, side by side; one of four is the state then (lo < theta <= hi)
         here, s4_current = flow(4, s3, s3_current)
-        s4_v, s4_fired, s4_fires = state("s4_v"), state("s4_fired"), Signal()
+        s4_v, s4_fired, s4_fires = state("s4_v"), state("s4_fired"), Signal(reset_less=True)
         fires, above, below = Signal(), Signal(), Signal()
         low = s3_v[:width].as_signed()
         choices = Cat(above, fires & ~above, below, ~fires & ~below)
         s4_choices, s4_again_w, s4_again_x = (
-            Signal(4, name=name) for name in ("s4_choices", "s4_again_w", "s4_again_x"))
+            Signal(4, name=name, reset_less=True)
+            for name in ("s4_choices", "s4_again_w", "s4_again_x"))
         m.d.comb += [
             s4.eq(here),
             fires.eq(~(s3_v - neuron.theta)[-1]),
@@ -153,8 +154,8 @@ class NeuronPipeline(wiring.Component):
             s4_fired.eq(Mux(neuron.soft, low, 0) + neuron.change),
             s4_fires.eq(fires),
             s4_choices.eq(choices),
-            s4_again_w.eq(Mux(is_close, choices, 0)),
-            s4_again_x.eq(Mux(is_close & neuron.square, choices, 0)),
+            s4_again_w.eq(choices & is_close.replicate(4)),
+            s4_again_x.eq(choices & (is_close & neuron.square).replicate(4)),
         ]
 
         # s5: state after saturation and reset, on its way to memory and out, or to s1 again
