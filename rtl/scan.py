@@ -167,18 +167,18 @@ class Scanner(wiring.Component):
                          store.data.eq(following), stored.eq(load.data)]
 
         # The output that leaves at this site: two to the left, one up, counted through.
-        inside, even = Signal(4), Signal(2)
+        outside, even = Signal(4), Signal(2)
         mask = Signal(2)
         if config.taps:
+            right, below = out_x - fields.x_low, out_y - fields.y_low
             m.d.comb += mask.eq(Mux(fields.stride == 0, 0, Mux(fields.stride == 1, 1, 3)))
             m.d.sync += [
-                inside.eq(Cat(out_x >= fields.x_low, out_x <= fields.x_high,
-                              out_y >= fields.y_low, out_y <= fields.y_high)),
-                even.eq(Cat(((out_x - fields.x_low)[:2] & mask) == 0,
-                            ((out_y - fields.y_low)[:2] & mask) == 0)),
+                outside.eq(Cat(right[-1], (fields.x_high - out_x)[-1],
+                               below[-1], (fields.y_high - out_y)[-1])),
+                even.eq(Cat((right[:2] & mask) == 0, (below[:2] & mask) == 0)),
             ]
         emit = Signal()
-        m.d.sync += emit.eq(fields.taps & inside.all() & even.all())
+        m.d.sync += emit.eq(fields.taps & ~outside.any() & even.all())
 
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows), reset_less=True)       # of all sites before

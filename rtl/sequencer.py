@@ -164,7 +164,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [
             tap_room.eq(self.tap_room),
             tap_done.eq(self.tap_done),
-            backlog.eq(backlog - (backlog != 0) + Mux(send, period, 0)),
+            backlog.eq(Mux(send, backlog - (backlog != 0) + period, backlog - (backlog != 0))),
             few.eq(Mux(send, backlog <= limit - period + 1, backlog <= limit + 1)),
         ]
         wait, rested = Signal(range(self.settle + 1)), Signal()
