@@ -11,7 +11,7 @@ from .counters import Counters
 from .events import EventReader
 from .executor import Executor
 from .fields import HEADER_LAYOUT
-from .receiver import STREAM_WORD, Receiver
+from .receiver import PACKET_WORD, STREAM_WORD, Receiver
 from .scan import Scanner
 from .sender import Sender
 from .sequencer import Sequencer
@@ -62,7 +62,12 @@ class Core(wiring.Component):
             wiring.connect(m, answers_out.o, wiring.flipped(self.o))
         else:
             wiring.connect(m, sender.o, wiring.flipped(self.o))
-        wiring.connect(m, receiver.o, executor.i)
+        taken = receiver.o
+        if config.lut_ram:      # what the executor waits for is not asked for by the receiver
+            m.submodules.executor_in = executor_in = Skid(PACKET_WORD)
+            wiring.connect(m, receiver.o, executor_in.i)
+            taken = executor_in.o
+        wiring.connect(m, taken, executor.i)
         wiring.connect(m, scanner.runs, words.runs)
         wiring.connect(m, words.entries, events.entries)
         wiring.connect(m, events.events, sequencer.events)

@@ -83,8 +83,10 @@ class NeuronPipeline(wiring.Component):
             attrs=DISTRIBUTED if close else small(config))
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
-        after, s0_w, s0_x = (state(name) for name in ("after", "s0_w", "s0_x"))
-        # Taken on the way, in halves that synthesis keeps: two LUTs, as the multiplier is far.
+        s0_w, s0_x = state("s0_w"), state("s0_x")
+        # Where paths are to be parted synthesis keeps signals: the multiplier is far, so what is
+        # taken on the way has two LUTs before it.
+        after = Signal(signed(width), attrs={"keep": 1})
         again_w, again_x = ([Signal(signed(width), name=f"again_{operand}_{half}",
                                     attrs={"keep": 1}) for half in range(2)] for operand in "wx")
         s3, s4 = (Signal(lane_layout(config), name=name) for name in ("s3_here", "s4_here"))
