@@ -278,10 +278,8 @@ class Executor(wiring.Component):
         ]
 
         with states.state("PLACE"):
-            targeted = weights | parameters
             m.d.sync += [
-                place.eq(Mux(targeted, target.address, word)),
-                beyond.eq(~targeted & word[len(place):].any()),
+                beyond.eq(~(weights | parameters) & word[len(place):].any()),
                 count.eq(self._header.length), large.eq(0),     # one more than will be written
                 group.eq(target.group), bank.eq(target.bank),
             ]
@@ -319,11 +317,14 @@ class Executor(wiring.Component):
             with m.If(beyond | far):
                 self._refuse(m, Fault.ARGUMENT)
 
+        written = states.at("WRITE") & self.i.valid & (self.spike_ready | ~to_spikes)
+        self._answered = Signal()       # a word of the spike memory, or another one
+        with m.If(states.at("PLACE") | written | self._answered):
+            m.d.sync += place.eq(Mux(~states.at("PLACE"), place + 1,
+                                     Mux(weights | parameters, target.address, word)))
         with states.state("WRITE"):
-            with m.If(self.i.valid & (self.spike_ready | ~to_spikes)):
-                m.d.sync += place.eq(place + 1)
-                with m.If(self.i.payload.last):
-                    states.next = "HEADER"
+            with m.If(written & self.i.payload.last):
+                states.next = "HEADER"
 
     def _pass(self, m: Module):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
@@ -408,7 +409,7 @@ class Executor(wiring.Component):
         """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""
         states, index = self._states, Signal(range(len(COUNTERS)))
         error, read, report, info = self._error, self._read, self._report, self._info
-        out, place, count = self.answers, self._place, self._count
+        out, count = self.answers, self._count
         begin = Signal(HEADER_LAYOUT)
         m.d.comb += begin.sequence.eq(self.tag)
         for when, opcode, length in ((error, Answer.ERROR, 2), (read, Answer.SPIKES, count),
@@ -429,7 +430,7 @@ class Executor(wiring.Component):
 
         there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
         wait = Signal(range(SpikeMemory.latency_of(self.config) + 2))
-        move, load, last = Signal(), Signal(), Signal()
+        move, last, load = Signal(), Signal(), self._answered
         m.d.comb += [
             move.eq(~out.valid | out.ready),
             load.eq(states.at("WORDS") & move & there),
@@ -462,7 +463,7 @@ class Executor(wiring.Component):
             with m.If(read):
                 m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
             with m.If(load):
-                m.d.sync += [index.eq(index + 1), place.eq(place + 1), count.eq(count - 1),
+                m.d.sync += [index.eq(index + 1), count.eq(count - 1),
                              wait.eq(SpikeMemory.latency_of(self.config)), there.eq(~read)]
                 with m.If(last):
                     m.d.sync += self.counters_clear.eq(report)

@@ -1,8 +1,5 @@
 """The neuron: w' = sat(round(w x / 2^F) + J), spike where w' >= theta, then reset."""
 
-import operator
-from functools import reduce
-
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -75,20 +72,16 @@ class NeuronPipeline(wiring.Component):
             return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
 
         # States wait here for their next time step. Of two steps as close as can be, the second
-        # takes its state on the way, where the first decides between four; what does not come from
-        # there is in s0. Where steps never come that close, the memory's own register is s0.
+        # takes its state on the way; what does not come from there is in s0. Where steps never come
+        # that close, the memory's own register is s0.
         close = config.scan_period <= self.loop
         m.submodules.state_mem = memory = Memory(
             shape=signed(width), depth=max(config.group_lanes, 2), init=[],
             attrs=DISTRIBUTED if close else small(config))
         load = memory.read_port(domain="comb" if close else "sync")
         store = memory.write_port()
-        s0_w, s0_x = state("s0_w"), state("s0_x")
-        # Where paths are to be parted synthesis keeps signals: the multiplier is far, so what is
-        # taken on the way has two LUTs before it.
-        after = Signal(signed(width), attrs={"keep": 1})
-        again_w, again_x = ([Signal(signed(width), name=f"again_{operand}_{half}",
-                                    attrs={"keep": 1}) for half in range(2)] for operand in "wx")
+        after, s0_w, s0_x = (state(name) for name in ("after", "s0_w", "s0_x"))
+        again, again_x = (Signal(name=name, reset_less=True) for name in ("again", "again_x"))
         s3, s4 = (Signal(lane_layout(config), name=name) for name in ("s3_here", "s4_here"))
         coming = self.coming
         begins = coming.how.begin
@@ -103,7 +96,7 @@ class NeuronPipeline(wiring.Component):
         constant = begins | ~neuron.square
         if close:
             stored = s4.valid & (s4.lane == coming.lane)        # in this cycle
-            old = Mux(is_close, 0, Mux(stored, after, load.data))
+            old = Mux(stored, after, load.data)
             m.d.sync += [s0_w.eq(Mux(begins, first, old)), s0_x.eq(Mux(constant, first_x, old))]
         else:
             later = "sync" if config.state_words else "comb"
@@ -117,8 +110,9 @@ class NeuronPipeline(wiring.Component):
         # s1: operands of the multiplier
         s1, s1_current = flow(1, self.which, self.current)
         s1_w, s1_x = state("s1_w"), state("s1_x")
-        m.d.sync += [s1_w.eq(reduce(operator.or_, again_w, s0_w)),
-                     s1_x.eq(reduce(operator.or_, again_x, s0_x))]
+        m.d.sync += [again.eq(is_close), again_x.eq(is_close & neuron.square),
+                     s1_w.eq(Mux(again, after, s0_w)),
+                     s1_x.eq(Mux(again_x, after, s0_x))]
 
         # s2: product
         s2, s2_current = flow(2, s1, s1_current)
@@ -136,15 +130,12 @@ class NeuronPipeline(wiring.Component):
                              + Cat(half, s2_current).as_signed())
         m.d.sync += s3_v.eq(total >> 1)
 
-        # s4: comparisons, side by side; one of four is the state then (lo < theta <= hi)
+        # s4: comparisons, side by side, and what they choose from (lo < theta <= hi)
         here, s4_current = flow(4, s3, s3_current)
-        s4_v, s4_fired, s4_fires = state("s4_v"), state("s4_fired"), Signal(reset_less=True)
+        s4_inner, s4_limit = state("s4_inner"), state("s4_limit")
+        s4_fires, s4_edge = (Signal(name=name, reset_less=True) for name in ("s4_fires", "s4_edge"))
         fires, above, below = Signal(), Signal(), Signal()
         low = s3_v[:width].as_signed()
-        choices = Cat(above, fires & ~above, below, ~fires & ~below)
-        s4_choices, s4_again_w, s4_again_x = (
-            Signal(4, name=name, reset_less=True)
-            for name in ("s4_choices", "s4_again_w", "s4_again_x"))
         m.d.comb += [
             s4.eq(here),
             fires.eq(~(s3_v - neuron.theta)[-1]),
@@ -152,23 +143,15 @@ class NeuronPipeline(wiring.Component):
             below.eq((s3_v - neuron.lo)[-1]),
         ]
         m.d.sync += [
-            s4_v.eq(low),
-            s4_fired.eq(Mux(neuron.soft, low, 0) + neuron.change),
             s4_fires.eq(fires),
-            s4_choices.eq(choices),
-            s4_again_w.eq(choices & is_close.replicate(4)),
-            s4_again_x.eq(choices & (is_close & neuron.square).replicate(4)),
+            s4_edge.eq(above | below),
+            s4_limit.eq(Mux(above, neuron.top, neuron.lo)),
+            s4_inner.eq(Mux(fires, Mux(neuron.soft, low, 0) + neuron.change, low)),
         ]
 
         # s5: state after saturation and reset, on its way to memory and out, or to s1 again
-        def chosen(choices: Value) -> list[Value]:
-            return [Mux(choices[0], neuron.top, 0) | Mux(choices[1], s4_fired, 0),
-                    Mux(choices[2], neuron.lo, 0) | Mux(choices[3], s4_v, 0)]
-
         m.d.comb += [
-            after.eq(reduce(operator.or_, chosen(s4_choices))),
-            *(half.eq(value) for half, value in zip(again_w + again_x, chosen(s4_again_w)
-                                                    + chosen(s4_again_x), strict=True)),
+            after.eq(Mux(s4_edge, s4_limit, s4_inner)),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         done, current_out = flow(5, s4, s4_current)

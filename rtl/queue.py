@@ -42,8 +42,8 @@ class Queue(wiring.Component):
         for go, port in ((self.write, write), (taken, read)):
             with m.If(go):
                 m.d.sync += port.addr.eq(port.addr + 1)
-        with m.If(self.write & ~taken):
-            m.d.sync += [level.eq(level + 1), self.o.valid.eq(1), many.eq(self.o.valid)]
-        with m.If(taken & ~self.write):
-            m.d.sync += [level.eq(level - 1), self.o.valid.eq(many), many.eq(level > 2)]
+        with m.If(self.write != taken):     # of the two `write` tells which: `taken` comes late
+            m.d.sync += [level.eq(Mux(self.write, level + 1, level - 1)),
+                         self.o.valid.eq(self.write | many),
+                         many.eq(Mux(self.write, self.o.valid, level > 2))]
         return m

@@ -164,7 +164,8 @@ class Sequencer(wiring.Component):
         m.d.sync += [
             tap_room.eq(self.tap_room),
             tap_done.eq(self.tap_done),
-            backlog.eq(Mux(send, backlog - (backlog != 0) + period, backlog - (backlog != 0))),
+            backlog.eq(Mux(send, Mux(backlog == 0, period, backlog + (period - 1)),
+                           Mux(backlog == 0, 0, backlog - 1))),
             few.eq(Mux(send, backlog <= limit - period + 1, backlog <= limit + 1)),
         ]
         wait, rested = Signal(range(self.settle + 1)), Signal()
@@ -181,10 +182,10 @@ class Sequencer(wiring.Component):
 
         kinds = start_addresses(config)
         states = OneHot(m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
+        m.d.comb += self.busy.eq(~states.at("IDLE"))
         with states.state("IDLE"):
             m.d.sync += wait.eq(self.settle - 2)
             with m.If(self.start):
-                m.d.sync += self.busy.eq(1)
                 states.next = "NEURON"
 
         values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
@@ -228,7 +229,6 @@ class Sequencer(wiring.Component):
                 with m.Elif(head.over):
                     states.next = "SETTLE"
                     with m.If(~fields.drain):
-                        m.d.sync += self.busy.eq(0)
                         states.next = "IDLE"
 
         with states.state("TAPS"):
@@ -236,7 +236,6 @@ class Sequencer(wiring.Component):
             with m.If(tap_done):
                 states.next = "COMMANDS"
                 with m.If(over):
-                    m.d.sync += self.busy.eq(0)
                     states.next = "IDLE"
 
         with states.state("SETTLE"):
@@ -244,7 +243,6 @@ class Sequencer(wiring.Component):
             with m.If(backlog == 0):
                 m.d.sync += wait.eq(wait - 1)
             with m.If(rested):
-                m.d.sync += self.busy.eq(0)
                 states.next = "IDLE"
         m.d.sync += held.eq(Mux(move, comes, head_valid) & ~states.after("COMMANDS"))
         states.finish()
