@@ -344,17 +344,16 @@ class Executor(wiring.Component):
         wrong = Signal(PASS_WORDS)
         took, checked = Signal(), Signal()
         took_index, checked_index = Signal.like(index), Signal.like(index)
-        flagged, final_source = Signal(), Signal()
+        final_source = Signal()
         m.d.sync += [
             wrong.eq(Cat(impossible_words(config, late, fields))),
             took.eq(self._reading & taken),
             took_index.eq(index),
             checked.eq(took),
             checked_index.eq(took_index),
-            flagged.eq(checked & wrong.bit_select(checked_index, 1)),
             final_source.eq(source == fields.sources),
         ]
-        with m.If(flagged):
+        with m.If(checked & wrong.bit_select(checked_index, 1)):
             m.d.sync += impossible.eq(1)
 
         m.d.comb += [
@@ -397,7 +396,7 @@ class Executor(wiring.Component):
             states.next = "START"
 
         with states.state("START"):
-            with m.If(impossible | flagged):
+            with m.If(impossible):
                 self._refuse(m, Fault.ARGUMENT)
             with m.Elif(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
