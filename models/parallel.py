@@ -51,6 +51,7 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        distributed.barrier()       # none leaves while another still talks to it
     finally:
         distributed.destroy_process_group()
 
