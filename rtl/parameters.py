@@ -72,12 +72,11 @@ class Parameters(wiring.Component):
         count = len(NEURON_WORDS)
         index = Signal(range(count + 1), init=count)
         loading = Signal()      # index is not `count`
-        address = self.load.address
         first, tile, following = (
             Signal(range(config.parameter_words), name=name, reset_less=True)
             for name in ("first", "tile", "following"))
         starts, shows = Signal(), Signal()      # an address of kind NEURON, TILE
-        place = registered(m, address, "place", config.extra)
+        place = registered(m, self.load.address, "place", config.extra)
         m.d[config.extra] += [
             starts.eq(self.load.kind == AddressKind.NEURON),
             shows.eq(self.load.kind == AddressKind.TILE),
