@@ -16,9 +16,11 @@ def event_layout(config: ArrayConfig) -> data.StructLayout:
 
     null: there is nothing to add, only the slot's sums start, or (`place.end`) an output is
     complete. load: the sum that it adds to is not under way, but kept in its slot: that is another
-    one than that of the event before, or the sum is of the pass before.
+    one than that of the event before, or the sum is of the pass before. fresh, shift, scan: what
+    the array does beside it, see `rtl.signals`.
     """
-    return data.StructLayout({"place": place_layout(config), "null": 1, "load": 1})
+    return data.StructLayout({"place": place_layout(config), "null": 1, "load": 1,
+                              "fresh": 1, "shift": 1, "scan": 1})
 
 
 class EventReader(wiring.Component):
@@ -112,6 +114,9 @@ class EventReader(wiring.Component):
                 event.place.eq(s2_place),
                 event.place.row.eq(s2_place.row + Cat(lowest, s2_index)),
                 event.null.eq(s2_bits == 0),
+                event.fresh.eq(s2_place.first & ~self.own),
+                event.shift.eq(s2_place.first & s2_place.shift),
+                event.scan.eq(s2_place.first & s2_place.emit),
                 event.load.eq(Mux(s2_place.first, self.own, s2_place.slot != slot)
                               & ~s2_place.end),
                 s2_bits.eq(rest),

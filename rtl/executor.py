@@ -1,13 +1,11 @@
 """Executor: carries out the packets of a tape, one after the other."""
 
-import operator
-from functools import reduce
-
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from .answers import ANSWER, Answers
 from .config import ArrayConfig
 from .fields import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from .onehot import OneHot
@@ -15,9 +13,7 @@ from .possible import impossible_words, possible_fields
 from .receiver import PACKET_WORD, STREAM_WORD
 from .scan import source_write_layout
 from .signals import write_layout
-from .spikes import SpikeMemory
-from .tape import (COUNTERS, INFO_WORDS, MAGIC, PASS_WORDS, SOURCE_WORDS, VERSION, Answer, Fault,
-                   Opcode)
+from .tape import COUNTERS, PASS_WORDS, SOURCE_WORDS, Fault, Opcode
 
 __all__ = ["Executor"]
 
@@ -29,9 +25,9 @@ _LENGTHS = {
 }
 
 _STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
-           "CONFIGURATION", "NETWORK", "BEGIN", "SEAL",
+           "CONFIGURATION", "NETWORK", "BEGIN", "KNOWN", "SEAL",
            "PLACE", "COUNT", "END", "COMPARE", "RANGE", "WRITE",
-           "PASS", "SOURCES", "FIELDS", "START",
+           "PASS", "SOURCES", "START",
            "ANSWER", "WORDS")
 
 
@@ -47,9 +43,8 @@ class Executor(wiring.Component):
     out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
     no tape is open, no network is loaded.
 
-    counter: the counters pass by (`rtl.counters`), number `counter_turn` now, final when
-    `counters_settled`. What decides is registered a state before it is used: a packet takes about
-    five cycles besides its words.
+    counter: see `Answers`. What decides is registered a state before it is used: a packet takes
+    about five cycles besides its words.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -87,21 +82,23 @@ class Executor(wiring.Component):
         self._is = {opcode: Signal(name=f"is_{opcode.name}") for opcode in Opcode}
         self._fault = Signal(4)         # why the packet is refused
         self._open, self._told = Signal(), Signal()     # a tape is open; its fault has been told
-        # What the answer is; the word at `word` is the next of it.
-        self._error, self._read, self._report, self._info = (
-            Signal(name=name) for name in ("error", "read", "report", "info"))
+        m.submodules.answerer = self._answerer = Answers(self.config)
+        self._kind = Signal(ANSWER)     # what the answer is
         self._network = Signal(32)
-        # Of the word that was taken last, a cycle later: it is 0, the network, the configuration.
-        # In quarters, for the clock's sake.
+        # Of the word that was taken last, two cycles later: it is 0, the network, the
+        # configuration. First in quarters, for the clock's sake.
         zero, network, configuration = (
             Signal(4, name=name) for name in ("zero", "same_network", "same_configuration"))
         self._zero, self._same_network, self._same_configuration = (
-            zero.all(), network.all(), configuration.all())
+            Signal(name=name) for name in ("is_zero", "is_network", "is_configuration"))
         self._busy = Signal()
         word = self.i.payload.data
         m.d.sync += [
             self._busy.eq(self.pass_busy | self.taps_busy),
             self.start.eq(0),
+            self._zero.eq(zero.all()),
+            self._same_network.eq(network.all()),
+            self._same_configuration.eq(configuration.all()),
         ]
         for quarter in range(4):
             bits = slice(8 * quarter, 8 * quarter + 8)
@@ -113,12 +110,11 @@ class Executor(wiring.Component):
         # The next PASS is read ahead, but where it has one source: then fields and source are kept
         # once.
         self._ahead = self.config.sources > 1
-        self._reading = states.at("PASS") & (1 if self._ahead else ~self._busy)
+        self._reading = states.at("PASS") & ~self._over & (1 if self._ahead else ~self._busy)
         writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
-        taking = [states.at(name) for name in ("HEADER", "CONFIGURATION", "NETWORK", "SEAL",
-                                               "PLACE", "COUNT", "SOURCES")]
-        m.d.comb += self.i.ready.eq(Cat(*taking, self._reading, writing,
-                                        states.at("REST") & ~self._over).any())
+        taking = states.among("HEADER", "CONFIGURATION", "NETWORK", "SEAL", "PLACE", "COUNT")
+        more = states.among("SOURCES", "REST", *(["PASS"] if self._ahead else [])) & ~self._over
+        m.d.comb += self.i.ready.eq(Cat(taking, more, self._reading, writing).any())
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self._over.eq(self.i.payload.last)
 
@@ -126,7 +122,7 @@ class Executor(wiring.Component):
         self._tape(m)
         self._memories(m)
         self._pass(m)
-        self._answers(m)
+        self._answer(m)
         states.finish()
         return m
 
@@ -136,7 +132,7 @@ class Executor(wiring.Component):
 
     def _admit(self, m: Module):
         """Headers: what it is, whether it may be, and what happens if not."""
-        states, header, is_ = self._states, self._header, self._is
+        states, header, is_, kind = self._states, self._header, self._is, self._kind
         expected = Signal(8)
         in_order, refused, unknown, disordered, short, beside = (Signal(name=name) for name in (
             "in_order", "refused", "unknown", "disordered", "short", "beside"))
@@ -190,8 +186,8 @@ class Executor(wiring.Component):
             states.next = "ADMIT"
 
         with states.state("ADMIT"):
-            m.d.sync += [self._error.eq(0), self._read.eq(is_[Opcode.READ]),
-                         self._report.eq(is_[Opcode.REPORT]), self._info.eq(is_[Opcode.INFO])]
+            m.d.sync += [kind.error.eq(0), kind.read.eq(is_[Opcode.READ]),
+                         kind.report.eq(is_[Opcode.REPORT]), kind.info.eq(is_[Opcode.INFO])]
             with m.If(refused):
                 states.next = "REFUSE"
             with m.Elif(~self._busy | beside):
@@ -203,8 +199,7 @@ class Executor(wiring.Component):
                         Opcode.WEIGHTS, Opcode.PARAMETERS, Opcode.SPIKES, Opcode.READ)).any()})
 
         with states.state("REFUSE"):
-            m.d.sync += [self._open.eq(0), self._told.eq(1), self._error.eq(1),
-                         self._read.eq(0), self._report.eq(0), self._info.eq(0)]
+            m.d.sync += [self._open.eq(0), self._told.eq(1), kind.eq(0), kind.error.eq(1)]
             states.next = "REST"
             with m.If(~self._told):
                 states.next = "ANSWER"
@@ -216,7 +211,7 @@ class Executor(wiring.Component):
     def _tape(self, m: Module):
         """BEGIN, whose words name configuration and network, and SEAL."""
         states = self._states
-        m.d.sync += self.counters_clear.eq(states.at("CONFIGURATION"))
+        m.d.sync += self.counters_clear.eq(states.at("CONFIGURATION") | self._answerer.reported)
         configured = Signal()
 
         with states.state("CONFIGURATION"):
@@ -224,15 +219,19 @@ class Executor(wiring.Component):
             with m.If(self.i.valid):
                 states.next = "NETWORK"
 
-        first = Signal()        # the word before was taken in the cycle before
-        m.d.sync += first.eq(states.at("CONFIGURATION"))
-        with m.If(first):
+        second = Signal()       # the first word was taken two cycles ago
+        begun = Signal()
+        m.d.sync += [begun.eq(states.at("CONFIGURATION")), second.eq(begun)]
+        with m.If(second):
             m.d.sync += configured.eq(self._same_configuration)
         with states.state("NETWORK"):
             with m.If(self.i.valid):
                 states.next = "BEGIN"
 
         with states.state("BEGIN"):
+            states.next = "KNOWN"
+
+        with states.state("KNOWN"):
             m.d.sync += self._open.eq(1)
             states.next = "HEADER"
             with m.If(~configured):
@@ -299,14 +298,13 @@ class Executor(wiring.Component):
                 limit.eq(Mux(weights, config.weight_rows + 1, Mux(
                     parameters, config.parameter_words + 1, Mux(
                         reads, spike_parts, spike_parts + 1)))),
-                beyond.eq(beyond | (reads & self._zero)),
             ]
             states.next = "COMPARE"
 
         m.d.sync += [far.eq(end > limit), many.eq(count > config.payload_words),
                      no_group.eq(group >= config.groups), no_bank.eq(bank >= config.banks)]
         with states.state("COMPARE"):
-            m.d.sync += beyond.eq(beyond | large | (reads & many)
+            m.d.sync += beyond.eq(beyond | large | (reads & (many | self._zero))
                                   | ((weights | parameters) & no_group) | (weights & no_bank))
             states.next = "RANGE"
 
@@ -318,8 +316,7 @@ class Executor(wiring.Component):
                 self._refuse(m, Fault.ARGUMENT)
 
         written = states.at("WRITE") & self.i.valid & (self.spike_ready | ~to_spikes)
-        self._answered = Signal()       # a word of the spike memory, or another one
-        with m.If(states.at("PLACE") | written | self._answered):
+        with m.If(states.at("PLACE") | written | self._answerer.taken):
             m.d.sync += place.eq(Mux(~states.at("PLACE"), place + 1,
                                      Mux(weights | parameters, target.address, word)))
         with states.state("WRITE"):
@@ -357,7 +354,7 @@ class Executor(wiring.Component):
             m.d.sync += impossible.eq(1)
 
         m.d.comb += [
-            write.valid.eq(states.at("SOURCES") & taken),
+            write.valid.eq(states.at("SOURCES") & taken & ~self._over),
             write.half.eq(half), write.source.eq(source), write.word.eq(index),
             write.data.eq(word),
         ]
@@ -376,24 +373,22 @@ class Executor(wiring.Component):
                 with m.If(index == PASS_WORDS - 1):
                     m.d.sync += index.eq(0)
                     states.next = "SOURCES"
-                with m.If(self.i.payload.last):
-                    states.next = "FIELDS"
+            with m.If(self._over):
+                m.d.sync += impossible.eq(1)
+                states.next = "START"
 
         with states.state("SOURCES"):
-            with m.If(taken):
+            with m.If(taken & ~self._over):
                 m.d.sync += [index.eq(index + 1), complete.eq(0)]
                 with m.If(index == SOURCE_WORDS - 1):
                     m.d.sync += [index.eq(0), source.eq(source + 1),
                                  complete.eq(final_source)]
                 with m.If(complete):
                     m.d.sync += impossible.eq(1)
-                with m.If(self.i.payload.last):
-                    states.next = "FIELDS"
-
-        with states.state("FIELDS"):
-            with m.If(~complete):
-                m.d.sync += impossible.eq(1)
-            states.next = "START"
+            with m.If(self._over):
+                with m.If(~complete):
+                    m.d.sync += impossible.eq(1)
+                states.next = "START"
 
         with states.state("START"):
             with m.If(impossible):
@@ -404,66 +399,30 @@ class Executor(wiring.Component):
                     m.d.sync += used.eq(fields)
                 states.next = "HEADER"
 
-    def _answers(self, m: Module):
-        """ERROR, REPORT, INFO and SPIKES: a header, then words, once the array is free."""
-        states, index = self._states, Signal(range(len(COUNTERS)))
-        error, read, report, info = self._error, self._read, self._report, self._info
-        out, count = self.answers, self._count
-        begin = Signal(HEADER_LAYOUT)
-        m.d.comb += begin.sequence.eq(self.tag)
-        for when, opcode, length in ((error, Answer.ERROR, 2), (read, Answer.SPIKES, count),
-                                     (report, Answer.REPORT, len(COUNTERS)),
-                                     (info, Answer.INFO, len(INFO_WORDS))):
-            with m.If(when):
-                m.d.comb += [begin.opcode.eq(opcode), begin.length.eq(length)]
-
-        say = Array([C(MAGIC, 32), C(VERSION, 32), C(self.config.hash, 32), self._network])
-        said = (say[index[:2]] & info.replicate(32)
-                | Mux(index[0], self._header.as_value(), self._fault) & error.replicate(32))
-        kept = (self.spike_word.word_select(self.spike_part, 32) & read.replicate(32)
-                | self.counter & report.replicate(32))      # in block RAM, which is slow
-        words = [said, kept] if self.config.lut_ram else [said | kept]
-        parts = [Signal(32, name=f"part_{number}", reset_less=True)
-                 for number in range(len(words))]
-        m.d.comb += out.payload.data.eq(reduce(operator.or_, parts))
-
-        there, last_read = Signal(), Signal()       # the word is there; it is the last of a READ
-        wait = Signal(range(SpikeMemory.latency_of(self.config) + 2))
-        move, last, load = Signal(), Signal(), self._answered
+    def _answer(self, m: Module):
+        """ERROR, REPORT, INFO and SPIKES, once the array is free."""
+        states, answerer = self._states, self._answerer
+        wiring.connect(m, answerer.o, wiring.flipped(self.answers))
         m.d.comb += [
-            move.eq(~out.valid | out.ready),
-            load.eq(states.at("WORDS") & move & there),
-            last.eq(Mux(read, last_read, index.all())),
-            self.counters_hold.eq((states.at("ANSWER") | states.at("WORDS")) & report),
+            answerer.kind.eq(self._kind),
+            answerer.busy.eq(self._busy),
+            answerer.ask.eq(states.at("ANSWER")),
+            answerer.tag.eq(self.tag),
+            answerer.fault.eq(self._fault),
+            answerer.refused.eq(self._header),
+            answerer.network.eq(self._network),
+            answerer.count.eq(self._count),
+            answerer.spike_word.eq(self.spike_word),
+            answerer.spike_part.eq(self.spike_part),
+            answerer.counter.eq(self.counter),
+            answerer.counter_turn.eq(self.counter_turn),
+            answerer.counters_settled.eq(self.counters_settled),
+            self.counters_hold.eq(answerer.counters_hold),
         ]
-        # The counters go by as they are sent, one a cycle, once the first one is met; words of the
-        # spike memory are waited for.
-        m.d.sync += [
-            last_read.eq(count == 1),
-            wait.eq(SpikeMemory.latency_of(self.config)),
-            there.eq(~read & (~report | (self.counters_settled & (self.counter_turn == index)))),
-        ]
-        begins = states.at("ANSWER")
-        with m.If(move):
-            m.d.sync += [
-                out.valid.eq(begins & ~self._busy | states.at("WORDS") & there),
-                *(part.eq(Mux(begins, first, word)) for part, first, word in zip(
-                    parts, (begin.as_value(), 0), words, strict=False)),
-                out.payload.last.eq(~begins & last),
-            ]
-
         with states.state("ANSWER"):
-            # from there to the end in all of them
-            m.d.sync += [index.eq(Mux(report, 0, Mux(info, -len(INFO_WORDS), -2))), there.eq(0)]
-            with m.If(~self._busy & move):
+            with m.If(answerer.begun):
                 states.next = "WORDS"
 
         with states.state("WORDS"):
-            with m.If(read):
-                m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
-            with m.If(load):
-                m.d.sync += [index.eq(index + 1), count.eq(count - 1),
-                             wait.eq(SpikeMemory.latency_of(self.config)), there.eq(~read)]
-                with m.If(last):
-                    m.d.sync += self.counters_clear.eq(report)
-                    states.next = "REST"
+            with m.If(answerer.done):
+                states.next = "REST"

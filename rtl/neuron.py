@@ -114,50 +114,51 @@ class NeuronPipeline(wiring.Component):
                      s1_w.eq(Mux(again, after, s0_w)),
                      s1_x.eq(Mux(again_x, after, s0_x))]
 
-        # s2: product
+        # s2: product; how far the current is from the threshold
         s2, s2_current = flow(2, s1, s1_current)
         s2_product = Signal(signed(2 * width), reset_less=True)
-        m.d.sync += s2_product.eq(s1_w * s1_x)
+        s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
+        m.d.sync += [s2_product.eq(s1_w * s1_x), s2_margin.eq(s1_current - neuron.theta)]
 
-        # s3: v, exact. The rounding bit is the adder's carry: 2v + 1 = (2 (p >> F) + r) + (2 J + r)
+        # s3: v, exact, and whether it reaches the threshold. The rounding bit is the adder's carry:
+        # 2v + 1 = (2 (p >> F) + r) + (2 J + r)
         here, s3_current = flow(3, s2, s2_current)
         m.d.comb += s3.eq(here)
-        bits = max(2 * width - fraction, config.current_bits) + 1
-        s3_v = Signal(signed(bits), reset_less=True)
         half = s2_product[fraction - 1]
-        total = Signal(signed(bits + 1))
-        m.d.comb += total.eq(Cat(half, s2_product >> fraction).as_signed()
-                             + Cat(half, s2_current).as_signed())
-        m.d.sync += s3_v.eq(total >> 1)
 
-        # s4: comparisons, side by side, and what they choose from (lo < theta <= hi)
+        def plus_product(term: Value) -> Value:
+            return (Cat(half, s2_product >> fraction).as_signed()
+                    + Cat(half, term).as_signed()) >> 1
+
+        s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
+        s3_fires = Signal(reset_less=True)
+        m.d.sync += [s3_v.eq(plus_product(s2_current)),
+                     s3_fires.eq(~plus_product(s2_margin)[-1])]
+
+        # s4: comparisons with the limits, side by side, and what they choose from. Since
+        # lo < theta <= hi, of the two limits it can only be hi that is exceeded where it fires.
         here, s4_current = flow(4, s3, s3_current)
         s4_inner, s4_limit = state("s4_inner"), state("s4_limit")
-        s4_fires, s4_edge = (Signal(name=name, reset_less=True) for name in ("s4_fires", "s4_edge"))
-        fires, above, below = Signal(), Signal(), Signal()
+        s4_above, s4_below = (Signal(name=name, reset_less=True)
+                              for name in ("s4_above", "s4_below"))
         low = s3_v[:width].as_signed()
-        m.d.comb += [
-            s4.eq(here),
-            fires.eq(~(s3_v - neuron.theta)[-1]),
-            above.eq((neuron.hi - s3_v)[-1]),
-            below.eq((s3_v - neuron.lo)[-1]),
-        ]
+        m.d.comb += s4.eq(here)
         m.d.sync += [
-            s4_fires.eq(fires),
-            s4_edge.eq(above | below),
-            s4_limit.eq(Mux(above, neuron.top, neuron.lo)),
-            s4_inner.eq(Mux(fires, Mux(neuron.soft, low, 0) + neuron.change, low)),
+            s4_above.eq((neuron.hi - s3_v)[-1]),
+            s4_below.eq((s3_v - neuron.lo)[-1]),
+            s4_limit.eq(Mux(s3_fires, neuron.top, neuron.lo)),
+            s4_inner.eq(Mux(s3_fires, Mux(neuron.soft, low, 0) + neuron.change, low)),
         ]
 
         # s5: state after saturation and reset, on its way to memory and out, or to s1 again
         m.d.comb += [
-            after.eq(Mux(s4_edge, s4_limit, s4_inner)),
+            after.eq(Mux(s4_above | s4_below, s4_limit, s4_inner)),
             store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
         ]
         done, current_out = flow(5, s4, s4_current)
         m.d.comb += [
             self.done.eq(done),
-            self.spike.eq(registered(m, s4_fires, "s5_spike")),
+            self.spike.eq(registered(m, registered(m, s3_fires, "s4_fires"), "s5_spike")),
             self.membrane.eq(registered(m, after, "s5_membrane")),
             self.current_out.eq(current_out),
         ]

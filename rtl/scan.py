@@ -44,7 +44,7 @@ def run_layout(config: ArrayConfig) -> data.StructLayout:
         **{name: SOURCE_LAYOUT.members[name] for name in CARRIED},
         "starts": 1,        # every slot starts its sums, be it with nothing
         "blank": 1,         # the window lies outside of the map and its padding
-        "clear": 1,         # with taps: the chains start, nothing is taken over
+        "shift": 1,         # with taps: every bank takes over the sum of the one before
         "top": 1,           # with taps: nothing comes from above
         "emit": 1,          # with taps: what leaves is an output
         "end": 1,           # the last run of an output, or of the pass
@@ -182,7 +182,8 @@ class Scanner(wiring.Component):
 
         # The next run but one, and sums that tell whether it is outside of its map.
         rows = Signal(range(config.weight_rows), reset_less=True)       # of all sites before
-        made, made_valid, take = Signal(run_layout(config), reset_less=True), Signal(), Signal()
+        made, made_valid = Signal(run_layout(config), reset_less=True), Signal()
+        free, take = Signal(), Signal()
         ahead = config.sources > 1
         run = Signal(run_layout(config), reset_less=True)
         m.d.comb += self.runs.payload.eq(run)
@@ -191,17 +192,15 @@ class Scanner(wiring.Component):
             m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
             carried = ()
         rest = Signal(range(self.latency), reset_less=True)     # cycles until a run can be made
-        rested = Signal()                       # it is 0, and a pass runs
         padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
         end_x, end_y = Signal(signed(12)), Signal(signed(12))
         map_x, map_y = Signal(11), Signal(11)
         m.d.comb += [
-            take.eq(made_valid & (~self.runs.valid | self.runs.ready if ahead
-                                  else self.runs.ready)),
-            advance.eq(rested & ~made_valid),
+            free.eq(~self.runs.valid | self.runs.ready if ahead else self.runs.ready),
+            take.eq(made_valid & free),
         ]
         last_stage = m.d.sync if ahead else m.d.comb
-        with m.If(self.runs.ready | ~self.runs.valid if ahead else C(1)):
+        with m.If(free if ahead else C(1)):
             last_stage += [
                 run.eq(made),
                 run.blank.eq((padded_x < 0) | (padded_y < 0) | (end_x >= map_x)
@@ -210,7 +209,7 @@ class Scanner(wiring.Component):
             ]
         with m.If(take):
             m.d.sync += made_valid.eq(0)
-        m.d.sync += rested.eq(rest <= 1)
+        m.d.sync += advance.eq((rest <= 1) & ~advance & (~made_valid | free))
         with m.If(rest != 0):
             m.d.sync += rest.eq(rest - 1)
         with m.If(advance):
@@ -222,7 +221,7 @@ class Scanner(wiring.Component):
                 made.row.eq(table.weights + rows),
                 *(made[name].eq(table[name]) for name in carried),
                 made.starts.eq((source == 0) & (~fields.join | first_site)),
-                made.clear.eq(fields.taps & fields.start & first_site),
+                made.shift.eq(fields.taps & ~(fields.start & first_site)),
                 made.top.eq(fields.taps & fields.start & first_row & ~last_column),
                 made.emit.eq(emit),
                 made.end.eq(last_source & (last_site | ~(fields.taps | fields.join))),
@@ -233,7 +232,7 @@ class Scanner(wiring.Component):
                 end_y.eq(here.y + table.window_height),
                 map_x.eq(table.map_width + table.pad),
                 map_y.eq(table.map_height + table.pad),
-                rest.eq(self.interval - 1), rested.eq(0),
+                rest.eq(self.interval - 1),
             ]
             with m.If(last_source):
                 m.d.sync += [first_site.eq(0), x.eq(x + 1), out_x.eq(out_x + 1),
@@ -247,7 +246,7 @@ class Scanner(wiring.Component):
         with m.If(~busy):
             m.d.sync += [
                 busy.eq(self.start), half.eq(self.half), source.eq(0),
-                rest.eq(self.latency - 2 - ahead), rested.eq(0),
+                rest.eq(self.latency - 2 - ahead), advance.eq(0),
                 first_site.eq(1), extra.eq(0), x.eq(0), y.eq(0), rows.eq(0),
                 out_x.eq(fields.width - 1),
                 out_y.eq(fields.row.as_signed() - 2),

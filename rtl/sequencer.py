@@ -251,7 +251,7 @@ class Sequencer(wiring.Component):
     def _make(self, m: Module, ahead, made: Signal, space: Signal, taps: Value):
         """The command `ahead`, of the event that is there or of a drain, where it is `made`."""
         fields = self.fields
-        place, null = self.events.payload.place, self.events.payload.null
+        event, place = self.events.payload, self.events.payload.place
         control, how = ahead.control, ahead.control.how
 
         draining = Signal()
@@ -260,7 +260,7 @@ class Sequencer(wiring.Component):
         fetch, shifted = C(0, 1), Signal(reset_less=True)
         if self.config.running_sums:
             fetch, loaded = Signal(), Signal()
-            m.d.comb += fetch.eq(self.events.payload.load & ~loaded & ~draining)
+            m.d.comb += fetch.eq(event.load & ~loaded & ~draining)
             with m.If(made):
                 m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
                              loaded.eq(fetch & ~shifted)]
@@ -273,7 +273,7 @@ class Sequencer(wiring.Component):
         scan, round_ = Signal(range(2 * 16)), Signal(range(16))
         last = Signal(range(2 * 16))        # of the scans of an output
         rewind, last_round = Signal(), Signal()
-        drain, event = Signal(SCAN), Signal(SCAN)
+        drain, tapped = Signal(SCAN), Signal(SCAN)      # scans of a drain, of an event
         single = Signal()                   # the last slot's scan is an output's last
         m.d.sync += [
             known.eq(draining & ~made),
@@ -287,21 +287,23 @@ class Sequencer(wiring.Component):
             drain.advance.eq(scan == last),
         ]
         m.d.comb += [
-            event.keep.eq(fields.planes & ~(place.last & single)),
-            event.step.eq(~fields.planes | place.last),
-            event.begin.eq(Mux(fields.planes, place.last, place.zeroth)),
-            event.advance.eq(place.last & single),
+            tapped.keep.eq(fields.planes & ~(place.last & single)),
+            tapped.step.eq(~fields.planes | place.last),
+            tapped.begin.eq(Mux(fields.planes, place.last, place.zeroth)),
+            tapped.advance.eq(place.last & single),
             last_round.eq(taps | rewind),
             made.eq(space & Mux(draining, known, self.events.valid)),
             self.events.ready.eq(space & ~draining & ~fetch),
 
-            how.eq(Mux(draining, drain, event)),
+            how.eq(Mux(draining, drain, tapped)),
             how.load.eq(fields.load),
             how.rewind.eq(rewind),
             how.store.eq(fields.store),
             how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, how.step,
                             (fields.emit == Emit.LOGITS) & how.advance)),
             control.slot.eq(Mux(draining, scan, place.slot)),
+            # an event that is the end of an output scans nothing
+            control.scan.eq(draining | (event.scan & ~fetch)),
             ahead.drain.eq(draining),
             ahead.address.address.eq(place.row),
         ]
@@ -310,7 +312,6 @@ class Sequencer(wiring.Component):
                 control.write.eq(~how.replay),
                 control.shift.eq(~how.replay),
                 control.fresh.eq(~how.replay),
-                control.scan.eq(1),
                 ahead.over.eq(drain.advance & last_round & final & ~taps),
             ]
             with m.If(made):
@@ -329,13 +330,12 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.comb += [
                 control.write.eq(1),
-                control.fresh.eq(place.first & ~fields.own),
+                control.fresh.eq(event.fresh),
                 control.top.eq(place.top),
-                control.shift.eq(taps & place.first & ~place.clear),
-                control.scan.eq(taps & place.first & place.emit),
+                control.shift.eq(event.shift),
             ]
-            with m.If(~null):
+            with m.If(~event.null):
                 m.d.comb += ahead.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
                                                       AddressKind.ROW))
-            with m.If(made & control.scan & place.last & ~single):
+            with m.If(made & event.scan & place.last & ~single):
                 m.d.sync += [draining.eq(1), scan.eq(place.slot + 1)]

@@ -32,7 +32,7 @@ def place_layout(config: ArrayConfig) -> data.StructLayout:
         "zeroth": 1, "last": 1,     # this slot is
         "first": 1,     # the first event of its slot at this site
         "wide": 1,      # the rows hold wide weights
-        "clear": 1, "top": 1, "emit": 1, "final": 1,    # see `rtl.scan.run_layout`
+        "shift": 1, "top": 1, "emit": 1, "final": 1,    # see `rtl.scan.run_layout`
         "end": 1,       # no word: the run before was the last of an output, or of the pass
     })
 
@@ -202,7 +202,7 @@ class WordReader(wiring.Component):
             asked.place.zeroth.eq(slot == 0),
             asked.place.last.eq(last_slot),
             asked.place.wide.eq(run.wide),
-            asked.place.clear.eq(run.clear),
+            asked.place.shift.eq(run.shift),
             asked.place.top.eq(run.top),
             asked.place.emit.eq(run.emit),
             asked.place.final.eq(run.final),

@@ -18,7 +18,7 @@ from .bench_tools import STALLS, Play, packed
 
 CONFIGS = {"tiny": preset("tiny"), "tiny-conv": preset("tiny-conv"),
            "widest": ArrayConfig(lanes=128, weight_bits=4, weight_rows=512, slots=1)}
-FLAGS = ("wide", "clear", "top", "emit", "final", "end")
+FLAGS = ("wide", "shift", "top", "emit", "final", "end")
 
 
 def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
@@ -41,8 +41,10 @@ def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
             first = place["first"] and index == 0
             load = not place["end"] and (own if first else place["slot"] != slot)
             slot = place["slot"]
-            events.append(packed(event_layout(config), null=null, load=load, place={
-                **place, "row": at, "first": first}))
+            events.append(packed(
+                event_layout(config), null=null, load=load, fresh=first and not own,
+                shift=first and place["shift"], scan=first and place["emit"],
+                place={**place, "row": at, "first": first}))
     return golden.vectors([golden.channel("entries", entries, ready="entries__ready")],
                           [golden.channel("events", events, ready="events__ready")],
                           constants={"own": own})

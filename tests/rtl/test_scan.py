@@ -67,7 +67,7 @@ def runs_of(fields: dict, sources: list[dict]) -> list[dict]:
                 "row": (source["weights"] + n * fields["site_rows"]) % CONFIG.weight_rows,
                 **{name: source[name] for name in CARRIED},
                 "starts": index == 0 and (not fields["join"] or n == 0), "blank": outside,
-                "clear": fields["start"] and n == 0,
+                "shift": fields["taps"] and not (fields["start"] and n == 0),
                 "top": fields["start"] and n < width - 1,
                 "emit": emit,
                 "end": last and (n == count - 1 or not (fields["taps"] or fields["join"])),
@@ -120,7 +120,7 @@ def test_runs_of_a_pass(kind):
 
 def random_run(rng: random.Random, config: ArrayConfig) -> dict:
     run = {name: rng.getrandbits(1) for name in (
-        "wide", "any", "starts", "clear", "top", "emit", "end", "final")}
+        "wide", "any", "starts", "shift", "top", "emit", "end", "final")}
     return run | {
         "blank": rng.random() < 0.2, "address": rng.randrange(config.spike_words),
         "x": rng.randint(-2, 3), "y": rng.randint(-2, 3),
@@ -133,7 +133,7 @@ def random_run(rng: random.Random, config: ArrayConfig) -> dict:
 
 def entries_of(run: dict, slots: int, memory: list[int], width: int) -> list[dict]:
     """What a run reads: the words that hold a spike, one for a slot that must start, the end."""
-    carried = {name: run[name] for name in ("wide", "clear", "top", "emit", "final")}
+    carried = {name: run[name] for name in ("wide", "shift", "top", "emit", "final")}
     entries = []
     for slot in range(slots if not run["blank"] or run["starts"] else 1):
         words = []      # (word, row)
