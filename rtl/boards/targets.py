@@ -7,7 +7,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..config import PRESETS, ArrayConfig
-from ..fpga.floorplan import GRIDS, Grid
+from ..fpga.floorplan import GRIDS, UP5K, Column, Grid
 from .top import ecp5_pll, ice40_pll
 
 __all__ = ["BOARDS", "Board"]
@@ -18,8 +18,7 @@ class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
     clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
-    calls them. packer: tool and suffix of the bitstream. grid: of the block RAM, on
-    an ECP5.
+    calls them. packer: tool and suffix of the bitstream. grid: of its block RAM.
     """
 
     platform: type
@@ -33,7 +32,7 @@ class Board:
     constraints: str
     packer: tuple[str, str]
     cells: tuple[str, ...]
-    grid: Grid | None = None
+    grid: Grid | Column | None = None
 
 
 BOARDS = {
@@ -50,5 +49,5 @@ BOARDS = {
         synthesis="synth_ice40 -device u -dsp -spram -abc9",
         place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
         packer=("icepack", "bin"),
-        cells=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP")),
+        cells=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP"), grid=UP5K),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .floorplan import GRIDS, Grid
+from .floorplan import GRIDS, UP5K, Column, Grid
 
 __all__ = ["DEVICES", "PLAN", "Device"]
 
@@ -12,7 +12,7 @@ class Device:
     """A target.
 
     synthesis: pass of yosys. place: nextpnr and its options, empty where a device is only
-    synthesised for. grid: of the block RAM of an ECP5.
+    synthesised for. grid: of its block RAM, where there is a floorplan.
     lut4, ff, bram, dsp: cells of the netlist (of the report of nextpnr, where placed) and how many
     of the resource one of them is.
     """
@@ -23,7 +23,7 @@ class Device:
     bram: dict[str, float]
     dsp: dict[str, float]
     place: tuple[str, ...] = ()
-    grid: Grid | None = None
+    grid: Grid | Column | None = None
 
 
 def _ecp5(size: str) -> Device:
@@ -53,7 +53,7 @@ DEVICES = {
         {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
         {"ICESTORM_RAM": 1}, {"ICESTORM_DSP": 1},
         place=("nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained",
-               "--freq", "30", "--router", "router2")),
+               "--freq", "30", "--router", "router2"), grid=UP5K),
     "xc7": _xilinx("xc7", "DSP48E1"),
     "xcup": _xilinx("xcup", "DSP48E2"),
 }

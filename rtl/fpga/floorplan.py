@@ -1,4 +1,4 @@
-"""Floorplan: where on an ECP5 the block RAM and the multipliers of an array stand.
+"""Floorplan: where block RAM and multipliers of an array stand.
 
 Of all that a placer has to place, block RAM is the rarest and the least movable: rows of it cross
 the chip, an array may need nearly all, and where the placer, which looks at the length of wires
@@ -11,18 +11,22 @@ left to right, and back along the next pair. Every group begins at its left in o
 goes to its right, and comes back in the other, so that its neurons stand where it began, and their
 multiplier next to them. At the left, beside the first group and the last, is the block RAM of the
 core, a module's side by side.
+
+That is an ECP5. On an iCE40 the accumulators are in block RAM, and a sum has half a cycle from
+there through its adder and back: those of a bank stand one above the other in a column, in the
+middle of the bank's logic. All else is the placer's.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["GRIDS", "Grid", "floorplan"]
+__all__ = ["GRIDS", "UP5K", "Column", "Grid", "accumulators", "floorplan"]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Block RAM and multipliers of a device: rows of either at `ys` and `multiplier_ys`, and in a
+    """Block RAM and multipliers of an ECP5: rows of either at `ys` and `multiplier_ys`, and in a
     row four from every column of `xs` on."""
 
     ys: tuple[int, ...]
@@ -46,15 +50,32 @@ class Grid:
         return f"X{self.xs[tile] + number}/Y{self.multiplier_ys[row]}/MULT18_{number}"
 
 
-#: By the option of nextpnr that chooses the device.
+@dataclass(frozen=True)
+class Column:
+    """A column of an iCE40: block RAM at `x`, and at `ys` what accumulators may take."""
+
+    x: int
+    ys: tuple[int, ...]
+
+    def site(self, row: int) -> str:
+        """Name of a site, as nextpnr knows it."""
+        return f"X{self.x}/Y{self.ys[row]}/ram"
+
+
+#: Of an ECP5, by the option of nextpnr that chooses the device.
 GRIDS = {
     "25k": Grid((25, 37), (*range(4, 31, 9), *range(33, 69, 9)), (13,)),
     "85k": Grid((22, 46, 70, 82), (*range(4, 67, 9), *range(69, 123, 9)), (10, 34, 58)),
 }
 
+#: Of the two columns of an iCE40 UP5K the left one, its upper 12: two banks of eight lanes.
+UP5K = Column(6, tuple(range(7, 31, 2)))
+
 #: Where in the netlist a block RAM stands; `step` after `of` is the order along the chain.
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
+#: Block RAM of accumulators, and which part of a bank's it is.
+_SLOTS = re.compile(r"\barray\.group_(\d+)\.cell_(\d+)\.slot_mem\.\d+\.(\d+)$")
 
 #: Modules of the core with block RAM, in the order in which it is laid out. The scanner's six hold
 #: what it adds up within a cycle: in two rows, they tear it apart. Other modules come first.
@@ -137,3 +158,15 @@ def floorplan(names: list[str], grid: Grid, multipliers: Iterable[str] = ()) -> 
     free = [(row, column) for row in begins for column in range(margin)]
     free += [(row ^ 1, column) for row in begins for column in range(outer_margin)]
     return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}
+
+
+def accumulators(names: Iterable[str], column: Column) -> dict[str, str]:
+    """Site of every block RAM of accumulators, bank by bank; none where they do not all fit.
+
+    names: of the `SB_RAM40_4K` of a flat netlist.
+    """
+    found = sorted((*map(int, part.groups()), name) for name in names
+                   if (part := _SLOTS.search(name)))
+    if len(found) > len(column.ys):
+        return {}
+    return {name: column.site(row) for row, (*_, name) in enumerate(found)}

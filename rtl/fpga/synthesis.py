@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .floorplan import Grid, floorplan
+from .floorplan import Column, Grid, accumulators, floorplan
 from .packing import Packed, pack
 from .tools import yosys
 
@@ -49,27 +49,33 @@ def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
 
 
 def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
-               grid: Grid | None) -> Packed | None:
-    """Make `netlist.json` in a folder; for an ECP5 packed, and with a floorplan.
+               grid: Grid | Column | None) -> Packed | None:
+    """Make `netlist.json` in a folder, with a floorplan; for an ECP5 packed.
 
-    read: passes that read the sources there. synthesis: pass of yosys and its options. grid: of an
-    ECP5 (`rtl.fpga.packing`, `rtl.fpga.floorplan`). Leaves `synthesis.log` and
-    `packing.log`; raises RuntimeError with the end of the log.
+    read: passes that read the sources there. synthesis: pass of yosys and its options. grid: where
+    the floorplan (`rtl.fpga.floorplan`) may place; a `Grid` is of an ECP5 (`rtl.fpga.packing`).
+    Leaves `synthesis.log` and, for an ECP5, `packing.log`; raises RuntimeError with the end of the
+    log.
     """
     yosys(_commands(read, synthesis, top), folder, "synthesis.log")
     source = folder / "synthesis.json"
     document = json.loads(source.read_text())
     document["modules"] = {top: document["modules"][top]}
-    done = None
-    if grid is not None:
+    cells = document["modules"][top]["cells"]
+
+    def named(kind: str) -> list[str]:
+        return [name for name, cell in cells.items() if cell["type"].startswith(kind)]
+
+    done, sites = None, {}
+    if isinstance(grid, Grid):
         done = pack(document, top)
-        cells = document["modules"][top]["cells"]
-        memories, multipliers = ([name for name, cell in cells.items() if cell["type"] == kind]
-                                 for kind in ("DP16KD", "MULT18X18D"))
-        sites = floorplan(memories, grid, multipliers)
-        for name, site in sites.items():
-            cells[name].setdefault("attributes", {})["BEL"] = site
+        sites = floorplan(named("DP16KD"), grid, named("MULT18X18D"))
         (folder / "packing.log").write_text(f"{done}, {len(sites)} cells with a site\n")
+    elif grid is not None:
+        # with a suffix where a clock is inverted
+        sites = accumulators(named("SB_RAM40_4K"), grid)
+    for name, site in sites.items():
+        cells[name].setdefault("attributes", {})["BEL"] = site
     (folder / "netlist.part").write_text(json.dumps(document))
     (folder / "netlist.part").rename(folder / "netlist.json")
     source.unlink()

@@ -1,10 +1,10 @@
-"""Floorplan: every block RAM and multiplier has a site of its own, groups lie along their chain."""
+"""Floorplan: every cell of it has a site of its own, groups lie along their chain."""
 
 import re
 
 import pytest
 
-from rtl.fpga.floorplan import GRIDS, floorplan
+from rtl.fpga.floorplan import GRIDS, UP5K, accumulators, floorplan
 
 pytestmark = pytest.mark.fast
 
@@ -84,3 +84,27 @@ def test_groups_come_back_to_where_they_began():
     ("85k", CORE), ("85k", [])])
 def test_what_is_no_array_or_does_not_fit_is_left_to_the_placer(size, names):
     assert floorplan(names, GRIDS[size]) == {}
+
+
+@pytest.mark.parametrize("top", ["core.core", "dut"])
+def test_accumulators_of_a_bank_stand_one_above_the_other(top):
+    bank = [[f"{top}.array.group_0.cell_{cell}.slot_mem.0.{part}" for part in range(6)]
+            for cell in range(2)]
+    others = [f"{top}.array.group_0.tap_stage.tap_mem.0.{part}" for part in range(2)]
+    sites = accumulators([*others, *reversed(bank[0] + bank[1])], UP5K)
+    assert set(sites) == {*bank[0], *bank[1]}
+    rows = []
+    for name in bank[0] + bank[1]:
+        found = re.fullmatch(r"X6/Y(\d+)/ram", sites[name])
+        assert found, sites[name]
+        rows.append(int(found[1]))
+    # block RAM is two tiles high, in odd rows of 1 to 29
+    assert rows == [*range(rows[0], rows[0] + 24, 2)] and rows[0] % 2 and 1 <= rows[0] <= 7
+
+
+def test_accumulators_come_in_the_order_of_numbers_and_only_if_all_fit():
+    names = [f"dut.array.group_{group}.cell_0.slot_mem.0.0" for group in range(len(UP5K.ys))]
+    sites = accumulators(sorted(names), UP5K)
+    assert [sites[name] for name in names] == [UP5K.site(row) for row in range(len(UP5K.ys))]
+    assert accumulators([*names, "dut.array.group_0.cell_1.slot_mem.0.0"], UP5K) == {}
+    assert accumulators(["dut.slot_mem.0.0"], UP5K) == {}       # a cell on its own

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rtl.fpga.floorplan import GRIDS
+from rtl.fpga.floorplan import GRIDS, UP5K
 from rtl.fpga.measure import _Misfit
 from rtl.fpga.synthesis import synthesise
 
@@ -33,6 +33,38 @@ def test_groups_are_kept_apart_and_flat_at_last(synthesis, kind, kept, registers
     assert list(modules) == ["top"]
     kinds = [cell["type"] for cell in modules["top"]["cells"].values()]
     assert kinds.count(kind) == registers and "a_group" not in kinds
+
+
+ACCUMULATORS = """
+module cell(input clk, input [7:0] slot, input [23:0] i, output reg [23:0] o);
+  reg [23:0] slot_mem [0:255];
+  always @(posedge clk) o <= slot_mem[slot];
+  always @(negedge clk) slot_mem[slot] <= i;
+endmodule
+module group(input clk, input [7:0] slot, input [23:0] i, output [23:0] o);
+  wire [23:0] between;
+  cell cell_0(.clk(clk), .slot(slot), .i(i), .o(between));
+  cell cell_1(.clk(clk), .slot(slot), .i(between), .o(o));
+endmodule
+module array(input clk, input [7:0] slot, input [23:0] i, output [23:0] o);
+  group group_0(.clk(clk), .slot(slot), .i(i), .o(o));
+endmodule
+module top(input clk, input [7:0] slot, input [23:0] i, output [23:0] o);
+  array array(.clk(clk), .slot(slot), .i(i), .o(o));
+endmodule
+"""
+
+
+def test_accumulators_that_are_written_at_the_falling_edge_have_a_site(tmp_path):
+    pytest.importorskip("pyosys", reason="make bench installs it")
+    (tmp_path / "design.v").write_text(ACCUMULATORS)
+    assert synthesise(["read_verilog -sv design.v"], "synth_ice40 -device u -dsp -spram -abc9",
+                      "top", tmp_path, grid=UP5K) is None
+    cells = json.loads((tmp_path / "netlist.json").read_text())["modules"]["top"]["cells"]
+    sites = {name: cell["attributes"].get("BEL") for name, cell in cells.items()
+             if cell["type"].startswith("SB_RAM40_4K")}
+    assert sites == {f"array.group_0.cell_{bank}.slot_mem.0.{part}": UP5K.site(2 * bank + part)
+                     for bank in range(2) for part in range(2)}
 
 
 def test_a_design_that_is_too_large_is_told_in_a_line(tmp_path):
