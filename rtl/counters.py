@@ -66,16 +66,19 @@ class Counters(wiring.Component):
         m.d.sync += [s0_turn.eq(s0_turn + 1), s1_turn.eq(s0_turn), s3_turn.eq(s2_turn),
                      s3_sum.eq(s2_word + s2_new)]
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
-        up, takes = Signal(self.count), Signal()
-        m.d.comb += [up.eq(strobes & ~held.replicate(self.count)),
-                     takes.eq(empty <= 1 + self.registered)]    # else it is lost in s3
+        up = Signal(self.count)
+        m.d.comb += up.eq(strobes & ~held.replicate(self.count))
+        # Whose turn it is, a bit each; it is not taken while it would be lost in s3.
+        at, takes = Signal(self.count, init=1), Signal()
+        m.d.sync += [at.eq(at.rotate_left(1)),
+                     takes.eq(~self.clear & (empty <= 2 + self.registered))]
         s1_small, s1_up = Signal.like(s2_new), Signal()
         m.d.sync += [s1_small.eq(Array(small)[s0_turn]), s1_up.eq(up.bit_select(s0_turn, 1))]
         s2 += [s2_turn.eq(s1_turn), s2_word.eq(read.data), s2_new.eq(s1_small + s1_up)]
         for number, counter in enumerate(small):
             with m.If(up[number]):
                 m.d.sync += counter.eq(counter + 1)
-            with m.If(self.clear | ((s0_turn == number) & takes)):
+            with m.If(self.clear | (at[number] & takes)):
                 m.d.sync += counter.eq(0)
         with m.If(empty != 0):
             m.d.sync += [s3_sum.eq(0), empty.eq(empty - 1)]

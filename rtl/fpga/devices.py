@@ -43,8 +43,7 @@ def _xilinx(family: str, dsp: str) -> Device:
 
 
 #: Devices by name. Speed grade 6 is the slowest of an ECP5. On iCE40 a LUT is a logic cell: there
-#: is no LUT RAM; in a full device the default router may go round in circles, router2 ends. On xc7
-#: and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
+#: is no LUT RAM. On xc7 and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
 DEVICES = {
     "ecp5-25f": _ecp5("25k"),
     "ecp5-85f": _ecp5("85k"),
@@ -53,7 +52,7 @@ DEVICES = {
         {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
         {"ICESTORM_RAM": 1}, {"ICESTORM_DSP": 1},
         place=("nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained",
-               "--freq", "30", "--router", "router2"), grid=UP5K),
+               "--freq", "30"), grid=UP5K),
     "xc7": _xilinx("xc7", "DSP48E1"),
     "xcup": _xilinx("xcup", "DSP48E2"),
 }
