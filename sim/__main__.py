@@ -210,6 +210,8 @@ def activity(spike_words: Annotated[int, typer.Option(
 @app.command()
 def speed(config: Annotated[list[str] | None, typer.Option(
               help="Array; may be repeated. By default all that have a name.")] = None,
+          threads: Annotated[list[int] | None, typer.Option(
+              min=1, help="Threads of a simulation; may be repeated. By default 1 and 2.")] = None,
           output: Annotated[Path, typer.Option(
               "-o", "--output", file_okay=False, help="Folder to write to.")]
           = builder.BUILD / "bench") -> None:
@@ -224,10 +226,10 @@ def speed(config: Annotated[list[str] | None, typer.Option(
     rows, refused = [], {}
     for name in config or list(PRESETS):
         try:
-            rows.append(asdict(measure(name)))
+            rows += [asdict(measure(name, number)) for number in threads or (1, 2)]
         except (ValueError, toolchain.ToolchainError) as error:
             refused[name] = error
-    table = Table("preset", "Verilog, s", "compiling, s", "cycles a second", title="Simulation")
+    table = Table("preset", "threads", "Verilog, s", "compiling, s", "cycles a second", title="Simulation")
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value)
                         for value in row.values()))

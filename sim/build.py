@@ -89,9 +89,13 @@ def generated(config: "ArrayConfig", name: str, generate: Callable[[], str],
 
 
 def library(verilog: str, *, top: str = "quadfire", trace: bool = False,
-            harness: Path = HARNESS) -> Path:
-    """A shared library of `harness` and `verilog`, whose top module has the ports it knows."""
+            harness: Path = HARNESS, threads: int = 1) -> Path:
+    """A shared library of `harness` and `verilog`, whose top module has the ports it knows.
+
+    threads: that a cycle is divided among.
+    """
     flags = _LIBRARY_FLAGS + (("--trace-vcd",) if trace else ())
+    flags += ("--threads", str(threads)) if threads > 1 else ()
 
     def build(folder: Path) -> None:
         _native(folder, folder / "libcore.so", verilog, top, flags, (harness, "-O2"), ["-shared"],

@@ -30,13 +30,15 @@ class Speed:
     """Seconds to make the Verilog, to compile it with nothing kept, and the speed it runs at."""
 
     preset: str
+    threads: int
     verilog_seconds: float
     build_seconds: float
     cycles_per_second: int
 
 
-def measure(name: str) -> Speed:
-    """Speed of a preset on the dense network. Raises ValueError where that does not fit.
+def measure(name: str, threads: int = 1) -> Speed:
+    """Speed of a preset on the dense network, a cycle divided among threads. Raises ValueError
+    where the network does not fit.
 
     The clock is that of the wall: other work on the machine slows all figures down.
     """
@@ -46,21 +48,21 @@ def measure(name: str) -> Speed:
     text = verilog.generate(config)[0]
     generated = time.perf_counter()
     text += f"// {time.time_ns()}\n"        # so that no earlier build is taken
-    library = build.library(text)
+    library = build.library(text, threads=threads)
     built = time.perf_counter()
     try:
-        cycles, seconds = _run(program, config, text)
+        cycles, seconds = _run(program, config, text, threads)
     finally:
         shutil.rmtree(library.parent)
-    return Speed(name, round(generated - begin, 1), round(built - generated, 1),
+    return Speed(name, threads, round(generated - begin, 1), round(built - generated, 1),
                  round(cycles / seconds))
 
 
-def _run(program: Program, config: ArrayConfig, text: str) -> tuple[int, float]:
+def _run(program: Program, config: ArrayConfig, text: str, threads: int) -> tuple[int, float]:
     """(cycles, seconds) of images, again and again for some seconds."""
     images = mnist5k().held_out_set[0].numpy()
     chosen = images[np.linspace(0, len(images), _IMAGES, endpoint=False).astype(int)]
-    transport = VerilatedTransport(config, verilog=text)
+    transport = VerilatedTransport(config, verilog=text, threads=threads)
     with Accelerator(transport, config) as device:
         device.load(program)
         before, begin = transport.cycles, time.perf_counter()

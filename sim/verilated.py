@@ -68,17 +68,18 @@ class VerilatedCore:
     idle: probability that a cycle offers no word; backpressure: that a cycle takes none. A word
     once offered stays until it is taken. `seed` makes both repeatable.
     trace: a VCD file to write, of the cycles `trace_cycles[0]` to before `trace_cycles[1]`.
-    harness: a C++ file that includes the usual one.
+    harness: a C++ file that includes the usual one. threads: of the simulation.
     """
 
     def __init__(self, verilog: str, *, top: str = "quadfire", idle: float = 0.0,
                  backpressure: float = 0.0, seed: int = 0, trace: Path | str | None = None,
-                 trace_cycles: tuple[int, int] = (0, _FOREVER), harness: Path = build.HARNESS):
+                 trace_cycles: tuple[int, int] = (0, _FOREVER), harness: Path = build.HARNESS,
+                 threads: int = 1):
         self._core = None
         _probability("idle", idle)
         _probability("backpressure", backpressure)
         self._lib = _load(build.library(verilog, top=top, trace=trace is not None,
-                                       harness=harness))
+                                       harness=harness, threads=threads))
         self._core = self._lib.qf_open(seed & _FOREVER, idle, backpressure,
                                        None if trace is None else str(trace).encode(),
                                        *trace_cycles)
@@ -157,7 +158,7 @@ class VerilatedCore:
 class VerilatedTransport(Transport):
     """The driver's transport to a Verilated core.
 
-    idle, backpressure, seed, trace, trace_cycles: as for VerilatedCore.
+    idle, backpressure, seed, trace, trace_cycles, threads: as for VerilatedCore.
     idle_limit: cycles without a word transferred after which `exchange` gives up.
     verilog: the core's text, to simulate something else than what `config` generates.
     """
@@ -165,12 +166,12 @@ class VerilatedTransport(Transport):
     def __init__(self, config: ArrayConfig, *, idle: float = 0.0, backpressure: float = 0.0,
                  seed: int = 0, trace: Path | str | None = None,
                  trace_cycles: tuple[int, int] = (0, _FOREVER), idle_limit: int = 1_000_000,
-                 verilog: str | None = None):
+                 verilog: str | None = None, threads: int = 1):
         self.config = config
         self.idle_limit = idle_limit
         self.core = VerilatedCore(build.core_verilog(config) if verilog is None else verilog,
                                   idle=idle, backpressure=backpressure, seed=seed, trace=trace,
-                                  trace_cycles=trace_cycles)
+                                  trace_cycles=trace_cycles, threads=threads)
 
     @property
     def cycles(self) -> int:
