@@ -229,7 +229,8 @@ def speed(config: Annotated[list[str] | None, typer.Option(
             rows += [asdict(measure(name, number)) for number in threads or (1, 2)]
         except (ValueError, toolchain.ToolchainError) as error:
             refused[name] = error
-    table = Table("preset", "threads", "Verilog, s", "compiling, s", "cycles a second", title="Simulation")
+    table = Table("preset", "threads", "Verilog, s", "compiling, s", "cycles a second",
+                  title="Simulation")
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value)
                         for value in row.values()))
