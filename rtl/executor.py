@@ -112,9 +112,13 @@ class Executor(wiring.Component):
         self._ahead = self.config.sources > 1
         self._reading = states.at("PASS") & ~self._over & (1 if self._ahead else ~self._busy)
         writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
-        taking = states.among("HEADER", "CONFIGURATION", "NETWORK", "SEAL", "PLACE", "COUNT")
-        more = states.among("SOURCES", "REST", *(["PASS"] if self._ahead else [])) & ~self._over
-        m.d.comb += self.i.ready.eq(Cat(taking, more, self._reading, writing).any())
+        # Words that come alone are taken a cycle after the state is there to take them.
+        self._takes, self._took = Signal(), Signal()
+        m.d.sync += self._takes.eq(Cat(states.at(name) for name in (
+            "HEADER", "CONFIGURATION", "NETWORK", "SEAL", "PLACE", "COUNT")).any() & ~self._took)
+        m.d.comb += self._took.eq(self._takes & self.i.valid)
+        more = (states.at("SOURCES") | states.at("REST")) & ~self._over
+        m.d.comb += self.i.ready.eq(Cat(self._takes, more, self._reading, writing).any())
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self._over.eq(self.i.payload.last)
 
@@ -145,7 +149,7 @@ class Executor(wiring.Component):
 
         with states.state("HEADER"):
             m.d.sync += [header.eq(self.i.payload.data), self._fault.eq(self.i.payload.fault)]
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 states.next = "DECODE"
 
         m.d.sync += [       # always, and so from CHECK on
@@ -216,7 +220,7 @@ class Executor(wiring.Component):
 
         with states.state("CONFIGURATION"):
             m.d.sync += [self.tag.eq(self._header.sequence), self._open.eq(0), self._told.eq(0)]
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 states.next = "NETWORK"
 
         second = Signal()       # the first word was taken two cycles ago
@@ -225,7 +229,7 @@ class Executor(wiring.Component):
         with m.If(second):
             m.d.sync += configured.eq(self._same_configuration)
         with states.state("NETWORK"):
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 states.next = "BEGIN"
 
         with states.state("BEGIN"):
@@ -242,7 +246,7 @@ class Executor(wiring.Component):
                 self._refuse(m, Fault.NETWORK)
 
         with states.state("SEAL"):
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 m.d.sync += self._network.eq(self.i.payload.data)
                 states.next = "HEADER"
 
@@ -282,14 +286,14 @@ class Executor(wiring.Component):
                 count.eq(self._header.length), large.eq(0),     # one more than will be written
                 group.eq(target.group), bank.eq(target.bank),
             ]
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 states.next = "END"
                 with m.If(reads):
                     states.next = "COUNT"
 
         with states.state("COUNT"):
             m.d.sync += [count.eq(word), large.eq(word[len(count):].any())]
-            with m.If(self.i.valid):
+            with m.If(self._took):
                 states.next = "END"
 
         with states.state("END"):
@@ -327,25 +331,25 @@ class Executor(wiring.Component):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
         word, taken = self.i.payload.data, self.i.valid
-        fields, kept = Signal(PASS_LAYOUT, reset_less=True), Signal(PASS_LAYOUT)
-        for name, (first, width) in possible_fields(config).items():
-            m.d.comb += kept[name].eq(word[first:first + width])
+        fields = Signal(PASS_LAYOUT, reset_less=True)
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
         impossible = Signal()
         complete = Signal()     # all sources have been read
 
-        # Two cycles after each word: does it say what cannot be?
+        # A cycle after it was taken a word is written. Two cycles: does it say what cannot be?
         late = Signal(32, reset_less=True)
-        m.d.sync += late.eq(word)
         wrong = Signal(PASS_WORDS)
         took, checked = Signal(), Signal()
         took_index, checked_index = Signal.like(index), Signal.like(index)
         final_source = Signal()
         m.d.sync += [
+            late.eq(word),
             wrong.eq(Cat(impossible_words(config, late, fields))),
             took.eq(self._reading & taken),
             took_index.eq(index),
+            write.valid.eq(states.at("SOURCES") & taken & ~self._over),
+            write.source.eq(source),
             checked.eq(took),
             checked_index.eq(took_index),
             final_source.eq(source == fields.sources),
@@ -353,11 +357,14 @@ class Executor(wiring.Component):
         with m.If(checked & wrong.bit_select(checked_index, 1)):
             m.d.sync += impossible.eq(1)
 
-        m.d.comb += [
-            write.valid.eq(states.at("SOURCES") & taken & ~self._over),
-            write.half.eq(half), write.source.eq(source), write.word.eq(index),
-            write.data.eq(word),
-        ]
+        kept = Signal(PASS_LAYOUT)
+        for name, (first, width) in possible_fields(config).items():
+            m.d.comb += kept[name].eq(late[first:first + width])
+        m.d.comb += [write.half.eq(half), write.word.eq(took_index), write.data.eq(late)]
+        for number in range(PASS_WORDS):
+            with m.If(took & (took_index == number)):
+                bits = slice(32 * number, 32 * number + 32)
+                m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
         with m.If(states.at("ADMIT")):
             m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
 
@@ -366,10 +373,6 @@ class Executor(wiring.Component):
         with states.state("PASS"):
             with m.If(taken & self._reading):
                 m.d.sync += index.eq(index + 1)
-                for number in range(PASS_WORDS):
-                    with m.If(index == number):
-                        bits = slice(32 * number, 32 * number + 32)
-                        m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
                 with m.If(index == PASS_WORDS - 1):
                     m.d.sync += index.eq(0)
                     states.next = "SOURCES"

@@ -20,8 +20,7 @@ class OneHot:
                 states.next = "RUN"
         states.finish()
 
-    at(name): the state is `name`. after(name): it is in the next cycle. among(names): it is one of
-    these, from a flip-flop.
+    at(name): the state is `name`. after(name): it is in the next cycle.
     """
 
     def __init__(self, m: Module, names: Sequence[str]):
@@ -36,11 +35,6 @@ class OneHot:
 
     def after(self, name: str) -> Value:
         return self._next[self.names.index(name)]
-
-    def among(self, *names: str) -> Signal:
-        one = Signal(init=self.names[0] in names, name="among_" + "_".join(names))
-        self.m.d.sync += one.eq(Cat(self.after(name) for name in names).any())
-        return one
 
     @contextmanager
     def state(self, name: str) -> Iterator[None]:
