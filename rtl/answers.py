@@ -85,10 +85,10 @@ class Answers(wiring.Component):
         there = Signal()        # the word is
         left, last_read = Signal.like(self.count, reset_less=True), Signal()    # of a READ
         wait = Signal(range(latency + 2))
-        move, last = Signal(), Signal()
+        move, last, final = Signal(), Signal(), Signal()     # final: the index is all ones
         m.d.comb += [
             move.eq(~out.valid | out.ready),
-            last.eq(Mux(kind.read, last_read, index.all())),
+            last.eq(Mux(kind.read, last_read, final)),
             self.begun.eq(self.ask & ~self.busy & move),
             self.taken.eq(sending & move & there),
             self.done.eq(self.taken & last),
@@ -113,11 +113,12 @@ class Answers(wiring.Component):
         ]
         with m.If(self.ask):
             m.d.sync += [index.eq(Mux(kind.report, 0, Mux(kind.info, -len(INFO_WORDS), -2))),
-                         left.eq(self.count), there.eq(0), sending.eq(self.begun)]
+                         final.eq(0), left.eq(self.count), there.eq(0), sending.eq(self.begun)]
         with m.If(sending):
             with m.If(kind.read):
                 m.d.sync += [wait.eq(wait - (wait != 0)), there.eq(wait <= 1)]
             with m.If(self.taken):
-                m.d.sync += [index.eq(index + 1), left.eq(left - 1), wait.eq(latency),
+                m.d.sync += [index.eq(index + 1), final.eq(index == len(COUNTERS) - 2),
+                             left.eq(left - 1), wait.eq(latency),
                              there.eq(kind.report), sending.eq(~last)]
         return m

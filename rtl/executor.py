@@ -27,7 +27,7 @@ _LENGTHS = {
 _STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
            "CONFIGURATION", "NETWORK", "BEGIN", "KNOWN", "SEAL",
            "PLACE", "COUNT", "END", "COMPARE", "RANGE", "WRITE",
-           "PASS", "SOURCES", "START",
+           "PASS", "SOURCES", "PROVE", "START",
            "ANSWER", "WORDS")
 
 
@@ -85,6 +85,7 @@ class Executor(wiring.Component):
         m.submodules.answerer = self._answerer = Answers(self.config)
         self._kind = Signal(ANSWER)     # what the answer is
         self._network = Signal(32)
+        self._late = Signal(32, reset_less=True)        # the word of the cycle before
         # Of the word that was taken last, two cycles later: it is 0, the network, the
         # configuration. First in quarters, for the clock's sake.
         zero, network, configuration = (
@@ -96,6 +97,7 @@ class Executor(wiring.Component):
         m.d.sync += [
             self._busy.eq(self.pass_busy | self.taps_busy),
             self.start.eq(0),
+            self._late.eq(word),
             self._zero.eq(zero.all()),
             self._same_network.eq(network.all()),
             self._same_configuration.eq(configuration.all()),
@@ -198,7 +200,7 @@ class Executor(wiring.Component):
                 states.branch({
                     "CONFIGURATION": is_[Opcode.BEGIN], "SEAL": is_[Opcode.SEAL],
                     "ANSWER": is_[Opcode.REPORT] | is_[Opcode.INFO],
-                    "HEADER": is_[Opcode.WAIT], "PASS": is_[Opcode.PASS],
+                    "REST": is_[Opcode.WAIT], "PASS": is_[Opcode.PASS],
                     "PLACE": Cat(is_[opcode] for opcode in (
                         Opcode.WEIGHTS, Opcode.PARAMETERS, Opcode.SPIKES, Opcode.READ)).any()})
 
@@ -208,7 +210,7 @@ class Executor(wiring.Component):
             with m.If(~self._told):
                 states.next = "ANSWER"
 
-        with states.state("REST"):      # what a refused packet still holds
+        with states.state("REST"):      # of a packet, if anything is left
             with m.If(self._over):
                 states.next = "HEADER"
 
@@ -237,18 +239,23 @@ class Executor(wiring.Component):
 
         with states.state("KNOWN"):
             m.d.sync += self._open.eq(1)
-            states.next = "HEADER"
+            states.next = "REST"
             with m.If(~configured):
                 self._refuse(m, Fault.CONFIGURATION)
-            with m.Elif(self._zero):
-                m.d.sync += self._network.eq(0)
-            with m.Elif(~self._same_network):
+            with m.Elif(~self._zero & ~self._same_network):
                 self._refuse(m, Fault.NETWORK)
 
         with states.state("SEAL"):
             with m.If(self._took):
-                m.d.sync += self._network.eq(self.i.payload.data)
-                states.next = "HEADER"
+                states.next = "REST"
+
+        forget, seal = Signal(), Signal()
+        m.d.sync += [forget.eq(states.at("KNOWN") & configured & self._zero),
+                     seal.eq(states.at("SEAL") & self._took)]
+        with m.If(forget):
+            m.d.sync += self._network.eq(0)
+        with m.If(seal):
+            m.d.sync += self._network.eq(self._late)
 
     def _memories(self, m: Module):
         """WEIGHTS, PARAMETERS, SPIKES and READ: an address, a range that must exist, the words."""
@@ -330,7 +337,7 @@ class Executor(wiring.Component):
     def _pass(self, m: Module):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
-        word, taken = self.i.payload.data, self.i.valid
+        taken = self.i.valid
         fields = Signal(PASS_LAYOUT, reset_less=True)
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
@@ -338,13 +345,12 @@ class Executor(wiring.Component):
         complete = Signal()     # all sources have been read
 
         # A cycle after it was taken a word is written. Two cycles: does it say what cannot be?
-        late = Signal(32, reset_less=True)
+        late = self._late
         wrong = Signal(PASS_WORDS)
         took, checked = Signal(), Signal()
         took_index, checked_index = Signal.like(index), Signal.like(index)
         final_source = Signal()
         m.d.sync += [
-            late.eq(word),
             wrong.eq(Cat(impossible_words(config, late, fields))),
             took.eq(self._reading & taken),
             took_index.eq(index),
@@ -378,7 +384,7 @@ class Executor(wiring.Component):
                     states.next = "SOURCES"
             with m.If(self._over):
                 m.d.sync += impossible.eq(1)
-                states.next = "START"
+                states.next = "PROVE"
 
         with states.state("SOURCES"):
             with m.If(taken & ~self._over):
@@ -391,16 +397,19 @@ class Executor(wiring.Component):
             with m.If(self._over):
                 with m.If(~complete):
                     m.d.sync += impossible.eq(1)
-                states.next = "START"
+                states.next = "PROVE"
 
-        with states.state("START"):
+        with states.state("PROVE"):
+            states.next = "START"
             with m.If(impossible):
                 self._refuse(m, Fault.ARGUMENT)
-            with m.Elif(~self._busy):
+
+        with states.state("START"):
+            with m.If(~self._busy):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
                 if self._ahead:
                     m.d.sync += used.eq(fields)
-                states.next = "HEADER"
+                states.next = "REST"
 
     def _answer(self, m: Module):
         """ERROR, REPORT, INFO and SPIKES, once the array is free."""
