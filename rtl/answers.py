@@ -24,7 +24,7 @@ class Answers(wiring.Component):
     """Sends an ERROR, SPIKES, REPORT or INFO: a header, then words.
 
     kind: which, one bit of it. ask: it is to be sent, once not `busy`; held until `begun`, when the
-    header has been taken. done: the last word has been.
+    header has been taken. done: the last word has been, in the cycle before.
 
     An ERROR holds `fault` and the header that was `refused`, SPIKES `count` words of the spike
     memory, the one that `spike_word` and `spike_part` show first: `taken` asks for the next.
@@ -91,8 +91,7 @@ class Answers(wiring.Component):
             last.eq(Mux(kind.read, last_read, final)),
             self.begun.eq(self.ask & ~self.busy & move),
             self.taken.eq(sending & move & there),
-            self.done.eq(self.taken & last),
-            self.reported.eq(self.done & kind.report),
+            self.reported.eq(self.taken & last & kind.report),
             self.counters_hold.eq((self.ask | sending) & kind.report),
         ]
         with m.If(move):
@@ -102,6 +101,8 @@ class Answers(wiring.Component):
                     parts, (header.as_value(), 0), words, strict=False)),
                 out.payload.last.eq(~self.ask & last),
             ]
+
+        m.d.sync += self.done.eq(self.taken & last)
 
         # The counters go by as they are sent, one a cycle, once the first one is met; other words
         # are waited for.

@@ -341,6 +341,7 @@ class Executor(wiring.Component):
         fields = Signal(PASS_LAYOUT, reset_less=True)
         half = Signal()     # of the source tables: where those of the next pass go
         index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
+        final = Signal()        # the index is that of the last word of the fields, of a source
         impossible = Signal()
         complete = Signal()     # all sources have been read
 
@@ -372,14 +373,14 @@ class Executor(wiring.Component):
                 bits = slice(32 * number, 32 * number + 32)
                 m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
         with m.If(states.at("ADMIT")):
-            m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), source.eq(0)]
+            m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), final.eq(0), source.eq(0)]
 
         used = Signal(PASS_LAYOUT, reset_less=True) if self._ahead else fields
         m.d.comb += self.fields.eq(used)
         with states.state("PASS"):
             with m.If(taken & self._reading):
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == PASS_WORDS - 1):
+                m.d.sync += [index.eq(index + 1), final.eq(index == PASS_WORDS - 2)]
+                with m.If(final):
                     m.d.sync += index.eq(0)
                     states.next = "SOURCES"
             with m.If(self._over):
@@ -388,8 +389,9 @@ class Executor(wiring.Component):
 
         with states.state("SOURCES"):
             with m.If(taken & ~self._over):
-                m.d.sync += [index.eq(index + 1), complete.eq(0)]
-                with m.If(index == SOURCE_WORDS - 1):
+                m.d.sync += [index.eq(index + 1), final.eq(index == SOURCE_WORDS - 2),
+                             complete.eq(0)]
+                with m.If(final):
                     m.d.sync += [index.eq(0), source.eq(source + 1),
                                  complete.eq(final_source)]
                 with m.If(complete):

@@ -24,6 +24,23 @@ _TWICE = f"&synch2 -K 6 -C 500;{_MAP};&dch -C 500;{_MAP}"
 #: its default, at the same depth.
 _ABC = f"+&scorr;&sweep;{_TWICE};&load;&st;&sopb -R 10 -C 4;{_TWICE};&load".replace(" ", ",")
 
+#: What a flip-flop asks for its enable and its reset, ps before the clock: they go to many tiles,
+#: and an ECP5 takes an enable 420 ps before. yosys knows 0 and would have as many levels of LUTs
+#: before them as before data; told this, it takes one from them, and no more LUTs.
+_ENABLE = 600
+_FLIP_FLOP = f"""
+module TRELLIS_FF(input CLK, LSR, CE, DI, M, output Q);
+  parameter GSR = "ENABLED", CEMUX = "1", CLKMUX = "CLK", LSRMUX = "LSR",
+            SRMODE = "LSR_OVER_CE", REGSET = "RESET", LSRMODE = "LSR";
+  specify
+    $setup(DI, posedge CLK, 0);
+    $setup(CE, posedge CLK, {_ENABLE});
+    $setup(LSR, posedge CLK, {_ENABLE});
+    (posedge CLK => (Q : DI)) = 0;
+  endspecify
+endmodule
+"""
+
 #: An enable or a reset of less flip-flops than `_FEW` goes through LUTs: a tile of an ECP5 has few
 #: of either, and a flip-flop with one of its own is placed where there is room, however far.
 _FEW = 4
@@ -38,7 +55,8 @@ def _commands(read: Sequence[str], synthesis: str, top: str) -> list[str]:
                 "scratchpad -copy abc9.script.flow3 abc9.script"] if "ice40" in synthesis else
                [f'scratchpad -set abc9.script "{_ABC}"'] if "ecp5" in synthesis else [])
     flip_flops = ([f"{synthesis} -run begin:map_ffs -top {top}", "opt_clean", _LEGALIZE,
-                   f"{synthesis} -run map_ffs:map_luts -top {top}"] if "ecp5" in synthesis else
+                   f"{synthesis} -run map_ffs:map_luts -top {top}",
+                   "read_verilog -lib -specify -overwrite flip_flop.v"] if "ecp5" in synthesis else
                   [f"{synthesis} -run begin:map_luts -top {top}"])
     return [*read, "delete t:$meminit*", *prepare, *flip_flops,
             # names that are left over make yosys stop where it brings LUTs back from ABC
@@ -57,6 +75,7 @@ def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
     Leaves `synthesis.log` and, for an ECP5, `packing.log`; raises RuntimeError with the end of the
     log.
     """
+    (folder / "flip_flop.v").write_text(_FLIP_FLOP)
     yosys(_commands(read, synthesis, top), folder, "synthesis.log")
     source = folder / "synthesis.json"
     document = json.loads(source.read_text())
