@@ -1,12 +1,13 @@
 """Synthesis to one flat module, in which equal registers of two groups are still two."""
 
 import json
+import re
 
 import pytest
 
 from rtl.fpga.floorplan import GRIDS, UP5K
 from rtl.fpga.measure import _Misfit
-from rtl.fpga.synthesis import synthesise
+from rtl.fpga.synthesis import _ENABLE, synthesise
 
 DESIGN = """
 {kept} module a_group(input clk, input i, output reg o);
@@ -33,6 +34,22 @@ def test_groups_are_kept_apart_and_flat_at_last(synthesis, kind, kept, registers
     assert list(modules) == ["top"]
     kinds = [cell["type"] for cell in modules["top"]["cells"].values()]
     assert kinds.count(kind) == registers and "a_group" not in kinds
+
+
+ENABLED = """
+module top(input clk, input [5:0] e, input [7:0] i, output reg [7:0] o);
+  always @(posedge clk) if (&e) o <= i;
+endmodule
+"""
+
+
+def test_luts_are_mapped_with_what_an_enable_takes(tmp_path):
+    pytest.importorskip("pyosys", reason="make bench installs it")
+    (tmp_path / "design.v").write_text(ENABLED)
+    synthesise(["read_verilog -sv design.v"], "synth_ecp5", "top", tmp_path, grid=GRIDS["25k"])
+    delays = re.findall(rf"(\d+) \$paramod\$__ABC9_DELAY\\DELAY=32'{_ENABLE:032b}",
+                        (tmp_path / "synthesis.log").read_text())
+    assert delays and int(delays[0]) >= 8       # of every flip-flop
 
 
 ACCUMULATORS = """
