@@ -25,8 +25,8 @@ _LENGTHS = {
 }
 
 _STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
-           "CONFIGURATION", "NETWORK", "BEGIN", "KNOWN", "SEAL",
-           "PLACE", "COUNT", "END", "COMPARE", "RANGE", "WRITE",
+           "CONFIGURATION", "NETWORK", "BEGIN", "KNOWN", "OPEN", "SEAL",
+           "PLACE", "COUNT", "END", "COMPARE", "RANGE", "FIT", "WRITE",
            "PASS", "SOURCES", "PROVE", "START",
            "ANSWER", "WORDS")
 
@@ -162,17 +162,17 @@ class Executor(wiring.Component):
         with states.state("DECODE"):
             states.next = "CHECK"
 
-        with states.state("CHECK"):
-            def one_of(length: int | None) -> Value:
-                return Cat(is_[opcode] for opcode in Opcode if _LENGTHS[opcode] == length).any()
+        def one_of(length: int | None) -> Value:
+            return Cat(is_[opcode] for opcode in Opcode if _LENGTHS[opcode] == length).any()
 
-            m.d.sync += [
-                *(flag.eq(one_of(length) & ~exactly[length]) for length, flag in enumerate(wrong)),
-                short.eq(one_of(None) & (exactly[0] | exactly[1])),
-                unknown.eq(~Cat(is_.values()).any()),
-                disordered.eq(~(in_order & self._open) & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]),
-                beside.eq(Cat(is_[opcode] for opcode in free).any()),
-            ]
+        m.d.sync += [       # likewise, from JUDGE on
+            *(flag.eq(one_of(length) & ~exactly[length]) for length, flag in enumerate(wrong)),
+            short.eq(one_of(None) & (exactly[0] | exactly[1])),
+            unknown.eq(~Cat(is_.values()).any()),
+            disordered.eq(~(in_order & self._open) & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]),
+            beside.eq(Cat(is_[opcode] for opcode in free).any()),
+        ]
+        with states.state("CHECK"):
             with m.If(~is_[Opcode.INFO]):
                 m.d.sync += expected.eq(header.sequence + 1)
             states.next = "JUDGE"
@@ -238,12 +238,17 @@ class Executor(wiring.Component):
             states.next = "KNOWN"
 
         with states.state("KNOWN"):
+            states.next = "OPEN"
+
+        other = Signal()        # than what the tape is for
+        m.d.sync += other.eq(~configured | (~self._zero & ~self._same_network))
+        with states.state("OPEN"):
             m.d.sync += self._open.eq(1)
             states.next = "REST"
-            with m.If(~configured):
-                self._refuse(m, Fault.CONFIGURATION)
-            with m.Elif(~self._zero & ~self._same_network):
+            with m.If(other):
                 self._refuse(m, Fault.NETWORK)
+                with m.If(~configured):
+                    m.d.sync += self._fault.eq(Fault.CONFIGURATION)
 
         with states.state("SEAL"):
             with m.If(self._took):
@@ -266,9 +271,10 @@ class Executor(wiring.Component):
         self._count = count = Signal(bits_for(config.payload_words), reset_less=True)
         end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
         bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        beyond, large, many, far, no_group, no_bank = (
+        beyond, large, many, far, no_group, no_bank, odd = (
             Signal(name=name, reset_less=True)
-            for name in ("beyond", "large", "many", "far", "no_group", "no_bank"))
+            for name in ("beyond", "large", "many", "far", "no_group", "no_bank", "odd"))
+        placed, past, huge = Signal(), Signal(), Signal()       # of the word of the cycle before
         weights, parameters = self._is[Opcode.WEIGHTS], self._is[Opcode.PARAMETERS]
         to_spikes, reads = self._is[Opcode.SPIKES], self._is[Opcode.READ]
 
@@ -289,8 +295,7 @@ class Executor(wiring.Component):
 
         with states.state("PLACE"):
             m.d.sync += [
-                beyond.eq(~(weights | parameters) & word[len(place):].any()),
-                count.eq(self._header.length), large.eq(0),     # one more than will be written
+                count.eq(self._header.length),      # one more than will be written
                 group.eq(target.group), bank.eq(target.bank),
             ]
             with m.If(self._took):
@@ -299,7 +304,7 @@ class Executor(wiring.Component):
                     states.next = "COUNT"
 
         with states.state("COUNT"):
-            m.d.sync += [count.eq(word), large.eq(word[len(count):].any())]
+            m.d.sync += count.eq(word)
             with m.If(self._took):
                 states.next = "END"
 
@@ -309,21 +314,34 @@ class Executor(wiring.Component):
                 limit.eq(Mux(weights, config.weight_rows + 1, Mux(
                     parameters, config.parameter_words + 1, Mux(
                         reads, spike_parts, spike_parts + 1)))),
+                large.eq(reads & huge),
             ]
             states.next = "COMPARE"
 
-        m.d.sync += [far.eq(end > limit), many.eq(count > config.payload_words),
-                     no_group.eq(group >= config.groups), no_bank.eq(bank >= config.banks)]
+        m.d.sync += [
+            placed.eq(states.at("PLACE")),
+            past.eq(word[len(place):].any()),
+            huge.eq(word[len(count):].any()),
+            far.eq(end > limit), many.eq(count > config.payload_words),
+            no_group.eq(group >= config.groups), no_bank.eq(bank >= config.banks),
+            odd.eq(large | (reads & (many | self._zero)) | ((weights | parameters) & no_group)
+                   | (weights & no_bank)),
+        ]
+        with m.If(placed):
+            m.d.sync += beyond.eq(~(weights | parameters) & past)
         with states.state("COMPARE"):
-            m.d.sync += beyond.eq(beyond | large | (reads & (many | self._zero))
-                                  | ((weights | parameters) & no_group) | (weights & no_bank))
             states.next = "RANGE"
 
         with states.state("RANGE"):
+            states.next = "FIT"
+
+        outside = Signal()
+        m.d.sync += outside.eq(beyond | odd | far)
+        with states.state("FIT"):
             states.next = "WRITE"
             with m.If(reads):
                 states.next = "ANSWER"
-            with m.If(beyond | far):
+            with m.If(outside):
                 self._refuse(m, Fault.ARGUMENT)
 
         written = states.at("WRITE") & self.i.valid & (self.spike_ready | ~to_spikes)
@@ -356,7 +374,6 @@ class Executor(wiring.Component):
             took.eq(self._reading & taken),
             took_index.eq(index),
             write.valid.eq(states.at("SOURCES") & taken & ~self._over),
-            write.source.eq(source),
             checked.eq(took),
             checked_index.eq(took_index),
             final_source.eq(source == fields.sources),
@@ -367,7 +384,10 @@ class Executor(wiring.Component):
         kept = Signal(PASS_LAYOUT)
         for name, (first, width) in possible_fields(config).items():
             m.d.comb += kept[name].eq(late[first:first + width])
-        m.d.comb += [write.half.eq(half), write.word.eq(took_index), write.data.eq(late)]
+        m.d.comb += [write.half.eq(half), write.source.eq(source), write.word.eq(took_index),
+                     write.data.eq(late)]
+        with m.If(write.valid & (took_index == SOURCE_WORDS - 1)):
+            m.d.sync += source.eq(source + 1)
         for number in range(PASS_WORDS):
             with m.If(took & (took_index == number)):
                 bits = slice(32 * number, 32 * number + 32)
@@ -392,8 +412,7 @@ class Executor(wiring.Component):
                 m.d.sync += [index.eq(index + 1), final.eq(index == SOURCE_WORDS - 2),
                              complete.eq(0)]
                 with m.If(final):
-                    m.d.sync += [index.eq(0), source.eq(source + 1),
-                                 complete.eq(final_source)]
+                    m.d.sync += [index.eq(0), complete.eq(final_source)]
                 with m.If(complete):
                     m.d.sync += impossible.eq(1)
             with m.If(self._over):

@@ -27,7 +27,7 @@ _ABC = f"+&scorr;&sweep;{_TWICE};&load;&st;&sopb -R 10 -C 4;{_TWICE};&load".repl
 #: What a flip-flop asks for its enable and its reset, ps before the clock: they go to many tiles,
 #: and an ECP5 takes an enable 420 ps before. yosys knows 0 and would have as many levels of LUTs
 #: before them as before data; told this, it takes one from them, and no more LUTs.
-_ENABLE = 600
+_ENABLE = 800
 _FLIP_FLOP = f"""
 module TRELLIS_FF(input CLK, LSR, CE, DI, M, output Q);
   parameter GSR = "ENABLED", CEMUX = "1", CLKMUX = "CLK", LSRMUX = "LSR",
