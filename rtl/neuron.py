@@ -132,8 +132,11 @@ class NeuronPipeline(wiring.Component):
 
         s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
         s3_fires = Signal(reset_less=True)
-        m.d.sync += [s3_v.eq(plus_product(s2_current)),
-                     s3_fires.eq(~plus_product(s2_margin)[-1])]
+        m.d.sync += s3_v.eq(plus_product(s2_current))
+        if config.lut_ram:
+            m.d.sync += s3_fires.eq(~plus_product(s2_margin)[-1])
+        else:       # a slow clock: v is compared
+            m.d.comb += s3_fires.eq(~(s3_v - neuron.theta)[-1])
 
         # s4: comparisons with the limits, side by side, and what they choose from. Since
         # lo < theta <= hi, of the two limits it can only be hi that is exceeded where it fires.
