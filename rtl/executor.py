@@ -44,7 +44,7 @@ class Executor(wiring.Component):
     no tape is open, no network is loaded.
 
     counter: see `Answers`. What decides is registered a state before it is used: a packet takes
-    about five cycles besides its words.
+    six to twelve cycles besides its words.
     """
 
     def __init__(self, config: ArrayConfig):

@@ -26,7 +26,7 @@ _ABC = f"+&scorr;&sweep;{_TWICE};&load;&st;&sopb -R 10 -C 4;{_TWICE};&load".repl
 
 #: What a flip-flop asks for its enable and its reset, ps before the clock: they go to many tiles,
 #: and an ECP5 takes an enable 420 ps before. yosys knows 0 and would have as many levels of LUTs
-#: before them as before data; told this, it takes one from them, and no more LUTs.
+#: before them as before data; told this, it takes one from them, with no more LUTs for it.
 _ENABLE = 800
 _FLIP_FLOP = f"""
 module TRELLIS_FF(input CLK, LSR, CE, DI, M, output Q);
@@ -75,7 +75,8 @@ def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
     Leaves `synthesis.log` and, for an ECP5, `packing.log`; raises RuntimeError with the end of the
     log.
     """
-    (folder / "flip_flop.v").write_text(_FLIP_FLOP)
+    if "ecp5" in synthesis:
+        (folder / "flip_flop.v").write_text(_FLIP_FLOP)
     yosys(_commands(read, synthesis, top), folder, "synthesis.log")
     source = folder / "synthesis.json"
     document = json.loads(source.read_text())
