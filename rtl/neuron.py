@@ -117,10 +117,8 @@ class NeuronPipeline(wiring.Component):
         # s2: product; how far the current is from the threshold
         s2, s2_current = flow(2, s1, s1_current)
         s2_product = Signal(signed(2 * width), reset_less=True)
-        m.d.sync += s2_product.eq(s1_w * s1_x)
-        if config.lut_ram:
-            s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
-            m.d.sync += s2_margin.eq(s1_current - neuron.theta)
+        s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
+        m.d.sync += [s2_product.eq(s1_w * s1_x), s2_margin.eq(s1_current - neuron.theta)]
 
         # s3: v, exact, and whether it reaches the threshold. The rounding bit is the adder's carry:
         # 2v + 1 = (2 (p >> F) + r) + (2 J + r)
