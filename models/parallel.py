@@ -7,6 +7,7 @@ batch holds and how its images are changed does not depend on how many processes
 torchrun all functions here say that there is one process, and do nothing.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+    # DistributedDataParallel imports this, and it holds on to the groups that are there then: their
+    # threads would go on when this ends, and one that needs the interpreter aborts as it exits.
+    importlib.import_module("torch._dynamo")
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
