@@ -188,7 +188,12 @@ class ArrayConfig:
     @property
     def scan_period(self) -> int:
         """Least number of cycles between two scans of a group's lanes by its neuron pipeline."""
-        return max(self.group_lanes, 4)
+        return max(self.group_lanes, 4 if self.forwards else 6)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether a neuron's state can go from one time step to the next past its memory."""
+        return bool(self.lut_ram and self.scan_queue) and self.group_lanes <= 4
 
     @property
     def payload_words(self) -> int:

@@ -20,14 +20,17 @@ def scan_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 def lane_layout(config: ArrayConfig) -> data.StructLayout:
-    """Which neuron of the group is meant."""
-    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)), "how": SCAN})
+    """Which neuron of the group is meant. close: the scan before is 4 cycles ahead of its scan."""
+    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)), "how": SCAN,
+                              "close": 1})
 
 
 class Current(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle.
+    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle. Where
+    states are forwarded (`rtl.neuron`) it is taken 4 cycles after the one before, or 6 or more: one
+    that could be taken after 5 waits for another.
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
@@ -73,14 +76,17 @@ class Current(wiring.Component):
         s0_last = Signal(reset_less=True)       # it is a scan's last
         s0_how = Signal(SCAN, reset_less=True)
         m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
-        wait = Signal(range(config.scan_period))
-        m.d.comb += self.scans.ready.eq(wait == 0)
+        s0_close = Signal(reset_less=True)
+        rest = 2 * config.forwards      # of the wait, when a scan can be taken at the earliest
+        wait = Signal(range(config.scan_period + rest))
+        m.d.comb += [self.scans.ready.eq((wait == rest) | (wait == 0)), s0.close.eq(s0_close)]
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         taken, sums = self.scans.valid & self.scans.ready, self.scans.payload.sums
         with m.If(taken):
             m.d.sync += [s0_valid.eq(1), s0_lane.eq(0), s0_how.eq(self.scans.payload.how),
-                         wait.eq(config.scan_period - 1)]
+                         s0_close.eq(wait == 2 if config.forwards else 0),
+                         wait.eq(config.scan_period - 1 + rest)]
         with m.Elif(s0_last):
             m.d.sync += s0_valid.eq(0)
         with m.Else():

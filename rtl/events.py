@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .skid import Skid
-from .words import PART, entry_layout, parts, place_layout
+from .words import PART, entry_layout, parts, place_layout, split
 
 __all__ = ["EventReader", "event_layout"]
 
@@ -89,8 +89,8 @@ class EventReader(wiring.Component):
                          s1_many.eq(Cat(many(head.word.word_select(i, PART))
                                         for i in range(count)))]
         with m.Elif(move & s2_last):
-            rest = s1_left & (s1_left - 1)
-            m.d.sync += [s1_part.eq(s1_left & ~rest), s1_left.eq(rest), s1_last.eq(rest == 0),
+            part, left = split(s1_left)
+            m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(left == 0),
                          s1_place.first.eq(0)]
 
         # The bits of a part.

@@ -93,9 +93,10 @@ class Executor(wiring.Component):
         self._zero, self._same_network, self._same_configuration = (
             Signal(name=name) for name in ("is_zero", "is_network", "is_configuration"))
         self._busy = Signal()
+        busy = self.pass_busy | self.taps_busy
         word = self.i.payload.data
         m.d.sync += [
-            self._busy.eq(self.pass_busy | self.taps_busy),
+            self._busy.eq(busy),
             self.start.eq(0),
             self._late.eq(word),
             self._zero.eq(zero.all()),
@@ -124,10 +125,10 @@ class Executor(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += self._over.eq(self.i.payload.last)
 
-        self._admit(m)
+        self._admit(m, busy)
         self._tape(m)
         self._memories(m)
-        self._pass(m)
+        self._pass(m, busy)
         self._answer(m)
         states.finish()
         return m
@@ -136,7 +137,7 @@ class Executor(wiring.Component):
         m.d.sync += self._fault.eq(reason)
         self._states.next = "REFUSE"
 
-    def _admit(self, m: Module):
+    def _admit(self, m: Module, busy: Value):
         """Headers: what it is, whether it may be, and what happens if not."""
         states, header, is_, kind = self._states, self._header, self._is, self._kind
         expected = Signal(8)
@@ -191,12 +192,14 @@ class Executor(wiring.Component):
                 m.d.sync += refused.eq(0)
             states.next = "ADMIT"
 
+        may = Signal()
+        m.d.sync += may.eq(~busy | beside)
         with states.state("ADMIT"):
             m.d.sync += [kind.error.eq(0), kind.read.eq(is_[Opcode.READ]),
                          kind.report.eq(is_[Opcode.REPORT]), kind.info.eq(is_[Opcode.INFO])]
             with m.If(refused):
                 states.next = "REFUSE"
-            with m.Elif(~self._busy | beside):
+            with m.Elif(may):
                 states.branch({
                     "CONFIGURATION": is_[Opcode.BEGIN], "SEAL": is_[Opcode.SEAL],
                     "ANSWER": is_[Opcode.REPORT] | is_[Opcode.INFO],
@@ -352,7 +355,7 @@ class Executor(wiring.Component):
             with m.If(written & self.i.payload.last):
                 states.next = "HEADER"
 
-    def _pass(self, m: Module):
+    def _pass(self, m: Module, busy: Value):
         """PASS: its fields are read and checked ahead, and used once the array is free."""
         config, states, write = self.config, self._states, self.source_write
         taken = self.i.valid
@@ -425,8 +428,10 @@ class Executor(wiring.Component):
             with m.If(impossible):
                 self._refuse(m, Fault.ARGUMENT)
 
+        starts = Signal()       # in START, if the executor comes there
+        m.d.sync += starts.eq((states.at("PROVE") | states.at("START")) & ~busy)
         with states.state("START"):
-            with m.If(~self._busy):
+            with m.If(starts):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
                 if self._ahead:
                     m.d.sync += used.eq(fields)

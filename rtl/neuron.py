@@ -22,9 +22,9 @@ class NeuronPipeline(wiring.Component):
         spike = v >= theta
         w <- reset (hard) or min(v, hi) - delta (soft) where spike, else max(v, lo)
 
-    which, current: a neuron and its J; coming: the one that is `which` in the next cycle. Two steps
-    of the same neuron must be `loop` cycles apart or more: then the second finds the state that the
-    first has left.
+    which, current: a neuron and its J; coming: the one that is `which` in the next cycle. The next
+    step of a neuron finds the state that the one before has left where it comes 6 cycles later, or
+    more; or, if the configuration `forwards`, 4 cycles and says so (`close`).
     kept: the state from which `coming` starts where it is to go on (`how.load`).
     done, spike, membrane: the neuron `latency` cycles later, its spike, its state after the reset.
     current_out: J of that neuron, for the readout.
@@ -34,7 +34,6 @@ class NeuronPipeline(wiring.Component):
     """
 
     latency = 5
-    loop = 4
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -71,59 +70,18 @@ class NeuronPipeline(wiring.Component):
             """Pipeline registers of the neuron's name and current."""
             return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
 
-        # States wait here for their next time step. Of two steps as close as can be, the second
-        # takes its state on the way; what does not come from there is in s0. Where steps never come
-        # that close, the memory's own register is s0.
-        close = config.scan_period <= self.loop
-        m.submodules.state_mem = memory = Memory(
-            shape=signed(width), depth=max(config.group_lanes, 2), init=[],
-            attrs=DISTRIBUTED if close else small(config))
-        load = memory.read_port(domain="comb" if close else "sync")
-        store = memory.write_port()
-        after, s0_w, s0_x = (state(name) for name in ("after", "s0_w", "s0_x"))
-        again, again_x = (Signal(name=name, reset_less=True) for name in ("again", "again_x"))
-        s3, s4 = (Signal(lane_layout(config), name=name) for name in ("s3_here", "s4_here"))
-        coming = self.coming
-        begins = coming.how.begin
-        is_close = C(int(close)) & s3.valid & (s3.lane == coming.lane) & ~begins
-        m.d.comb += load.addr.eq(coming.lane)
-
-        # s0: LIF and IF neurons multiply by a constant
-        first, first_x = neuron.initial, neuron.operand
-        if config.state_words:
-            first = Mux(coming.how.load, self.kept, first)
-            first_x = Mux(coming.how.load & neuron.square, self.kept, first_x)
-        constant = begins | ~neuron.square
-        if close:
-            stored = s4.valid & (s4.lane == coming.lane)        # in this cycle
-            old = Mux(stored, after, load.data)
-            m.d.sync += [s0_w.eq(Mux(begins, first, old)), s0_x.eq(Mux(constant, first_x, old))]
-        else:
-            later = "sync" if config.state_words else "comb"
-            choice = [registered(m, value, name) for value, name in (
-                (begins, "begins"), (constant, "constant"))]
-            firsts = [registered(m, value, name, later) for value, name in (
-                (first, "first"), (first_x, "first_x"))]
-            m.d.comb += [s0_w.eq(Mux(choice[0], firsts[0], load.data)),
-                         s0_x.eq(Mux(choice[1], firsts[1], load.data))]
-
-        # s1: operands of the multiplier
+        # s1: operands of the multiplier, see `_operands`
         s1, s1_current = flow(1, self.which, self.current)
         s1_w, s1_x = state("s1_w"), state("s1_x")
-        m.d.sync += [again.eq(is_close), again_x.eq(is_close & neuron.square),
-                     s1_w.eq(Mux(again, after, s0_w)),
-                     s1_x.eq(Mux(again_x, after, s0_x))]
 
         # s2: product; how far the current is from the threshold
         s2, s2_current = flow(2, s1, s1_current)
         s2_product = Signal(signed(2 * width), reset_less=True)
-        s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
-        m.d.sync += [s2_product.eq(s1_w * s1_x), s2_margin.eq(s1_current - neuron.theta)]
+        m.d.sync += s2_product.eq(s1_w * s1_x)
 
-        # s3: v, exact, and whether it reaches the threshold. The rounding bit is the adder's carry:
-        # 2v + 1 = (2 (p >> F) + r) + (2 J + r)
-        here, s3_current = flow(3, s2, s2_current)
-        m.d.comb += s3.eq(here)
+        # s3: v, exact, and whether it stays below the threshold: the sign, as the adder gives it.
+        # The rounding bit is the adder's carry: 2v + 1 = (2 (p >> F) + r) + (2 J + r)
+        s3, s3_current = flow(3, s2, s2_current)
         half = s2_product[fraction - 1]
 
         def plus_product(term: Value) -> Value:
@@ -131,33 +89,33 @@ class NeuronPipeline(wiring.Component):
                     + Cat(half, term).as_signed()) >> 1
 
         s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
-        s3_fires = Signal(reset_less=True)
+        s3_quiet, s3_fires = Signal(reset_less=True), Signal()
         m.d.sync += s3_v.eq(plus_product(s2_current))
         if config.lut_ram:
-            m.d.sync += s3_fires.eq(~plus_product(s2_margin)[-1])
+            s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
+            m.d.sync += [s2_margin.eq(s1_current - neuron.theta),
+                         s3_quiet.eq(plus_product(s2_margin)[-1])]
         else:       # a slow clock: v is compared
-            m.d.comb += s3_fires.eq(~(s3_v - neuron.theta)[-1])
+            m.d.comb += s3_quiet.eq((s3_v - neuron.theta)[-1])
+        m.d.comb += s3_fires.eq(~s3_quiet)
 
         # s4: comparisons with the limits, side by side, and what they choose from. Since
         # lo < theta <= hi, of the two limits it can only be hi that is exceeded where it fires.
-        here, s4_current = flow(4, s3, s3_current)
+        s4, s4_current = flow(4, s3, s3_current)
         s4_inner, s4_limit = state("s4_inner"), state("s4_limit")
         s4_above, s4_below = (Signal(name=name, reset_less=True)
                               for name in ("s4_above", "s4_below"))
-        low = s3_v[:width].as_signed()
-        m.d.comb += s4.eq(here)
+        low, limit = s3_v[:width].as_signed(), Mux(s3_fires, neuron.top, neuron.lo)
         m.d.sync += [
             s4_above.eq((neuron.hi - s3_v)[-1]),
             s4_below.eq((s3_v - neuron.lo)[-1]),
-            s4_limit.eq(Mux(s3_fires, neuron.top, neuron.lo)),
+            s4_limit.eq(limit),
             s4_inner.eq(Mux(s3_fires, Mux(neuron.soft, low, 0) + neuron.change, low)),
         ]
 
-        # s5: state after saturation and reset, on its way to memory and out, or to s1 again
-        m.d.comb += [
-            after.eq(Mux(s4_above | s4_below, s4_limit, s4_inner)),
-            store.en.eq(s4.valid), store.addr.eq(s4.lane), store.data.eq(after),
-        ]
+        # s5: state after saturation and reset, on its way to memory and out
+        beyond = s4_above | s4_below
+        after = Mux(beyond, s4_limit, s4_inner)
         done, current_out = flow(5, s4, s4_current)
         m.d.comb += [
             self.done.eq(done),
@@ -165,4 +123,43 @@ class NeuronPipeline(wiring.Component):
             self.membrane.eq(registered(m, after, "s5_membrane")),
             self.current_out.eq(current_out),
         ]
+
+        # Between two steps a state waits in memory.
+        m.submodules.state_mem = memory = Memory(
+            shape=signed(width), depth=max(config.group_lanes, 2), init=[],
+            attrs=DISTRIBUTED if config.forwards else small(config))
+        write = memory.write_port()
+        m.d.comb += [write.en.eq(s4.valid), write.addr.eq(s4.lane), write.data.eq(after)]
+        coming = self.coming
+        begins = coming.how.begin
+        constant = begins | ~neuron.square      # LIF and IF neurons multiply by a constant
+        first, first_x = neuron.initial, neuron.operand
+        if config.state_words:
+            first = Mux(coming.how.load, self.kept, first)
+            first_x = Mux(coming.how.load & neuron.square, self.kept, first_x)
+        operands = ((s1_w, begins, first, C(1)), (s1_x, constant, first_x, neuron.square))
+
+        if config.forwards:
+            # A step that goes on with the state in s4 takes it as it comes from there. What it
+            # takes else, memory's state or the first one, stands beside s4; so does the limit, and
+            # one level of logic is left before the multiplier.
+            read = memory.read_port(domain="comb")
+            m.d.comb += read.addr.eq(coming.lane)
+            goes_on = coming.close & s3.valid & ~begins
+            for operand, fixed, value, follows in operands:
+                name = operand.name[-1]
+                other, inner = state(f"s4_other_{name}"), Signal(name=f"s4_goes_on_{name}")
+                m.d.sync += [
+                    inner.eq(goes_on & follows),
+                    other.eq(Mux(goes_on & follows, limit, Mux(fixed, value, read.data))),
+                    operand.eq(Mux(inner & ~beyond, s4_inner, other)),
+                ]
+        else:       # the memory's own register
+            read = memory.read_port(domain="sync")
+            m.d.comb += read.addr.eq(coming.lane)
+            later = "sync" if config.state_words else "comb"
+            for operand, fixed, value, _ in operands:
+                name = operand.name[-1]
+                m.d.sync += operand.eq(Mux(registered(m, fixed, f"fixed_{name}"),
+                                           registered(m, value, f"first_{name}", later), read.data))
         return m

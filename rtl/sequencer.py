@@ -52,8 +52,11 @@ def scan_limit(config: ArrayConfig) -> int:
 
 
 def settle_cycles(config: ArrayConfig) -> int:
-    """Cycles from the end of the last scan's turn at the neurons until its spikes can be read."""
-    return spike_latency(config) + 2 - config.scan_period
+    """Cycles from the end of the last scan's turn at the neurons until its spikes can be read.
+
+    Where states are forwarded that turn can come a cycle later than `backlog` says (`rtl.current`).
+    """
+    return spike_latency(config) + 2 + config.forwards - config.scan_period
 
 
 def emitting_cycles(config: ArrayConfig) -> int:

@@ -104,7 +104,7 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
                       "events": EventReader.latency_of(config),
                       "weights": WeightMemory.latency_of(config),
                       "current": Current.latency_of(config),
-                      "neuron": NeuronPipeline.latency, "neuron_loop": NeuronPipeline.loop,
+                      "neuron": NeuronPipeline.latency,
                       "array": spike_latency(config), "scan_period": config.scan_period},
         "lanes": config.outputs,
     }

@@ -11,7 +11,8 @@ from .scan import run_layout
 from .signals import registered
 from .spikes import SpikeMemory
 
-__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout"]
+__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout",
+           "split"]
 
 #: Words that the reader holds or has on the way.
 DEPTH = 15
@@ -22,6 +23,12 @@ PART = 4
 def parts(config: ArrayConfig) -> int:
     """Parts of a word."""
     return config.word_bits // PART
+
+
+def split(bits: Value) -> tuple[Value, Value]:
+    """Of a word's bits: the lowest that is set, and all others."""
+    lower = Cat(bits[:index].any() for index in range(len(bits)))
+    return bits & ~lower, bits & lower
 
 
 def place_layout(config: ArrayConfig) -> data.StructLayout:
@@ -243,12 +250,12 @@ class WordReader(wiring.Component):
         s3_part, s3_left = (Signal(parts(config), name=name, reset_less=True)
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
-        left = s2_parts & (s2_parts - 1)
+        part, left = split(s2_parts)
         m.d[config.extra] += [
             s2_word.eq(s1_word),
             s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
             s3_word.eq(s2_word),
-            s3_part.eq(s2_parts & ~left),
+            s3_part.eq(part),
             s3_left.eq(left),
             s3_spikes.eq(s2.whole & s2_parts.any()),
         ]

@@ -187,12 +187,15 @@ class _Runs:
 
 
 class _Sender:
-    """Sends commands in order; `busy_until` is when the neurons have worked off all scans."""
+    """Sends commands in order; `busy_until` is when the neurons have worked off all scans, as the
+    sequencer sees it, which does not know of the cycle that a scan may have to wait for them."""
 
     def __init__(self, config: ArrayConfig):
         self.limit, self.period = scan_limit(config), config.scan_period
         self.emit_cycles = emitting_cycles(config)
+        self.forwards = config.forwards
         self.busy_until = 0
+        self.turn = -self.period                    # of the last scan at the neurons
         self.made = 0                               # the cycle in which the last command was made
         self.sent = self.sent_before = 0            # in which the last two were sent
         self.free = 1 + len(start_addresses(config))    # the next one can be sent from here on
@@ -206,9 +209,10 @@ class _Sender:
         free = at + 1
         if scan:
             at = max(ready, self.busy_until - self.limit)
-            waits = max(0, self.busy_until - at - 1)
             self.busy_until = max(self.busy_until, at + 1) + self.period
-            free = at + 1 + (waits + self.emit_cycles - 1 if emits else 0)
+            turn = max(at + 1, self.turn + self.period)
+            self.turn = turn + (self.forwards and turn == self.turn + 5)
+            free = (self.turn - 1 + self.emit_cycles) if emits else at + 1
         self.waited = free - ready - 1
         self.sent_before, self.sent, self.free = self.sent, at, free
 

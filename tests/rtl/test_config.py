@@ -72,7 +72,7 @@ def test_extremes_that_can_be_built():
     smallest = ArrayConfig(**{name: low for name, (low, _) in LIMITS.items()})
     assert (smallest.groups, smallest.outputs, smallest.word_bits) == (1, 1, 32)
     assert not smallest.taps
-    assert (smallest.tiles_per_word, smallest.word_columns, smallest.scan_period) == (32, 32, 4)
+    assert (smallest.tiles_per_word, smallest.word_columns, smallest.scan_period) == (32, 32, 6)
     largest = ArrayConfig(**{name: high for name, (_, high) in LIMITS.items()}
                           | {"group_lanes": 4, "line_words": 0})
     assert (largest.groups, largest.outputs, largest.word_bits) == (32, 2048, 128)

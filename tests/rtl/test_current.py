@@ -43,7 +43,7 @@ class CurrentBench(wiring.Component):
             "scan": In(stream.Signature(scan_layout(config))),
             "current__valid": Out(1),
             "current__lane": Out(lane_layout(config)["lane"].shape),
-            "current__begin": Out(1),
+            "current__begin": Out(1), "current__close": Out(1),
             "current__value": Out(signed(config.current_bits)),
         })
 
@@ -66,6 +66,7 @@ class CurrentBench(wiring.Component):
             self.current__valid.eq(current.which.valid),
             self.current__lane.eq(current.which.lane),
             self.current__begin.eq(current.which.how.begin),
+            self.current__close.eq(current.which.close),
             self.current__value.eq(current.current),
         ]
         return m
@@ -141,6 +142,27 @@ def test_latency(name):
         if data.Const(scan_layout(dut.config), item["scan__payload"]).how.step]
     assert play.moments["current"] == [moment + dut.current.latency + lane for moment in steps
                                        for lane in range(dut.config.group_lanes)]
+
+
+#: When a scan is taken that comes so many cycles after the one before: where states are forwarded
+#: never 5 cycles later, and it is told where it is 4.
+DISTANCES = {True: {1: 4, 4: 4, 5: 6, 6: 6, 7: 7}, False: {1: 6, 4: 6, 5: 6, 6: 6, 7: 7}}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", ["tiny", "one_lane", "block_ram"])
+@pytest.mark.parametrize("distance", DISTANCES[True])
+def test_distances_of_scans(name, distance):
+    dut = CurrentBench(CONFIGS[name])
+    taken, lanes = DISTANCES[dut.config.forwards][distance], dut.config.group_lanes
+    assert dut.config.forwards == (name != "block_ram")
+    scan = packed(scan_layout(dut.config), how={"step": 1})
+    play = Play(dut, golden.vectors(
+        [golden.channel("scan", [scan] * 9, ready="scan__ready", period=distance, exact=True)],
+        [golden.channel("current", [int(taken == 4 and n >= lanes) for n in range(9 * lanes)],
+                        payload=["current__close"])]))
+    starts = play.moments["scan"]
+    assert {b - a for a, b in zip(starts, starts[1:], strict=False)} == {taken}
 
 
 @pytest.mark.fast

@@ -14,6 +14,7 @@ from rtl.config import ArrayConfig, preset
 from rtl.neuron import NeuronPipeline
 from rtl.numerics import Neuron, neuron_step, round_shift
 from rtl.parameters import neuron_layout
+from rtl.signals import registered
 from rtl.verilog import component_verilog
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
@@ -21,22 +22,23 @@ from sim.cocotb_run import run_bench
 from .bench_tools import Play, packed, wrap
 
 
-def config_of(state_bits: int, fraction_bits: int, lanes: int = 4, current_bits: int = 24
-              ) -> ArrayConfig:
+def config_of(state_bits: int, fraction_bits: int, lanes: int = 4, current_bits: int = 24,
+              **settings) -> ArrayConfig:
     return ArrayConfig(banks=1, lanes=lanes, group_lanes=lanes, weight_bits=4, weight_rows=8,
-                       line_words=0,
-                       state_bits=state_bits, fraction_bits=fraction_bits,
-                       current_bits=current_bits)
+                       line_words=0, state_bits=state_bits, fraction_bits=fraction_bits,
+                       current_bits=current_bits, **settings)
 
 
 class NeuronBench(wiring.Component):
-    """A pipeline whose initial state may be another one for every neuron."""
+    """A pipeline whose initial state may be another one for every neuron. A step has to wait until
+    its neuron's last one is as far ahead as the pipeline asks for."""
 
     def __init__(self, config: ArrayConfig):
         self.config, self.pipeline = config, NeuronPipeline(config)
         super().__init__({
             "neuron": In(neuron_layout(config)),
-            "i__valid": In(1), "i__lane": In(range(max(config.group_lanes, 2))), "i__begin": In(1),
+            "i__valid": In(1), "i__ready": Out(1),
+            "i__lane": In(range(max(config.group_lanes, 2))), "i__begin": In(1),
             "i__initial": In(signed(config.state_bits)),
             "i__current": In(signed(config.current_bits)),
             "o__valid": Out(1), "o__lane": Out(range(max(config.group_lanes, 2))),
@@ -50,14 +52,22 @@ class NeuronBench(wiring.Component):
         m.submodules.pipeline = pipeline = self.pipeline
         # taken a cycle earlier where steps can follow closely
         initial = self.i__initial
-        if self.config.scan_period > pipeline.loop:
+        if not self.config.forwards:
             initial = Signal.like(self.i__initial)
             m.d.sync += initial.eq(self.i__initial)
+        ahead, same = pipeline.coming, []       # same: that neuron was taken 1, 2 .. 5 cycles ago
+        for ago in range(1, 6):
+            ahead = registered(m, ahead, f"ago_{ago}")
+            same.append(ahead.valid & (ahead.lane == self.i__lane))
+        allowed = {4} if self.config.forwards else set()
         m.d.comb += [
+            self.i__ready.eq(~Cat(bit for ago, bit in enumerate(same, 1)
+                                  if ago not in allowed).any()),
+            pipeline.coming.close.eq(same[3]),
             pipeline.neuron.eq(self.neuron),
             pipeline.neuron.initial.eq(initial),
             pipeline.neuron.operand.eq(Mux(self.neuron.square, initial, self.neuron.operand)),
-            pipeline.coming.valid.eq(self.i__valid),
+            pipeline.coming.valid.eq(self.i__valid & self.i__ready),
             pipeline.coming.lane.eq(self.i__lane),
             pipeline.coming.how.begin.eq(self.i__begin),
             self.o__valid.eq(pipeline.done.valid),
@@ -97,7 +107,7 @@ def neuron_vectors(bench: NeuronBench, neuron: Neuron, steps: list[tuple[int, in
     del words["flags"]
     constants = packed(neuron_layout(config), square=neuron.square, soft=neuron.soft, **words)
     return golden.vectors(
-        [golden.channel("i", inputs, payload=IN, gaps=gaps, exact=exact)],
+        [golden.channel("i", inputs, payload=IN, ready="i__ready", gaps=gaps, exact=exact)],
         [golden.channel("o", outputs, payload=OUT, latency=NeuronPipeline.latency + 1)],
         constants={"neuron": constants})
 
@@ -170,19 +180,35 @@ def runs(rng: random.Random, neuron: Neuron, config: ArrayConfig, length: int, d
     return steps, gaps
 
 
+#: Distances of two steps of a neuron, and when the second is taken: 4, 6 or more cycles later where
+#: states are forwarded, 6 or more elsewhere.
+FORWARDED, STORED = {4: 4, 5: 6, 6: 6, 9: 9}, {4: 6, 5: 6, 6: 6, 9: 9}
+
+
 @pytest.mark.fast
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8])
-@pytest.mark.parametrize("further", [0, 1, 2, 5])
-def test_steps_of_a_neuron_at_the_least_distance_and_more(lanes, further):
-    dut = NeuronBench(config_of(12, 10, lanes))
-    assert (NeuronPipeline.latency, NeuronPipeline.loop) == (5, 4)
-    rng = random.Random(f"{lanes} {further}")
-    for neuron in kinds(dut.config)[:2]:
-        steps, gaps = runs(rng, neuron, dut.config, 40, NeuronPipeline.loop + further)
-        play = Play(dut, neuron_vectors(dut, neuron, steps, gaps=gaps, exact=True))
-        if lanes <= 4:
+@pytest.mark.parametrize("lut_ram", [0, 1])
+def test_steps_of_a_neuron_at_every_distance(lanes, lut_ram):
+    dut = NeuronBench(config_of(12, 10, lanes, lut_ram=lut_ram))
+    assert dut.config.forwards == (lut_ram and lanes <= 4) and NeuronPipeline.latency == 5
+    rng = random.Random(f"{lanes} {lut_ram}")
+    for wanted, taken in (FORWARDED if dut.config.forwards else STORED).items():
+        for neuron in (kinds(dut.config)[index] for index in (0, 1, 6)):
+            steps, gaps = runs(rng, neuron, dut.config, 40, wanted)
+            play = Play(dut, neuron_vectors(dut, neuron, steps, gaps=gaps, exact=True))
             starts = play.moments["i"][::lanes]
-            assert {b - a for a, b in zip(starts, starts[1:], strict=False)} == {4 + further}
+            assert {b - a for a, b in zip(starts, starts[1:], strict=False)} == {max(taken, lanes)}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("lut_ram", [0, 1])
+def test_distances_that_change_from_step_to_step(lut_ram):
+    dut = NeuronBench(config_of(12, 10, lut_ram=lut_ram))
+    rng = random.Random(lut_ram)
+    for neuron in kinds(dut.config)[:8]:
+        steps, _ = runs(rng, neuron, dut.config, 60, 4)
+        gaps = [0 if n % 4 else rng.choice([0, 0, 0, 1, 2, 3, 5]) for n in range(len(steps))]
+        Play(dut, neuron_vectors(dut, neuron, steps, gaps=gaps, exact=True))
 
 
 @pytest.mark.fast
@@ -230,6 +256,6 @@ def test_verilog(simulator, tmp_path):
     for index in (0, 3):
         rng = random.Random(index)
         neuron = kinds(dut.config)[index]
-        steps, gaps = runs(rng, neuron, dut.config, 40, NeuronPipeline.loop)
+        steps, gaps = runs(rng, neuron, dut.config, 40, 4)
         assert run_bench(simulator, component_verilog(dut, "pipeline"), "pipeline",
                          neuron_vectors(dut, neuron, steps, gaps=gaps), tmp_path) == 9
