@@ -28,9 +28,9 @@ def lane_layout(config: ArrayConfig) -> data.StructLayout:
 class Current(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle. Where
-    states are forwarded (`rtl.neuron`) it is taken 4 cycles after the one before, or 6 or more: one
-    that could be taken after 5 waits for another.
+    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle.
+    Where states are forwarded (`rtl.neuron`) it is taken 4 cycles after the one before, or 6 or
+    more: one that could be taken after 5 waits for another.
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
@@ -91,7 +91,10 @@ class Current(wiring.Component):
             m.d.sync += s0_valid.eq(0)
         with m.Else():
             m.d.sync += s0_lane.eq(s0.lane + 1)
-        m.d.sync += s0_last.eq(taken if lanes == 1 else s0.valid & (s0.lane == lanes - 2))
+        completes = Signal(reset_less=True)     # and that scan is an output's last
+        last, how = ((taken, self.scans.payload.how) if lanes == 1 else
+                     (s0.valid & (s0.lane == lanes - 2), s0_how))
+        m.d.sync += [s0_last.eq(last), completes.eq(last & how.advance)]
         if config.scan_queue:
             kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
             with m.If(taken):
@@ -105,11 +108,10 @@ class Current(wiring.Component):
 
         # The channel word belongs to s2: what it is asked with, to s0 or s1.
         named = s0 if config.lut_ram else s1
-        completes = s0_last & s0_how.advance
         m.d.comb += [
             self.lane.eq(named.lane),
             self.rewind.eq(named.how.rewind),
-            self.advance.eq(completes if config.lut_ram else registered(m, completes, "completes")),
+            self.advance.eq(completes if config.lut_ram else registered(m, completes, "completed")),
         ]
 
         # s2: folded with the planes before. A replayed scan has sums of zero.

@@ -203,8 +203,8 @@ class Scanner(wiring.Component):
         with m.If(free if ahead else C(1)):
             last_stage += [
                 run.eq(made),
-                run.blank.eq((padded_x < 0) | (padded_y < 0) | (end_x >= map_x)
-                             | (end_y >= map_y)),
+                run.blank.eq(padded_x[-1] | padded_y[-1] | ~(end_x - map_x)[-1]
+                             | ~(end_y - map_y)[-1]),        # signs, as the adders give them
                 self.runs.valid.eq(made_valid),
             ]
         with m.If(take):

@@ -275,7 +275,7 @@ class Sequencer(wiring.Component):
         known, final = Signal(), Signal()
         scan, round_ = Signal(range(2 * 16)), Signal(range(16))
         last = Signal(range(2 * 16))        # of the scans of an output
-        rewind, last_round = Signal(), Signal()
+        rewind, ends, last_round = Signal(), Signal(), Signal()
         drain, tapped = Signal(SCAN), Signal(SCAN)      # scans of a drain, of an event
         single = Signal()                   # the last slot's scan is an output's last
         m.d.sync += [
@@ -283,6 +283,7 @@ class Sequencer(wiring.Component):
             last.eq(fields.slots + Mux(fields.planes, fields.steps, 0)),
             single.eq(~fields.planes | (fields.steps == 0)),
             rewind.eq(round_ == fields.rounds),
+            ends.eq((round_ == fields.rounds) & final & ~taps),     # with this round ends the pass
             drain.keep.eq(fields.planes & (scan != last)),
             drain.replay.eq(scan > fields.slots),
             drain.step.eq(~fields.planes | (scan >= fields.slots)),
@@ -315,7 +316,7 @@ class Sequencer(wiring.Component):
                 control.write.eq(~how.replay),
                 control.shift.eq(~how.replay),
                 control.fresh.eq(~how.replay),
-                ahead.over.eq(drain.advance & last_round & final & ~taps),
+                ahead.over.eq(drain.advance & ends),
             ]
             with m.If(made):
                 m.d.sync += scan.eq(scan + 1)

@@ -17,7 +17,7 @@ __all__ = ["synthesise"]
 
 #: What a wire of an ECP5 lasts, for the mapping to LUTs, ps: 300 for yosys, 700 and more in
 #: placements. With more than 300 it finds one level of LUTs less in the core.
-_WIRE = 450
+_WIRE = 600
 _MAP = f"&if -m -W {_WIRE} -v;&mfs;&save"
 _TWICE = f"&synch2 -K 6 -C 500;{_MAP};&dch -C 500;{_MAP}"
 #: The commands of yosys' `abc9.script.flow2`, with that wire: they take a few per cent less than
