@@ -51,5 +51,5 @@ BOARDS = {
         synthesis="synth_ice40 -device u -dsp -spram -abc9",
         place="nextpnr-ice40 --up5k --package sg48 --pcf", constraints="pcf",
         packer=("icepack", "bin"),
-        cells=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP"), grid=UP5K, seed=3),
+        cells=("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP"), grid=UP5K),
 }
