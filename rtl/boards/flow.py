@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..config import ArrayConfig
 from ..fpga.synthesis import synthesise
-from ..fpga.tools import run, tool
+from ..fpga.tools import fit, run, tool
 from ..shell.uart import TOP
 from .targets import Board
 from .top import BoardTop
@@ -55,11 +55,12 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     # the constraints name the net of the clock
     synthesise([f"read_verilog {TOP}.v", "read_rtlil top.il", "setattr -set keep 1 w:pll_clock"],
                board.synthesis, "top", folder, grid=board.grid)
+    place = [*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json"]
+    fit(place, folder)
     progress("place and route (minutes)")
     output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
-    run([*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json", *output,
-         "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"], folder,
-        "place.log")
+    run([*place, *output, "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"],
+        folder, "place.log")
     report = json.loads((folder / "report.json").read_text())
     reached = min(entry["achieved"] for entry in report["fmax"].values())
     used = {cell: (report["utilization"][cell]["used"], report["utilization"][cell]["available"])

@@ -60,7 +60,7 @@ DEVICES = {
 #: Presets that `make bench` measures on a device, those that can be expected to fit; of the first
 #: all blocks, too.
 PLAN = {
-    "ecp5-25f": ("tiny", "tiny-conv", "medium"),
+    "ecp5-25f": ("tiny", "tiny-conv"),
     "ecp5-85f": ("default", "medium", "wide"),
     "ice40-up5k": ("small", "tiny"),
     "xc7": ("default", "medium", "large"),

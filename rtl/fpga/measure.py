@@ -7,7 +7,6 @@ has its cells counted.
 
 import hashlib
 import json
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from . import floorplan, netlist, packing, synthesis
 from .blocks import HARNESS, Harnessed, harnessed
 from .devices import DEVICES, Device
 from .synthesis import synthesise
-from .tools import run, tool, versions
+from .tools import fit, run, tool, versions
 
 __all__ = ["Job", "Row", "measure"]
 
@@ -91,29 +90,24 @@ def _synthesise(work: _Work) -> None:
     synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder, grid=device.grid)
 
 
-class _Misfit(RuntimeError):
-    """A design is larger than its device."""
+def _command(work: _Work) -> list[str]:
+    """nextpnr, before its seed."""
+    name, *options = work.device.place
+    return [*tool(name, *options), "--json", "netlist.json"]
 
-    @classmethod
-    def of(cls, log: Path) -> "_Misfit | None":
-        """If the log of nextpnr says so: what is used too much."""
-        cells = re.findall(r"(\w+): +(\d+)/ *(\d+) ", log.read_text())
-        over = [f"{name} {used} of {there}" for name, used, there in cells
-                if int(used) > int(there)]
-        return cls(f"does not fit: {', '.join(over)}") if over else None
+
+def _fit(work: _Work) -> None:
+    """fit.log, unless it has been placed."""
+    if not any(work.folder.glob("seed*.json")):
+        fit(_command(work), work.folder)
 
 
 def _place(work: _Work, seed: int) -> None:
     """seedN.json: nextpnr's report."""
     report = work.folder / f"seed{seed}.json"
     if not report.exists():
-        name, *options = work.device.place
-        try:
-            run(tool(name, *options, "--json", "netlist.json", "--seed", str(seed),
-                     "--timing-allow-fail", "--report", f"seed{seed}.part"),
-                work.folder, f"seed{seed}.log")
-        except RuntimeError as error:
-            raise _Misfit.of(work.folder / f"seed{seed}.log") or error from None
+        run([*_command(work), "--seed", str(seed), "--timing-allow-fail",
+             "--report", f"seed{seed}.part"], work.folder, f"seed{seed}.log")
         (work.folder / f"seed{seed}.part").rename(report)
 
 
@@ -167,7 +161,8 @@ def measure(jobs: list[Job], seeds: int, output: Path, workers: int,
         works.append(_work(job, output))
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(lambda work: attempt(_synthesise, work), works))
+        placed = [work for work in works if work.device.place]
+        list(pool.map(lambda work: attempt(_fit, work), placed))
         list(pool.map(lambda pair: attempt(_place, *pair),
-                      [(work, seed) for seed in range(1, seeds + 1) for work in works
-                       if work.device.place]))
+                      [(work, seed) for seed in range(1, seeds + 1) for work in placed]))
     return [_row(work, seeds) for work in works if work.job not in failed], failed

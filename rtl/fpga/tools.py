@@ -1,11 +1,12 @@
 """The tools, all from pip: yosys (pyosys) in a process of its own, nextpnr (yowasp)."""
 
+import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["run", "tool", "versions", "yosys"]
+__all__ = ["fit", "run", "tool", "versions", "yosys"]
 
 #: Messages of yosys after which its netlist computes something else.
 _MISTAKES = ("Driver-driver conflict",)
@@ -27,6 +28,25 @@ def run(command: list[str], folder: Path, log: str) -> str:
 def tool(name: str, *options: str) -> list[str]:
     """Command of a tool of yowasp. Files must be named relative to the folder it runs in."""
     return [str(Path(sys.executable).parent / f"yowasp-{name}"), *options]
+
+
+def fit(command: list[str], folder: Path) -> None:
+    """Raise RuntimeError where a netlist takes more of something than its device has.
+
+    command: nextpnr with the netlist, which packs it. A placer would look for places that there are
+    not, and need not end. Leaves `fit.log` in the folder.
+    """
+    failure = None
+    try:
+        run([*command, "--pack-only"], folder, "fit.log")
+    except RuntimeError as error:
+        failure = error
+    cells = re.findall(r"(\w+): +(\d+)/ *(\d+) ", (folder / "fit.log").read_text())
+    over = [f"{name} {used} of {there}" for name, used, there in cells if int(used) > int(there)]
+    if over:
+        raise RuntimeError(f"does not fit: {', '.join(over)}") from failure
+    if failure is not None:
+        raise failure
 
 
 def yosys(commands: list[str], folder: Path, log: str) -> None:

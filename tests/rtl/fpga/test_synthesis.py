@@ -2,12 +2,13 @@
 
 import json
 import re
+import sys
 
 import pytest
 
 from rtl.fpga.floorplan import GRIDS, UP5K
-from rtl.fpga.measure import _Misfit
 from rtl.fpga.synthesis import _ENABLE, synthesise
+from rtl.fpga.tools import fit
 
 DESIGN = """
 {kept} module a_group(input clk, input i, output reg o);
@@ -84,12 +85,18 @@ def test_accumulators_that_are_written_at_the_falling_edge_have_a_site(tmp_path)
                      for bank in range(2) for part in range(2)}
 
 
-def test_a_design_that_is_too_large_is_told_in_a_line(tmp_path):
-    log = tmp_path / "seed1.log"
-    log.write_text("Info: Device utilisation:\n"
-                   "Info: \t         ICESTORM_LC:    8941/   5280   169%\n"
-                   "Info: \t        ICESTORM_RAM:      30/     30   100%\n"
-                   "ERROR: Unable to place cell\n")
-    assert str(_Misfit.of(log)) == "does not fit: ICESTORM_LC 8941 of 5280"
-    log.write_text(log.read_text().replace("8941", "5280"))
-    assert _Misfit.of(log) is None
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_design_that_is_too_large_is_told_in_a_line(tmp_path, fails):
+    def packs(used: int) -> list[str]:
+        """What nextpnr tells when it has packed."""
+        told = (f"Info: Device utilisation:\nInfo: \t         ICESTORM_LC:    {used}/   5280   9%\n"
+                "Info: \t        ICESTORM_RAM:      30/     30   100%\n")
+        return [sys.executable, "-c", f"print({told!r}); raise SystemExit({fails})"]
+
+    with pytest.raises(RuntimeError, match="^does not fit: ICESTORM_LC 8941 of 5280$"):
+        fit(packs(8941), tmp_path)
+    if fails:
+        with pytest.raises(RuntimeError, match="failed, see .*fit.log"):
+            fit(packs(5280), tmp_path)
+    else:
+        fit(packs(5280), tmp_path)
