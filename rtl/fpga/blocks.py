@@ -28,9 +28,11 @@ from ..verilog import TOP, component_verilog, generate
 from ..weights import WeightMemory
 from ..words import WordReader
 
-__all__ = ["BLOCKS", "HARNESS", "Harnessed", "harnessed"]
+__all__ = ["BLOCKS", "HARNESS", "REGISTERS", "Harnessed", "harnessed"]
 
 HARNESS = "harness"
+#: What it holds: the block's inputs; its outputs, and as they leave.
+REGISTERS = ("inputs", "taken", "sent")
 
 
 class _OneKind(wiring.Component):

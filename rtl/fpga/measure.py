@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..config import preset
 from . import floorplan, netlist, packing, synthesis
-from .blocks import HARNESS, Harnessed, harnessed
+from .blocks import HARNESS, REGISTERS, Harnessed, harnessed
 from .devices import DEVICES, Device
 from .synthesis import synthesise
 from .tools import fit, run, tool, versions
@@ -87,7 +87,10 @@ def _synthesise(work: _Work) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(work.block.text)
-    synthesise(["read_verilog -sv design.v"], device.synthesis, HARNESS, folder, grid=device.grid)
+    read = ["read_verilog -sv design.v"]
+    if not device.place:    # else the harness's registers become LUTs there, and count as none
+        read.append(f"setattr -set keep 1 {' '.join(f'{HARNESS}/w:{name}' for name in REGISTERS)}")
+    synthesise(read, device.synthesis, HARNESS, folder, grid=device.grid)
 
 
 def _command(work: _Work) -> list[str]:
