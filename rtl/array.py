@@ -32,7 +32,7 @@ class NeuronArray(wiring.Component):
 
     address, control: a command, both parts in the same cycle; the array delays the late one.
     spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control, or
-    more where scans come faster than one in `config.scan_period` cycles and have to wait;
+    more where a scan has to wait for the neurons (`rtl.current`);
     `spikes_coming` is `spikes_valid` a cycle before.
     tap: the words of all groups in channel order.
 

@@ -70,7 +70,7 @@ class NeuronPipeline(wiring.Component):
             """Pipeline registers of the neuron's name and current."""
             return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
 
-        # s1: operands of the multiplier, see `_operands`
+        # s1: operands of the multiplier; where they come from stands last
         s1, s1_current = flow(1, self.which, self.current)
         s1_w, s1_x = state("s1_w"), state("s1_x")
 

@@ -11,8 +11,7 @@ from .scan import run_layout
 from .signals import registered
 from .spikes import SpikeMemory
 
-__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout",
-           "split"]
+__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout", "split"]
 
 #: Words that the reader holds or has on the way.
 DEPTH = 15

@@ -17,9 +17,9 @@ __all__ = ["BOARDS", "Board"]
 class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
-    clock, baud: Hz. buffer: symbols of the UART's receive buffer. lut, ff, bram: what nextpnr
-    calls them. packer: tool and suffix of the bitstream. grid: of its block RAM. seed: a placement
-    that there is; on a full device not all seeds find one.
+    clock, baud: Hz. buffer: symbols of the UART's receive buffer. cells: what is counted, as
+    nextpnr calls it. packer: tool and suffix of the bitstream. grid: of its block RAM. seed: one
+    that finds a placement; on a full device not all do.
     """
 
     platform: type

@@ -1,5 +1,7 @@
 """Random passes through the Verilated core: values by the definition, cycles by the cycle model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -212,6 +214,19 @@ def test_windows_that_reach_out_of_the_map(device, taps, counts, size):
         layer = Layer(parts=[part], neuron=random_neuron(rng, CONFIG), steps=3,
                       bias=rng.integers(-500, 500, CONFIG.lanes), shift=np.full(CONFIG.lanes, 3))
         check(device, tape(layer, CONFIG, taps=taps, column=3))
+
+
+@pytest.mark.parametrize("taps,queue,group_lanes", [
+    (False, 1, 1), (False, 1, 2), (False, 2, 1), (True, 3, 2), (True, 3, 4)])
+def test_the_shortest_queues_before_the_neurons(taps, queue, group_lanes):
+    """Where a scan may have to wait for a state that is taken on its way."""
+    config = replace(CONFIG, scan_queue=queue, group_lanes=group_lanes,
+                     line_words=CONFIG.line_words if taps else 0)
+    assert config.forwards
+    rng = np.random.default_rng([taps, queue, group_lanes])
+    with VerilatedTransport(config, idle_limit=300_000) as device:
+        for emit in 20 * (Emit.NONE, Emit.LOGITS, Emit.MEMBRANES):
+            check(device, random_tape(rng, config, taps=taps, emit=emit))
 
 
 @pytest.mark.slow
