@@ -215,8 +215,7 @@ def bitstream(board: Annotated[str, typer.Option(
               clock: Annotated[float | None, typer.Option(
                   help="Clock in MHz, by default the board's own.")] = None,
               baud: Annotated[int | None, typer.Option(help="Baud rate of the UART.")] = None,
-              seed: Annotated[int | None, typer.Option(
-                  min=1, help="Of the placement, by default the board's own.")] = None,
+              seed: Annotated[int, typer.Option(min=1, help="Of the placement.")] = 1,
               output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
                                                    help="Folder; the board's name is added.")
                                 ] = Path("build/bitstream"),
@@ -239,8 +238,7 @@ def bitstream(board: Annotated[str, typer.Option(
         with console.status("") as status:
             result = build(board, target, shape, output / board,
                            clock=clock * 1e6 if clock else target.clock,
-                           baud=baud or target.baud, seed=seed or target.seed,
-                           progress=status.update)
+                           baud=baud or target.baud, seed=seed, progress=status.update)
     except (OSError, ValueError, RuntimeError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None

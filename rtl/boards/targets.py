@@ -18,8 +18,7 @@ class Board:
     """A board: its platform, how to synthesise, place and pack for it, and its default design.
 
     clock, baud: Hz. buffer: symbols of the UART's receive buffer. cells: what is counted, as
-    nextpnr calls it. packer: tool and suffix of the bitstream. grid: of its block RAM. seed: one
-    that finds a placement; on a full device not all do.
+    nextpnr calls it. packer: tool and suffix of the bitstream. grid: of its block RAM.
     """
 
     platform: type
@@ -34,7 +33,6 @@ class Board:
     packer: tuple[str, str]
     cells: tuple[str, ...]
     grid: Grid | Column | None = None
-    seed: int = 1
 
 
 BOARDS = {

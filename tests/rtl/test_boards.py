@@ -40,8 +40,8 @@ def test_pins_and_verilog(name, tmp_path):
 @pytest.mark.parametrize("name", BOARDS)
 def test_bitstream(name, tmp_path):
     board = BOARDS[name]
-    result = build(name, board, board.config, tmp_path, clock=board.clock, baud=board.baud,
-                   seed=board.seed, progress=lambda text: None)
+    result = build(name, board, board.config, tmp_path, clock=board.clock, baud=board.baud, seed=1,
+                   progress=lambda text: None)
     assert result.path.stat().st_size > 100_000 and result.reached_mhz >= result.wanted_mhz
 
 
