@@ -89,7 +89,8 @@ def test_accumulators_that_are_written_at_the_falling_edge_have_a_site(tmp_path)
 def test_a_design_that_is_too_large_is_told_in_a_line(tmp_path, fails):
     def packs(used: int) -> list[str]:
         """What nextpnr tells when it has packed."""
-        told = (f"Info: Device utilisation:\nInfo: \t         ICESTORM_LC:    {used}/   5280   9%\n"
+        told = ("Info:         RAM LUTs:  11496/10455   109%\n"     # of 41,820 that there are
+                f"Info: Device utilisation:\nInfo: \t         ICESTORM_LC:    {used}/   5280   9%\n"
                 "Info: \t        ICESTORM_RAM:      30/     30   100%\n")
         return [sys.executable, "-c", f"print({told!r}); raise SystemExit({fails})"]
 
