@@ -41,6 +41,7 @@ class Row:
     """What a block took, its harness not counted. Clocks are None where nothing was placed.
 
     lut4: LUTs, those of carry chains and small memories too; logic cells on iCE40.
+    placements: how many the clocks are of.
     """
 
     preset: str
@@ -54,6 +55,7 @@ class Row:
     ff: int
     bram: float
     dsp: int
+    placements: int
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -137,7 +139,7 @@ def _row(work: _Work, seeds: int) -> Row:
                fmax_mhz_max=round(max(clocks), 1) if clocks else None,
                lut4=int(count(device.lut4)) - luts,
                ff=int(count(device.ff)) - block.registers,
-               bram=count(device.bram), dsp=int(count(device.dsp)))
+               bram=count(device.bram), dsp=int(count(device.dsp)), placements=len(clocks))
 
 
 def measure(jobs: list[Job], seeds: int, output: Path, workers: int,

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from .tools import versions
 
-__all__ = ["compare", "markdown", "merge", "write"]
+__all__ = ["AREA", "CYCLES", "compare", "markdown", "merge", "unknown", "write"]
+
+#: What tells a row of areas, a row of cycles from all others.
+AREA, CYCLES = ("preset", "device", "block"), ("network", "preset")
 
 #: How far a figure may be off its baseline; the clock of one placement.
 _TOLERANCE = {"fmax_mhz_median": 0.05, "lut4": 0.1, "ff": 0.1, "bram": 0.1, "dsp": 0.1}
@@ -18,8 +21,8 @@ _ONE_PLACEMENT = {"fmax_mhz_median": 0.25}
 Rows = list[dict]
 
 
-def _key(row: dict) -> tuple[str, str, str]:
-    return row["preset"], row["device"], row["block"]
+def _key(row: dict, names: tuple[str, ...] = AREA) -> tuple[str, ...]:
+    return tuple(row[name] for name in names)
 
 
 def merge(old: Rows, new: Rows) -> Rows:
@@ -36,11 +39,11 @@ def _table(rows: Rows) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def markdown(rows: Rows, cycles: Rows, seeds: int) -> str:
+def markdown(rows: Rows, cycles: Rows) -> str:
     """Tables, and the versions of the tools that made them."""
     tools = ", ".join(f"{name} {version}" for name, version in versions().items())
-    text = (f"# Area and clock\n\nMedian, least and greatest clock of {seeds} placements; static "
-            f"timing of the tools, not of silicon.\n{tools}\n")
+    text = ("# Area and clock\n\nMedian, least and greatest clock of the placements; static timing of "
+            f"the tools, not of silicon.\n{tools}\n")
     if rows:
         text += f"\n{_table(rows)}"
     if cycles:
@@ -48,15 +51,22 @@ def markdown(rows: Rows, cycles: Rows, seeds: int) -> str:
     return text
 
 
-def compare(rows: Rows, baseline: Rows, seeds: int) -> tuple[list[str], list[str]]:
+def unknown(rows: Rows, baseline: Rows, names: tuple[str, ...]) -> list[str]:
+    """Rows that the baseline does not have, a line each. names: `AREA` or `CYCLES`."""
+    known = {_key(row, names) for row in baseline}
+    return [f"{' '.join(_key(row, names))}: not in the baseline"
+            for row in rows if _key(row, names) not in known]
+
+
+def compare(rows: Rows, baseline: Rows) -> tuple[list[str], list[str]]:
     """(figures that moved, figures outside of their tolerance) of rows that both have."""
-    tolerances = _TOLERANCE | (_ONE_PLACEMENT if seeds == 1 else {})
     known = {_key(row): row for row in baseline}
     moved, outside = [], []
     for row in rows:
         if (before := known.get(_key(row))) is None:
             continue
-        for name, tolerance in tolerances.items():
+        single = min(before["placements"], row["placements"]) == 1
+        for name, tolerance in (_TOLERANCE | (_ONE_PLACEMENT if single else {})).items():
             was, now = before[name], row[name]
             if was == now:
                 continue
@@ -69,7 +79,7 @@ def compare(rows: Rows, baseline: Rows, seeds: int) -> tuple[list[str], list[str
     return moved, outside
 
 
-def write(rows: Rows, cycles: Rows, seeds: int, folder: Path) -> None:
+def write(rows: Rows, cycles: Rows, folder: Path) -> None:
     """`summary.json`, where rows of earlier runs stay, `cycles.json`, `summary.md`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "summary.json"
@@ -78,4 +88,4 @@ def write(rows: Rows, cycles: Rows, seeds: int, folder: Path) -> None:
     path.write_text(json.dumps(rows, indent=2) + "\n")
     if cycles:
         (folder / "cycles.json").write_text(json.dumps(cycles, indent=2) + "\n")
-    (folder / "summary.md").write_text(markdown(rows, cycles, seeds))
+    (folder / "summary.md").write_text(markdown(rows, cycles))

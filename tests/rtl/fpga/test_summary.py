@@ -7,41 +7,45 @@ from rtl.fpga.blocks import harnessed
 from rtl.fpga.cycles import changed
 from rtl.fpga.devices import DEVICES, PLAN
 from rtl.fpga.measure import Job, Row, measure
-from rtl.fpga.summary import compare, markdown, merge
+from rtl.fpga.summary import AREA, CYCLES, compare, markdown, merge, unknown
 
-ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1).as_dict()
+ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1, 5).as_dict()
 
 
 def test_rows_have_the_keys_that_programs_expect():
     assert list(ROW) == ["preset", "device", "block", "lanes", "fmax_mhz_median", "fmax_mhz_min",
-                         "fmax_mhz_max", "lut4", "ff", "bram", "dsp"]
+                         "fmax_mhz_max", "lut4", "ff", "bram", "dsp", "placements"]
 
 
 @pytest.mark.parametrize("changes, outside", [
     ({"lut4": 1100}, 0), ({"lut4": 1101}, 1), ({"fmax_mhz_median": 95.0}, 0),
     ({"fmax_mhz_median": 94.9}, 1), ({"fmax_mhz_median": None}, 1), ({"dsp": 2, "ff": 200}, 2)])
 def test_figures_outside_of_their_tolerance(changes, outside):
-    moved, found = compare([ROW | changes], [ROW], 5)
+    moved, found = compare([ROW | changes], [ROW])
     assert len(moved) == len(changes) and len(found) == outside
-    assert compare([ROW], [ROW], 5) == ([], [])
-    assert compare([ROW | changes | {"block": "x"}], [ROW], 5) == ([], [])
+    assert compare([ROW], [ROW]) == ([], [])
+    other = ROW | changes | {"block": "x"}
+    assert compare([other], [ROW]) == ([], [])
+    assert unknown([ROW, other], [ROW], AREA) == ["tiny ecp5-25f x: not in the baseline"]
 
 
 @pytest.mark.parametrize("clock, outside", [(75.0, 0), (74.9, 1)])
 def test_the_clock_of_one_placement_may_differ_more(clock, outside):
-    assert len(compare([ROW | {"fmax_mhz_median": clock}], [ROW], 1)[1]) == outside
+    row = ROW | {"fmax_mhz_median": clock, "placements": 1}
+    assert len(compare([row], [ROW])[1]) == outside
 
 
 def test_cycles_may_not_differ():
     row = {"network": "net", "preset": "small", "images": 10, "busy": 100}
-    assert changed([row], [row]) == changed([row], []) == []
+    assert changed([row], [row]) == changed([row], []) == unknown([row], [row], CYCLES) == []
+    assert unknown([row], [], CYCLES) == ["net small: not in the baseline"]
     assert changed([row | {"busy": 101}], [row]) == ["net on small: busy 100 -> 101"]
 
 
 def test_a_new_row_takes_the_place_of_the_old():
     other = ROW | {"block": "cell"}
     assert merge([ROW, other], [ROW | {"ff": 1}]) == [ROW | {"ff": 1}, other]
-    assert "| tiny | ecp5-25f | core | 8 |  |" in markdown([ROW | {"fmax_mhz_median": None}], [], 1)
+    assert "| tiny | ecp5-25f | core | 8 |  |" in markdown([ROW | {"fmax_mhz_median": None}], [])
 
 
 def test_the_plan_names_what_there_is():
