@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from firmware import commands
@@ -110,7 +111,8 @@ def main() -> None:
     try:
         app()
     except (CompileError, DeviceError, NetworkError, ValueError, OSError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", highlight=False,
+                                   soft_wrap=True)
         raise SystemExit(1) from None
 
 

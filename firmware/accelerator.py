@@ -10,6 +10,7 @@ import numpy as np
 from firmware.compiler import compile
 from firmware.outputs import Collector, Outputs
 from firmware.packets import PacketError, decode, encode, unpack
+from firmware.inputs import checked
 from firmware.sequence import joined, part_inputs
 from firmware.program import Program, Tapes
 from firmware.transport import Transport
@@ -268,7 +269,7 @@ class Accelerator:
         """
         if (program := self.program) is None:
             raise RuntimeError("no network is loaded: call load() first")
-        inputs = _check_inputs(program.network, inputs)
+        inputs = checked(program.network, inputs)
         pixels, parts = program.network.input_bits > 0, program.parts
         if parts > 1:
             inputs = part_inputs(inputs, parts, pixels)
@@ -309,24 +310,3 @@ def _may_pass(error: Exception) -> bool:
     """Is it no fault of what was sent, but one of the way to the device or back?"""
     return not isinstance(error, DeviceError) or error.fault not in (
         Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT)
-
-
-def _check_inputs(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
-    """Inputs as uint8; raises ValueError that says what is wrong with them."""
-    inputs = np.asarray(inputs)
-    bits = network.input_bits
-    ahead = ("N",) if bits else (network.steps, "N")
-    shapes = [(*ahead, network.inputs)]
-    if network.input_shape[1:] != (1, 1):
-        shapes.insert(0, (*ahead, *network.input_shape))
-    if inputs.dtype != np.bool_ and inputs.dtype.kind not in "iu":
-        raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}")
-    if not any(inputs.ndim == len(shape) and all(
-            want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
-            for shape in shapes):
-        raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
-                         f"({'pixels' if bits else 'spikes'}), not {list(inputs.shape)}")
-    top = (1 << bits) - 1 if bits else 1
-    if inputs.size and (inputs.min() < 0 or inputs.max() > top):
-        raise ValueError(f"inputs must lie in 0..{top}, not {inputs.min()}..{inputs.max()}")
-    return inputs.astype(np.uint8)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from firmware.accelerator import Accelerator
 from firmware.compiler import compile
+from firmware.inputs import read_inputs
 from firmware.packets import encode, unpack
 from firmware.program import Program
 from firmware.selftest import selftest as run_selftest
@@ -60,7 +61,9 @@ class _Counting(Transport):
 
 
 def _config_of(transport: Transport) -> ArrayConfig:
-    """The preset that a device was made from."""
+    """What a device was made from, by what its transport knows, or as one of the presets."""
+    if transport.config is not None:
+        return transport.config
     words = transport.exchange([encode(Opcode.INFO, 0)], 1)
     while int(words[0][0]) >> 24 != Answer.INFO:
         words = transport.exchange([], 1)
@@ -75,11 +78,11 @@ def _config_of(transport: Transport) -> ArrayConfig:
 def _open(name: str, config: str | None) -> Accelerator:
     """The driver of a device."""
     kind, _ = kind_of(name)
-    wanted = preset(config or "default")
+    wanted = preset(config or "default") if config or not kind.real else None
     with console.status(f"opening {name}"):
         transport = open_device(name, wanted)
         try:
-            shape = _config_of(transport) if kind.real and config is None else wanted
+            shape = wanted or _config_of(transport)
         except (ValueError, OSError):
             transport.close()
             raise
@@ -95,44 +98,6 @@ def _load(device: Accelerator, network: Path) -> tuple[Program, bool]:
     with console.status("loading the network"):
         device.load(program)
     return program, True
-
-
-def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
-    """A grey picture as one row of pixels; its size must be that of the network's input."""
-    from PIL import Image
-
-    side = round(network.inputs ** 0.5)
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("L"), np.uint8)
-    if pixels.size != network.inputs:
-        raise ValueError(f"{path}: the picture is {pixels.shape[1]} x {pixels.shape[0]}, but the "
-                         f"network takes {network.inputs} pixels ({side} x {side})")
-    return (pixels.reshape(1, -1) >> (8 - network.input_bits)).astype(np.uint8)
-
-
-def _array(path: Path) -> np.ndarray:
-    """The array of an .npy file, or the first of an .npz file."""
-    try:
-        data = np.load(path, allow_pickle=False)
-        if isinstance(data, np.lib.npyio.NpzFile):
-            with data:
-                data = data[data.files[0]]
-    except (ValueError, EOFError, IndexError):
-        data = None
-    if not isinstance(data, np.ndarray):
-        raise ValueError(f"{path}: not an .npy or .npz file of plain numbers")
-    return data
-
-
-def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
-    """Inputs of files: one .npy or .npz, or pictures. Raises ValueError, OSError."""
-    if all(path.suffix.lower() in (".npy", ".npz") for path in paths):
-        if len(paths) > 1:
-            raise ValueError("give one .npy or .npz file, or any number of pictures")
-        return _array(paths[0])
-    if not 0 < network.input_bits <= 8:
-        raise ValueError("the network takes spikes, not pixels: give them as .npy or .npz")
-    return np.concatenate([_picture(path, network) for path in paths])
 
 
 def devices() -> None:

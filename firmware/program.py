@@ -242,8 +242,13 @@ class Program:
                        probe: bool = False, read_spikes: bool = False) -> Tape:
         """The tape that runs some images, of a network all of whose maps stay on the chip.
 
-        Options as of `tapes`. Raises ValueError where the host keeps maps.
+        Options as of `tapes`. Raises ValueError where the host keeps maps, or has to divide the
+        time steps.
         """
+        if self.parts > 1:
+            raise ValueError(f"{self.network.steps} time steps run in {self.parts} parts on an "
+                             f"array of {self.config.slots} slots: only `Accelerator.run` divides "
+                             "and joins them")
         if self.memory.on_host:
             raise ValueError("the host keeps maps of this network: it takes more than one tape")
         return next(self.tapes(inputs, lambda: tag, profile=profile, probe=probe,

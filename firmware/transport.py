@@ -5,11 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rtl.config import ArrayConfig
+
 __all__ = ["Transport"]
 
 
 class Transport(ABC):
-    """A way to a device. Packets are uint32 arrays, each one transfer whose last word is marked."""
+    """A way to a device. Packets are uint32 arrays, each one transfer whose last word is marked.
+
+    config: what the device was made from, where the transport knows it.
+    """
+
+    config: ArrayConfig | None = None
 
     @abstractmethod
     def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:

@@ -24,6 +24,8 @@ def cocotb(address: str, config: ArrayConfig) -> Transport:
     """The array in a simulator that cocotb drives."""
     from sim.cocotb_transport import CocotbTransport
 
+    if address not in ("", "verilator", "icarus"):
+        raise ValueError(f"cocotb takes a simulator, verilator or icarus, not {address!r}")
     return CocotbTransport(config, address or "verilator")
 
 

@@ -1,15 +1,18 @@
 """`python -m firmware.c`: a network as a C header, for the C driver."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from firmware.bounds import CompileError
 from firmware.c.tape_header import c_header
 from firmware.compiler import compile
+from firmware.inputs import checked, read_inputs
 from models.integer import IntegerNetwork, NetworkError
 from rtl.config import PRESETS, preset
 
@@ -24,8 +27,8 @@ def main(network: Annotated[Path, typer.Argument(metavar="NET", show_default=Fal
                                              f"{', '.join(PRESETS)}.")] = "default",
          name: Annotated[str, typer.Option(help="What the tapes are called in C.")] = "net",
          image: Annotated[Path | None, typer.Option(
-             dir_okay=False, help="The tape's own input, an .npy file of one image. By default "
-                                  "zeros.")] = None) -> None:
+             dir_okay=False, help="The tape's own input: one image as .npy, .npz or a grey "
+                                  "picture. By default zeros.")] = None) -> None:
     """Write the tapes of a network as a C header.
 
     NAME_setup loads the network, NAME_run runs it on one input; a program gives other inputs to
@@ -37,12 +40,16 @@ def main(network: Annotated[Path, typer.Argument(metavar="NET", show_default=Fal
         shape = (1, net.inputs) if net.input_bits else (net.steps, 1, net.inputs)
         pixels = np.zeros(shape, np.uint8)
         if image is not None:
-            pixels = np.load(image, allow_pickle=False).reshape(shape)
+            pixels = read_inputs([image], net)
+            if pixels.size != math.prod(shape):
+                raise ValueError(f"{image}: one image has {math.prod(shape)} values, not "
+                                 f"{pixels.size}")
+            pixels = checked(net, pixels.reshape(shape))
         text = c_header(program, pixels, name)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text)
     except (CompileError, NetworkError, OSError, ValueError) as error:
-        console.print(f"[red]error:[/] {error}", soft_wrap=True)
+        console.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
     console.print(f"{output}: {name}_setup and {name}_run, {len(text) >> 10} KiB of text")
 

@@ -25,8 +25,9 @@ class Kind:
     """A kind of device: how its name is written, what it is, and where it is made.
 
     maker: "module:function"; called with (address, config), it returns a Transport and raises
-    ValueError for an address that it cannot read. real: it has a configuration of its own, which
-    is asked for; else it is made for the one that is wanted. needs: a package it needs.
+    ValueError for an address that it cannot read. real: it has a configuration of its own, and
+    takes None for whatever that is; else it is made for the one that is wanted. needs: a package
+    it needs.
     """
 
     form: str
@@ -64,9 +65,14 @@ def kind_of(name: str) -> tuple[Kind, str]:
     return KINDS[word], address
 
 
-def open_device(name: str, config: ArrayConfig) -> Transport:
-    """The transport to the device called `name`; ValueError, OSError, TimeoutError say why not."""
+def open_device(name: str, config: ArrayConfig | None) -> Transport:
+    """The transport to the device called `name`; ValueError, OSError, TimeoutError say why not.
+
+    config: None for that of a real device, whatever it is.
+    """
     kind, address = kind_of(name)
+    if config is None and not kind.real:
+        raise ValueError(f"{name!r} is made for a configuration: which one?")
     if not kind.available:
         raise ValueError(f"{name!r} needs the Python package {kind.needs}, which is not installed")
     module, _, maker = kind.maker.partition(":")

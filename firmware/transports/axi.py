@@ -66,8 +66,9 @@ def configuration(registers: Registers) -> ArrayConfig:
         for register in REGISTERS if register.name.startswith("config_")})
 
 
-def identify(registers: Registers, config: ArrayConfig) -> None:
-    """Raise DeviceError, with the reason, unless this is a device made from `config`."""
+def identify(registers: Registers, config: ArrayConfig | None) -> ArrayConfig:
+    """The configuration of a device. Raises DeviceError, with the reason, unless it is `config`;
+    None stands for any."""
     if (magic := registers.magic) != MAGIC:
         raise DeviceError(f"there is no Quadfire device at these registers: {magic:#010x} stands "
                           f"where {MAGIC:#010x} should")
@@ -75,6 +76,8 @@ def identify(registers: Registers, config: ArrayConfig) -> None:
         if (theirs := getattr(registers, name)) >> 16 != mine >> 16:
             raise DeviceError(f"the device has {name} {theirs >> 16}.{theirs & 0xFFFF}, this "
                               f"driver knows {mine >> 16}.{mine & 0xFFFF}")
+    if config is None:
+        config = configuration(registers)
     if (found := registers.configuration) != config.hash:
         theirs = {name: getattr(registers, f"config_{name}") for name in config.as_dict()}
         other = [f"{name} = {theirs[name]}, not {mine}"
@@ -82,6 +85,7 @@ def identify(registers: Registers, config: ArrayConfig) -> None:
         raise DeviceError(f"the device has configuration {found:#010x}, not {config.hash:#010x}: "
                           + (", ".join(other) or "made by another version of the generator"),
                           Fault.CONFIGURATION)
+    return config
 
 
 class AxiTransport(Transport):
@@ -89,16 +93,17 @@ class AxiTransport(Transport):
 
     timeout: seconds without a beat on either stream after which `exchange` gives up.
     clock, pause: what tells the time, and what to do between two looks at the DMA.
+    config: None for that of the device, which `self.config` is then.
     Raises DeviceError if the device is not one made from `config`. The device is reset.
     """
 
-    def __init__(self, registers: Registers, dma: Dma, config: ArrayConfig, *,
+    def __init__(self, registers: Registers, dma: Dma, config: ArrayConfig | None, *,
                  timeout: float = 5.0, clock: Callable[[], float] = time.monotonic,
                  pause: Callable[[], object] = lambda: time.sleep(20e-6)):
-        self.registers, self.dma, self.config = registers, dma, config
+        self.registers, self.dma = registers, dma
         self.timeout, self._clock, self._pause = timeout, clock, pause
-        identify(registers, config)
-        longest = 4 * (config.payload_words + 2)
+        self.config = identify(registers, config)
+        longest = 4 * (self.config.payload_words + 2)
         self._per_frame = dma.receive_bytes // longest
         if self._per_frame < 1 or dma.send_bytes < longest:
             raise ValueError(f"the DMA must move {longest} bytes at once, the longest packet, not "

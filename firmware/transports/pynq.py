@@ -1,4 +1,4 @@
-"""The transport to a device in a PYNQ overlay: `Overlay`, `DMA`, `allocate` (PYNQ 2.7 and later).
+"""The transport to a device in a PYNQ overlay: `Overlay`, `DMA`, `allocate` (PYNQ 3).
 
     transport = open_overlay("quadfire.bit", config)
     with Accelerator(transport, config) as device: ...
@@ -77,15 +77,16 @@ class PynqDma(Dma):
         return bool(channel.idle)
 
 
-def open_overlay(bitfile: str, config: ArrayConfig, *, device: str = "quadfire_0",
+def open_overlay(bitfile: str, config: ArrayConfig | None, *, device: str = "quadfire_0",
                  dma: str = "axi_dma_0", send_bytes: int = 1 << 20, receive_bytes: int = 1 << 18,
                  timeout: float = 5.0, pynq: Any = None, **options: Any
                  ) -> AxiTransport:
     """Load an overlay and open the transport to the device in it.
 
-    device, dma: what the block design calls the shell and its DMA. send_bytes, receive_bytes: size
-    of the buffers, at most what the DMA's length register allows. pynq: the module, if not the
-    installed one. options: as for AxiTransport. Errors: those of PYNQ and of AxiTransport.
+    config: None for that of the device. device, dma: what the block design calls the shell and its
+    DMA. send_bytes, receive_bytes: size of the buffers, at most what the DMA's length register
+    allows. pynq: the module, if not the installed one. options: as for AxiTransport. Errors: those
+    of PYNQ and of AxiTransport.
     """
     if pynq is None:
         import pynq     # pyright: ignore[reportMissingImports]  (only on the board)

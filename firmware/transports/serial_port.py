@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import serial
@@ -224,10 +225,16 @@ def _opcode(frame: bytes) -> int:
     return frame[3] if len(frame) > 3 else 0
 
 
-def from_address(address: str, config: ArrayConfig) -> SerialTransport:
-    """`PORT[:BAUD]`, 1 Mbaud by default; the configuration is the device's own."""
-    port, colon, baud = address.partition(":")
-    if not port or colon and not baud.isdigit():
+def from_address(address: str, config: ArrayConfig | None) -> SerialTransport:
+    """`PORT[:BAUD]`, 1 Mbaud by default; the configuration is the device's own.
+
+    Names of ports may have colons in them: a rate stands behind the last one, if that is not part
+    of the name of a port that there is.
+    """
+    port, colon, baud = address.rpartition(":")
+    if not colon or Path(address).exists():
+        port, baud = address, str(BAUD)
+    if not port or not baud.isdigit():
         raise ValueError("a serial device is named serial:PORT[:BAUD], such as "
                          f"serial:/dev/ttyUSB0:3000000, not serial:{address}")
-    return SerialTransport(port, int(baud) if baud else BAUD)
+    return SerialTransport(port, int(baud))

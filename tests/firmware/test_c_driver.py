@@ -1,13 +1,17 @@
 """The C driver on this machine, with sanitizers, before the Verilated AXI shell."""
 
+import dataclasses
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from firmware import compile
+from firmware.c.__main__ import main
 from firmware.c.tape_header import c_header, input_spans
 from firmware.packets import decode
 from models import reference
@@ -18,6 +22,8 @@ from sim import c_driver, toolchain
 from sim.demo import PRETRAINED
 
 TINY = preset("tiny")
+APP = typer.Typer()
+APP.command()(main)
 TROUBLE = ["a wrong device: no Quadfire device stands at these registers",
            "a wrong device: the device or the tape has another version than the driver",
            "a wrong device: the tape was made for another array",
@@ -121,3 +127,26 @@ def test_the_command(tmp_path):
     done = subprocess.run([*command, "--name", "No"], cwd=toolchain.ROOT, text=True,
                           capture_output=True, check=False)
     assert done.returncode == 1 and "error:" in done.stderr
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("image, wrong", [
+    (np.zeros((2, 28, 28), np.uint8), "one image has 784 values, not 1568"),
+    (np.full((28, 28), 300), "must lie in 0..255, not 300..300"),
+    (np.zeros((1, 784)), "must be integers or bool, not float64")])
+def test_images_that_it_refuses(image, wrong, tmp_path):
+    np.save(tmp_path / "image.npy", image)
+    done = CliRunner().invoke(APP, [str(PRETRAINED / "mnist5k-784-128-10-int8.safetensors"),
+                                    "-o", str(tmp_path / "tape.h"),
+                                    "--image", str(tmp_path / "image.npy")])
+    assert done.exit_code == 1 and wrong in done.stderr
+    assert not (tmp_path / "tape.h").exists()
+
+
+@pytest.mark.fast
+def test_a_sequence_in_parts_has_no_tape_of_its_own():
+    config = preset("tiny-conv")
+    network = dataclasses.replace(random_network(np.random.default_rng(3), config, sizes=[12, 8, 4],
+                                                 steps=8, input_bits=2), steps=16)
+    with pytest.raises(ValueError, match="16 time steps run in 2 parts on an array of 8 slots"):
+        c_header(compile(network, config), np.zeros((1, 12), np.uint8))

@@ -1,7 +1,11 @@
 """Commands that talk to a device, on simulated ones."""
 
+import importlib.util
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +17,11 @@ from firmware.__main__ import app
 from firmware.commands import read_inputs
 from firmware.packets import encode
 from firmware.selftest import GOLDEN, TESTS, golden, selftest
-from firmware.transports import KINDS, open_device
+from firmware.transports import KINDS, open_device, serial_port
 from models.reference import run as reference
 from rtl.config import preset
 from rtl.tape import Answer, Opcode
+from sim.pynq_standin import Pynq
 from sim.uart import UartServer
 
 from .device import FakeTransport
@@ -99,11 +104,21 @@ def test_pictures(tmp_path):
     Image.fromarray(pixels[:4]).save(tmp_path / "c.png")
     with pytest.raises(ValueError, match="the picture is 6 x 4, but the network takes 30 pixels"):
         read_inputs([tmp_path / "c.png"], network)
+    for shape, wrong in (((36, 1, 1), "6 x 5, but the network takes 6 x 6"),
+                         ((1, 6, 5), "6 x 5, but the network takes 5 x 6"),
+                         ((3, 5, 2), "has one channel, the network takes 3")):
+        with pytest.raises(ValueError, match=wrong):
+            read_inputs([tmp_path / "a.png"], SimpleNamespace(
+                inputs=np.prod(shape), input_shape=shape, input_bits=8))
     with pytest.raises(ValueError, match="takes spikes"):
         read_inputs([tmp_path / "a.png"], replace(network, input_bits=0))
     np.save(tmp_path / "x.npy", pixels)
     with pytest.raises(ValueError, match="one .npy or .npz file"):
         read_inputs([tmp_path / "x.npy"] * 2, network)
+    for name in ("junk.npz", "junk.npy"):
+        (tmp_path / name).write_bytes(b"PK\3\4 and no more")
+        with pytest.raises(ValueError, match=f"{name}: not an .npy or .npz file"):
+            read_inputs([tmp_path / name], network)
 
 
 @pytest.mark.fast
@@ -112,10 +127,42 @@ def test_names_of_devices():
     assert all(kind.form.split("[")[0] in output for kind in KINDS.values())
     with pytest.raises(ValueError, match="no kind of device is called 'usb'; there are sim, "):
         open_device("usb:1", preset("tiny"))
-    for wrong in ("serial:", "serial:/dev/null:fast"):
+    for wrong in ("serial:", "serial::9600", "serial:/dev/null:", "serial:/dev/null:fast"):
         with pytest.raises(ValueError, match="named serial:PORT"):
             open_device(wrong, preset("tiny"))
     with pytest.raises(ValueError, match="sim takes no address"):
         open_device("sim:7", preset("tiny"))
+    with pytest.raises(ValueError, match="a simulator, verilator or icarus, not 'vcs'"):
+        open_device("cocotb:vcs", preset("tiny"))
+    with pytest.raises(ValueError, match="made for a configuration"):
+        open_device("sim", None)
     assert "must end in .npy or .json" in invoke(
         "run", str(GOLDEN), "x.npy", "-o", "y.txt", fails=True)
+
+
+@pytest.mark.parametrize("rate", ["", ":9600"])
+def test_a_port_may_have_colons_in_its_name(tmp_path, monkeypatch, rate):
+    port = tmp_path / "pci-0000:00:14.0-usb-0:2"
+    port.touch()
+    opened = []
+    monkeypatch.setattr(serial_port, "SerialTransport", lambda *line: opened.append(line))
+    open_device(f"serial:{port}{rate}", None)
+    assert opened == [(str(port), int(rate[1:] or serial_port.BAUD))]
+
+
+def test_a_board_with_pynq_says_what_it_is(monkeypatch):
+    """One of no preset: its registers tell the whole configuration."""
+    config = replace(preset("tiny"), weight_rows=128)
+    monkeypatch.setitem(sys.modules, "pynq", Pynq(config, stream_bits=32))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert str(config) in invoke("info", "--device", "pynq:quadfire.bit")
+    with pytest.raises(DeviceError, match="weight_rows = 128, not 64"):
+        open_device("pynq:quadfire.bit", preset("tiny"))
+
+
+@pytest.mark.fast
+def test_errors_are_told_to_the_letter(tmp_path):
+    path = tmp_path / "net[bold].safetensors"
+    done = subprocess.run([sys.executable, "-m", "firmware", "report", str(path)], text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 1 and str(path) in done.stderr and len(done.stderr.split("\n")) == 2
