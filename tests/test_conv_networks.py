@@ -19,17 +19,20 @@ from sim.verilated import VerilatedTransport
 
 from .checks import assert_cycles
 
-#: Arrays with taps and without.
+#: Arrays with taps and without, those of both boards among them.
 ARRAYS = {
     "tiny-conv": preset("tiny-conv"),
     "default": preset("default"),
+    "medium": preset("medium"),
+    "small": preset("small"),
     "no taps": ArrayConfig(banks=3, lanes=8, group_lanes=2, weight_rows=1024, slots=8,
                            line_words=0, parameter_words=512),
 }
 
 CHUNK = 10
 #: (array, networks by default, networks in all)
-SUITE = [("tiny-conv", 40, 220), ("default", 10, 50), ("no taps", 10, 40)]
+SUITE = [("tiny-conv", 40, 220), ("default", 10, 50), ("medium", 10, 40), ("small", 10, 40),
+         ("no taps", 10, 40)]
 
 
 @functools.cache
@@ -62,7 +65,7 @@ def check(accelerator: Accelerator, seed: int) -> int:
     pytest.param(array, first, marks=[pytest.mark.slow] if first >= some else [])
     for array, some, most in SUITE for first in range(0, most, CHUNK)])
 def test_random_networks(array, first):
-    """310 networks, 60 of them by default; every other chunk under random stalls."""
+    """390 networks, 80 of them by default; every other chunk under random stalls."""
     stalled = first // CHUNK % 2
     accelerator = device(array, 0.2 * stalled, 0.4 * stalled)
     compared = [check(accelerator, seed) for seed in range(first, first + CHUNK)]

@@ -19,9 +19,12 @@ from sim.verilated import VerilatedTransport
 
 from .checks import assert_cycles
 
-#: Arrays that differ in every dimension. A few networks need more memory than `tiny` has.
+#: Arrays that differ in every dimension, those of both boards among them. A few networks need more
+#: memory than `tiny` has.
 ARRAYS = {
     "default": preset("default"),
+    "medium": preset("medium"),
+    "small": preset("small"),
     "four_bits": ArrayConfig(banks=2, lanes=64, weight_bits=4, weight_rows=1024, slots=8,
                              line_words=0),
     "narrow": ArrayConfig(banks=3, lanes=8, group_lanes=2, state_bits=8, fraction_bits=6, slots=8,
@@ -32,7 +35,8 @@ ARRAYS = {
 }
 
 #: (array, how many networks, largest layer)
-SUITE = [("default", 80, 700), ("four_bits", 60, 700), ("narrow", 50, 300), ("one_lane", 20, 24)]
+SUITE = [("default", 80, 700), ("medium", 20, 300), ("small", 20, 300), ("four_bits", 60, 700),
+         ("narrow", 50, 300), ("one_lane", 20, 24)]
 CHUNK = 5
 
 
@@ -63,7 +67,7 @@ def check(accelerator: Accelerator, network: IntegerNetwork, inputs: np.ndarray,
     (array, first, largest) for array, count, largest in SUITE
     for first in range(0, count, CHUNK)])
 def test_random_networks(array, first, largest):
-    """210 networks; every other chunk under random stalls of both streams."""
+    """250 networks; every other chunk under random stalls of both streams."""
     stalled = first // CHUNK % 2
     accelerator = device(array, 0.2 * stalled, 0.4 * stalled)
     for seed in range(first, first + CHUNK):

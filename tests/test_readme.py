@@ -38,9 +38,9 @@ def test_targets_exist():
 
 def test_python_runs():
     (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    images, labels = (part[::100].numpy() for part in mnist5k().held_out_set)
-    names = {"images": images}
+    labels = mnist5k().held_out_set[1].numpy()
+    names = {}
     exec(compile(block, "README.md", "exec"), names)
     result = names["result"]
-    assert (result.outputs.argmax(axis=1) == labels).mean() >= 0.8
-    assert result.spikes[0].shape == (4, len(images), 128)
+    assert (result.outputs.argmax(axis=1) == labels[:20]).mean() >= 0.8
+    assert result.spikes[0].shape == (4, 20, 128)
