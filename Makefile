@@ -51,7 +51,7 @@ test-fast: $(READY)  ## the tests to run while editing, under two minutes
 test: $(READY)  ## all tests but the slow ones
 	$(RUN) -m pytest -n $(JOBS) -m "not slow"
 
-test-full: $(READY)  ## all tests, with more examples each
+test-full: $(BENCH)  ## all tests, with more examples each
 	HYPOTHESIS_PROFILE=full $(RUN) -m pytest -n $(JOBS)
 
 verilog: $(READY)  ## write the Verilog of CONFIG and its description to build/

@@ -62,7 +62,7 @@ DEVICES = {
 PLAN = {
     "ecp5-25f": ("tiny", "tiny-conv"),
     "ecp5-85f": ("default", "medium", "wide"),
-    "ice40-up5k": ("small", "tiny"),
+    "ice40-up5k": ("small",),
     "xc7": ("default", "medium", "large"),
     "xcup": ("default", "medium", "large"),
 }

@@ -42,8 +42,8 @@ def _table(rows: Rows) -> str:
 def markdown(rows: Rows, cycles: Rows) -> str:
     """Tables, and the versions of the tools that made them."""
     tools = ", ".join(f"{name} {version}" for name, version in versions().items())
-    text = ("# Area and clock\n\nMedian, least and greatest clock of the placements; static timing of "
-            f"the tools, not of silicon.\n{tools}\n")
+    text = ("# Area and clock\n\nMedian, least and greatest clock of some placements: static "
+            f"timing of the tools, not of silicon.\n{tools}\n")
     if rows:
         text += f"\n{_table(rows)}"
     if cycles:
