@@ -5,6 +5,7 @@ import sys
 import torch
 import typer
 from rich.console import Console
+from safetensors import SafetensorError
 
 from .commands.files import evaluate, info
 from .commands.integers import quantize, report, untrained
@@ -45,8 +46,8 @@ def main() -> None:
     """Run the command; say what is wrong in one line instead of a traceback."""
     try:
         app()
-    except ValueError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+    except (OSError, SafetensorError, ValueError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -277,6 +277,8 @@ class Layer:
             raise NetworkError(f"layer {self.name!r}{error}") from None
 
     def _check(self) -> None:
+        if not isinstance(self.name, str):
+            raise NetworkError(": its name must be a text")
         if self.weight_bits not in (4, 8):
             raise NetworkError(f": weight_bits must be 4 or 8, not {self.weight_bits!r}")
         if not self.branches:

@@ -1,19 +1,16 @@
-"""What training minimises: functions of the logits of every time step, [T, N, classes]."""
+"""What training minimises beside cross-entropy: a function of the logits of every time step."""
 
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["mean_loss", "tet_loss"]
-
-
-def mean_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy of the mean over time: what is right at the end counts. labels: int64 [N]."""
-    return functional.cross_entropy(logits.mean(0), labels, label_smoothing=smoothing)
+__all__ = ["tet_loss"]
 
 
 def tet_loss(logits: Tensor, labels: Tensor, *, weight: float = 0.05, target: float = 1.0,
              smoothing: float = 0.0) -> Tensor:
     """Temporal efficient training (arXiv:2202.11946): every time step is to be right.
+
+    logits: [T, N, classes]. labels: int64 [N].
 
         L = (1 - weight) mean over t of CE(o_t, y) + weight mean of (o - target)^2
 

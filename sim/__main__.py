@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rtl.config import PRESETS, ArrayConfig, preset
@@ -39,13 +40,17 @@ What is compiled is kept under build/, so that nothing is compiled twice.
 
 [bold]python -m sim cocotb block.v vectors.json[/]  your vectors on your Verilog
 """)
-console = Console(highlight=False)
+#: What is printed holds names of files and layers: no markup in it.
+console = Console(highlight=False, markup=False)
+errors = Console(stderr=True, highlight=False)
 
-Config = Annotated[str, typer.Option(help=f"Array: {', '.join(PRESETS)}.")]
+Config = Annotated[str, typer.Option("--config", "-c", help=f"Array: {', '.join(PRESETS)}.")]
+Configs = Annotated[list[str] | None, typer.Option(
+    "--config", "-c", help="Array; may be repeated. By default all that have a name.")]
 
 
 def _fail(error: Exception) -> typer.Exit:
-    console.print(f"[red]error:[/] {error}", soft_wrap=True)
+    errors.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     return typer.Exit(1)
 
 
@@ -144,7 +149,8 @@ def deep(network: Annotated[str, typer.Argument(help="resnet19, vgg11 or vggsnn.
 @app.command()
 def compare(network: Annotated[Path, typer.Argument(help="Integer network, .safetensors.")],
             inputs: Annotated[Path, typer.Argument(
-                help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs]: .npy.")],
+                help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs], as .npy or "
+                     ".npz; or a grey picture.")],
             config: Config = "default",
             membranes: Annotated[bool, typer.Option(
                 help="Compare membrane potentials, too.")] = True,
@@ -158,16 +164,15 @@ def compare(network: Annotated[Path, typer.Argument(help="Integer network, .safe
     """
     import json
 
-    import numpy as np
-
-    comparison = importlib.import_module("sim.compare")
+    from firmware.inputs import read_inputs
     from models.integer import IntegerNetwork
 
+    comparison = importlib.import_module("sim.compare")
     try:
-        report = comparison.compare(
-            IntegerNetwork.load(network), np.load(inputs, allow_pickle=False), preset(config),
-            probe=membranes, waveform=output / "mismatch.vcd")
-    except (OSError, RuntimeError, ValueError) as error:
+        integers = IntegerNetwork.load(network)
+        report = comparison.compare(integers, read_inputs([inputs], integers), preset(config),
+                                    probe=membranes, waveform=output / "mismatch.vcd")
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise _fail(error) from None
     output.mkdir(parents=True, exist_ok=True)
     (output / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -192,7 +197,8 @@ def activity(spike_words: Annotated[int, typer.Option(
     run = importlib.import_module("sim.activity").run
     try:
         shape = replace(preset("default"), spike_words=spike_words)
-        rows = run(shape, "default", output, channels=channels, side=side)
+        rows = run(shape, f"default with a spike memory of {spike_words:,} words", output,
+                   channels=channels, side=side)
     except (RuntimeError, ValueError, toolchain.ToolchainError) as error:
         raise _fail(error) from None
     names = ("rate", "events_per_pixel", "busy", "events", "nulls", "drains", "starved",
@@ -208,8 +214,7 @@ def activity(spike_words: Annotated[int, typer.Option(
 
 
 @app.command()
-def speed(config: Annotated[list[str] | None, typer.Option(
-              help="Array; may be repeated. By default all that have a name.")] = None,
+def speed(config: Configs = None,
           threads: Annotated[list[int] | None, typer.Option(
               min=1, help="Threads of a simulation; may be repeated. By default 1 and 2.")] = None,
           output: Annotated[Path, typer.Option(
@@ -223,8 +228,13 @@ def speed(config: Annotated[list[str] | None, typer.Option(
     from dataclasses import asdict
 
     measure = importlib.import_module("sim.speed").measure
-    rows, refused = [], {}
-    for name in config or list(PRESETS):
+    names, rows, refused = config or list(PRESETS), [], {}
+    try:
+        for name in names:
+            preset(name)
+    except ValueError as error:
+        raise _fail(error) from None
+    for name in names:
         try:
             rows += [asdict(measure(name, number)) for number in threads or (1, 2)]
         except (ValueError, toolchain.ToolchainError) as error:
@@ -236,11 +246,12 @@ def speed(config: Annotated[list[str] | None, typer.Option(
                         for value in row.values()))
     console.print(table)
     for name, error in refused.items():
-        console.print(f"{name}: {error}", markup=False, soft_wrap=True)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
-    console.print(f"{output}/speed.json")
-    if refused and config:
+        console.print(f"{name}: {error}", soft_wrap=True)
+    if rows:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+        console.print(f"{output}/speed.json")
+    if refused and (config or not rows):
         raise typer.Exit(1)
 
 
@@ -290,34 +301,47 @@ def estimate(network: Net, config: Config = "default",
                   f"a cycle, {words / total:.2f} words a cycle")
 
 
+def _values(text: str) -> tuple[str, list[int]]:
+    """A field and its values, of NAME=NUMBER,NUMBER."""
+    name, _, numbers = text.partition("=")
+    try:
+        return name.strip(), [int(number) for number in numbers.split(",")]
+    except ValueError:
+        raise ValueError(f"--set takes NAME=NUMBER,NUMBER, not {text!r}") from None
+
+
 @app.command()
 def sweep(network: Net, config: Config = "default",
           option: Annotated[list[str] | None, typer.Option(
               "--set", help="A field and its values, as lanes=16,32,64; may be repeated. By "
                             "default lanes, weight_rows and spike_words.")] = None,
-          output: Annotated[Path, typer.Option(help="Picture to draw.")] = Path(
-              "build/sweep.png")) -> None:
-    """Many arrays: cycles against resources in closed form, and those that are worth it."""
+          output: Annotated[Path, typer.Option(
+              "-o", "--output", dir_okay=False, help="Picture to draw.")] = Path("build/sweep.png"),
+          ) -> None:
+    """Many arrays: cycles against resources in closed form, and those that are worth it.
+
+    Fails where none of them can be.
+    """
     from sim import estimate as estimates
 
     try:
-        values = {name: [int(value) for value in part.split(",")]
-                  for name, part in (text.split("=") for text in option or _SPACE)}
+        values = dict(map(_values, option or _SPACE))
         designs, refused = estimates.sweep(_integer_network(network, preset(config)),
                                            preset(config), values)
     except (ValueError, OSError) as error:
         raise _fail(error) from None
     for reason, count in refused.items():
-        console.print(f"[yellow]{count} cannot be:[/] {reason}")
+        console.print(f"{count} cannot be: {reason}", soft_wrap=True)
+    if not designs:
+        raise _fail(ValueError("none of these arrays can be"))
     table = Table(*values, "cycles an image", "words", "of an LFE5U-85F",
                   title=f"{network}: {len(designs)} arrays, those that no other beats")
     for design in estimates.pareto(designs):
         table.add_row(*map(str, design.changes.values()), f"{design.cycles:,.0f}",
                       f"{design.words:,}", f"{design.resources:.0%}")
     console.print(table)
-    if designs:
-        estimates.picture(output, designs, network)
-        console.print(str(output))
+    estimates.picture(output, designs, network)
+    console.print(str(output))
 
 
 @app.command()
@@ -377,8 +401,7 @@ def serve(config: Config = "default",
 
 
 @app.command()
-def lint(config: Annotated[list[str] | None, typer.Option(
-        help="Array; may be repeated. By default all that have a name.")] = None) -> None:
+def lint(config: Configs = None) -> None:
     """Check the generated Verilog with `verilator -Wall`, and with Icarus where it is installed."""
     from sim import lint as checker
 

@@ -98,9 +98,12 @@ def draw(rows: list[dict], title: str, path: Path) -> None:
 
 
 def run(config: ArrayConfig, name: str, folder: Path, **shape) -> list[dict]:
-    """Measure, write `activity.json` and `activity.png` into `folder`; returns the rows."""
+    """Measure, write `activity.json` and `activity.png` into `folder`; returns the rows.
+
+    name: what the array is called in the title.
+    """
     rows = measure(config, **shape)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "activity.json").write_text(json.dumps(rows, indent=2) + "\n")
-    draw(rows, f"3 x 3 convolution on {name}: cost grows with spikes", folder / "activity.png")
+    draw(rows, f"3 x 3 convolution: cost grows with spikes\n{name}", folder / "activity.png")
     return rows

@@ -13,10 +13,9 @@ from typing import Any
 import cocotb
 from cocotb.triggers import RisingEdge
 
+from rtl.tape import Answer
 from sim.bench import Driver, Monitor, start
 from sim.vectors import channel
-
-ERROR = 0x84    # opcode of an error answer
 
 
 class Remote:
@@ -63,7 +62,7 @@ class Remote:
         return self._errors() and not (self.driver.offering or self.inside)
 
     def _errors(self) -> bool:
-        return any(packet[0] >> 24 == ERROR for packet in self.received)
+        return any(packet[0] >> 24 == Answer.ERROR for packet in self.received)
 
     async def exchange(self, packets: list[list[int]], answers: int,
                        idle_limit: int) -> list[list[int]]:
@@ -84,7 +83,7 @@ class Remote:
         taken: list[list[int]] = []
         while len(taken) < answers and self.received:
             taken.append(self.received.pop(0))
-            if taken[-1][0] >> 24 == ERROR:
+            if taken[-1][0] >> 24 == Answer.ERROR:
                 break
         return taken
 

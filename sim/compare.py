@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from firmware.accelerator import Accelerator
+from firmware.inputs import checked
 from firmware.outputs import Outputs
 from firmware.program import Program
 from models import reference
@@ -133,15 +134,17 @@ def compare(network: IntegerNetwork, inputs: np.ndarray, config: ArrayConfig, *,
 
     program: what the device runs, by default `network` compiled for `config`. probe: compare
     membranes too, which takes the device longer. waveform: a VCD file to write in case of a
-    mismatch. Raises the errors of `Accelerator`.
+    mismatch. Raises the errors of `Accelerator`, ValueError where there is nothing to compare.
     """
+    inputs = checked(network, inputs)
+    if not inputs.size:
+        raise ValueError("there are no inputs to compare")
     expected = reference.run(network, inputs, record=True)
     with Accelerator(VerilatedTransport(config), config) as device:
         program = device.load(network if program is None else program)
         outputs = device.run(inputs, probe=probe, spikes=True, progress=progress)
     compared, mismatched, first = first_mismatch(outputs, expected, network)
     if first is not None and waveform is not None:
-        waveform = _waveform(program, _one(np.asarray(inputs), first.image, network), first.layer,
-                             waveform)
+        waveform = _waveform(program, _one(inputs, first.image, network), first.layer, waveform)
     return Report(compared, mismatched, first, outputs.counters,
                   waveform if first is not None else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -162,4 +163,4 @@ def _print(console: Console, config: ArrayConfig, result: dict) -> None:
         f"with weights streamed in and spikes read back: {result['streamed_cycles']:,} cycles, "
         f"simulated in {result['simulation_seconds']:.0f} s")
     if result["first_mismatch"]:
-        console.print(f"[red]first:[/] {result['first_mismatch']}")
+        console.print(f"[red]first:[/] {escape(result['first_mismatch'])}", soft_wrap=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware.bounds import CompileError
 from firmware.compiler import compile
 from firmware.program import Program
 from models.integer import IntegerNetwork
@@ -110,14 +109,18 @@ def resources(config: ArrayConfig) -> float:
 
 def sweep(network: IntegerNetwork, config: ArrayConfig, options: Mapping[str, Iterable[int]]
           ) -> tuple[list[Design], dict[str, int]]:
-    """All arrays with these fields, {name: values}; those that cannot be, by the reason why not."""
+    """All arrays with these fields, {name: values}; those that cannot be, by the reason why not.
+
+    Raises ValueError for a field that no array has.
+    """
+    ArrayConfig.from_dict({**dict.fromkeys(options), **config.as_dict()})
     designs, refused = [], {}
     for values in product(*options.values()):
         changes = dict(zip(options, values, strict=True))
         try:
             shape = replace(config, **changes)
             program = compile(network, shape)
-        except (CompileError, ValueError, TypeError) as error:
+        except ValueError as error:
             refused[str(error)] = refused.get(str(error), 0) + 1
             continue
         words = [layer.streamed_words + layer.map_words for layer in program.layers]

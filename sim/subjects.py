@@ -33,6 +33,8 @@ __all__ = ["DEEP", "SUBJECTS", "deep", "estimated", "of_summary", "static", "tra
 
 #: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
 RATE = 0.34
+#: Time steps of the deep networks.
+_STEPS = 4
 
 
 def static(program: Program) -> list[dict[str, int]]:
@@ -102,27 +104,36 @@ def trained(title: str, demo: str, config: str, bits: int, images: int, alone: i
         mismatches=mismatched["spike"], compared=compared["spike"])
 
 
+#: The files of sim/ that a summary of `sim deep` is made with.
+_MAKERS = ("compare.py", "cycles.py", "deep.py", "design.h", "harness.cpp", "timing.py",
+           "verilated.py")
+
+
 def _is_fresh(path: Path) -> bool:
-    """Whether a file is there, and newer than all that makes hardware and tapes."""
+    """Whether a file is there, and newer than all that makes hardware, tapes and the summary."""
+    sources = [source for folder in ("rtl", "firmware", "models")
+               for source in (ROOT / folder).rglob("*.py")]
+    sources += [ROOT / "sim" / name for name in _MAKERS]
     return path.exists() and all(
-        source.stat().st_mtime <= path.stat().st_mtime
-        for folder in ("rtl", "firmware", "models") for source in (ROOT / folder).rglob("*.py"))
+        source.stat().st_mtime <= path.stat().st_mtime for source in sources)
 
 
 def deep(title: str, name: str, config: str) -> Measurement:
     """A deep network from the summary of `sim deep`, which is run where there is none, or an old.
 
-    Its spikes are read back: that is in all but `cycles`.
+    Its spikes are read back: that is in all but `cycles`. Raises ValueError where the summary is of
+    another network, array, width or number of steps.
     """
     path = BUILD / name / "summary.json"
     if not _is_fresh(path):
-        deep_networks.run(name, config, path.parent, console=Console(quiet=True))
+        deep_networks.run(name, config, path.parent, steps=_STEPS, console=Console(quiet=True))
     summary = json.loads(path.read_text())
-    if summary["configuration"] != config:
-        raise ValueError(f"{path} is of {summary['configuration']!r}, not {config!r}: remove it")
+    wanted = {"network": name, "configuration": config, "width": 1.0, "steps": _STEPS}
+    for part, value in wanted.items():
+        if summary.get(part) != value:
+            raise ValueError(f"{path} is of {part} {summary.get(part)!r}, not {value!r}: remove it")
     shape = preset(config)
-    program = compile(deep_networks.network_of(name, shape, steps=summary["steps"],
-                                               width=summary["width"]), shape)
+    program = compile(deep_networks.network_of(name, shape, steps=_STEPS), shape)
     return of_summary(title, summary, static(program))
 
 

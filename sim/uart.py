@@ -101,14 +101,17 @@ class UartPort:
 class UartServer:
     """A simulated device at a pseudo-terminal; a thread clocks it as fast as it can.
 
-    link: a path to put a symbolic link to the terminal at. path: where the device is. tamper: a
-    function from the bytes of one direction ("in" or "out") to those that arrive.
+    link: a path to put a symbolic link to the terminal at; raises ValueError where anything but a
+    link is there. path: where the device is. tamper: a function from the bytes of one direction
+    ("in" or "out") to those that arrive.
     """
 
     #: Cycles between two looks at the terminal, while there is something to do, and at rest.
     _BUSY, _REST = 4096, 20_000
 
     def __init__(self, config: ArrayConfig, *, link: Path | None = None, **options):
+        if link is not None and link.exists() and not link.is_symlink():
+            raise ValueError(f"{link} exists and is no symbolic link")
         self.port = UartPort(config, **options)
         self.baud = int(options.get("baud", BAUD))
         self.link = link
@@ -130,8 +133,12 @@ class UartServer:
         os.set_blocking(self._master, False)
         self.slave = os.ttyname(self._slave)
         if self.link is not None:
-            self.link.unlink(missing_ok=True)
+            self._unlink()
             self.link.symlink_to(self.slave)
+
+    def _unlink(self) -> None:
+        if self.link is not None and self.link.is_symlink():
+            self.link.unlink()
 
     def unplug(self) -> None:
         """Pull the cable: the terminal is gone until `plug`."""
@@ -145,19 +152,25 @@ class UartServer:
         self._reset.set()
 
     def _serve(self) -> None:
+        try:
+            self._clock()
+        except BaseException as error:  # whatever it is, `wait` raises it
+            self._failure = error
+
+    def _clock(self) -> None:
         out, quiet = b"", 0
         while not self._stop.is_set():
             if self._reset.is_set():
                 self._reset.clear()
                 self.port.reset()
             busy = self.port.unsent > 0 or quiet < 200
-            data = b""
+            data, master = b"", self._master        # `unplug` may come at any time
             with contextlib.suppress(OSError):      # nothing there, or no terminal
-                if self._master < 0:
+                if master < 0:
                     out = b""
-                elif select.select([self._master], [], [], 0 if busy else 0.005)[0] \
+                elif select.select([master], [], [], 0 if busy else 0.005)[0] \
                         and self.port.unsent < 1024:
-                    data = self.tamper("in", os.read(self._master, 1024))
+                    data = self.tamper("in", os.read(master, 1024))
             self.port.send(data)
             sent = self.port.run(self._BUSY if busy else self._REST)
             out += self.tamper("out", sent)
@@ -166,18 +179,22 @@ class UartServer:
             quiet = 0 if data or sent else quiet + 1
 
     def wait(self) -> None:
-        """Serve until the thread ends."""
+        """Serve until the thread ends; raises what it failed of, once."""
         self._thread.join()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
+        """End it; raises the errors of `wait`."""
         self._stop.set()
         self._thread.join()
         self.port.close()
         for end in (self._master, self._slave):
             with contextlib.suppress(OSError):
                 os.close(end)
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
+        self._unlink()
+        self.wait()
 
     def __enter__(self):
         return self

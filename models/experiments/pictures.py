@@ -72,21 +72,35 @@ def windows(stored: Stored) -> Any:
     return canvas
 
 
+def _name(ax: Any, points: dict[str, tuple[float, float]], above: bool) -> None:
+    """Names on the right of points, a little above or below; on the left of those that have another
+    point close on their right, and below."""
+    places = [x for x, _ in points.values()]
+    close = 0.065 * (max(places) - min(places))
+    for label, (x, y) in points.items():
+        left = any(x < other < x + close for other in places)
+        ax.annotate(label, (x, y), fontsize=8, va="center", ha="right" if left else "left",
+                    textcoords="offset points",
+                    xytext=(-6, -6) if left else (6, 6 if above else -6),
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0, "alpha": 0.8})
+
+
 def neurons(stored: Stored) -> Any:
     """Accuracy against operations, T = 4, of every neuron in both networks."""
     canvas, axes = panels(2)
     for ax, layers in zip(axes, (DENSE, CONV), strict=True):
         results = select(stored["neurons"], layers=layers, steps=4)
-        labels = dict.fromkeys(result["run"]["neuron"]["label"] for result in results)
-        for number, label in enumerate(labels):
+        points = {}
+        for label in dict.fromkeys(result["run"]["neuron"]["label"] for result in results):
             own = select(results, label=label)
             spread = statistics.stdev(result["accuracy"] for result in own) if len(own) > 1 else 0
-            x, y = _mean(own, "operations"), 100 * _mean(own)
+            points[label] = x, y = _mean(own, "operations"), 100 * _mean(own)
             colour = ORANGE if label.startswith("QIF") else BLUE
             ax.errorbar([x], [y], [100 * spread], fmt="o", color=colour, capsize=3)
-            ax.annotate(label, (x, y), fontsize=8, textcoords="offset points",
-                        xytext=(5, -10 if number % 2 else 4))
+        _name(ax, points, above=layers == DENSE)    # so they miss the error bars
         ax.margins(x=0.25)
+        if layers == CONV:
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
         ax.set_title(layers, fontsize=10)
         ax.set_xlabel("operations an image behind the first layer")
         ax.set_ylabel("accuracy, %")

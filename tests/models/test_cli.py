@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from models.__main__ import app, main
 from models.integer import IntegerNetwork
+from models.neurons import SpikingNeuron
 
 runner = CliRunner()
 
@@ -73,6 +75,8 @@ def test_help_teaches():
 @pytest.mark.parametrize(("words", "message"), [
     (["info", "nothing.safetensors"], "there is no such file"),
     (["quantize", "--bits", "5"], "bits must be 4 or 8, not 5"),
+    (["untrained", "2C3-10", "--shape", "1", "8", "8", "--out", "/dev/null/net.safetensors"],
+     "/dev/null"),
 ])
 def test_errors_are_one_line(monkeypatch, capsys, words, message):
     monkeypatch.setattr("sys.argv", ["models", *words])
@@ -80,3 +84,38 @@ def test_errors_are_one_line(monkeypatch, capsys, words, message):
         main()
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    """safetensors has an error of its own for it."""
+    def refuse(*_, **__):
+        raise SafetensorError("I/O error: no space left")
+
+    monkeypatch.setattr("models.integer.save_file", refuse)
+    monkeypatch.setattr("sys.argv", ["models", "untrained", "2C3-10", "--shape", "1", "8", "8"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "error: I/O error: no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "--steps", 0], ["train", "--out", "."], ["compare", "--seeds", 0],
+    ["compare", "--out", "."], ["quantize", "--images", 0], ["quantize", "--epochs", -1],
+    ["quantize", "--calibrate", -5], ["quantize", "--out", "."], ["report", "--images", 0],
+    ["report", "--images", -5], ["report", "--calibrate", -5], ["report", "--out", "."],
+    ["untrained", "--steps", 0], ["untrained", "--out", "."],
+    ["experiments", "neurons", "--out", __file__], ["dynamics", "--out", __file__]])
+def test_options_are_checked_before_anything_is_done(monkeypatch, words):
+    monkeypatch.setattr(SpikingNeuron, "__init__", None)    # no network is made
+    for module in ("training", "integers"):
+        monkeypatch.setattr(f"models.commands.{module}.load_dataset", None)
+    result = runner.invoke(app, [*map(str, words)])
+    assert result.exit_code == 2 and f"Invalid value for '{words[-2]}'" in result.stderr
+
+
+def test_a_file_that_names_no_data_set(tmp_path):
+    path = tmp_path / "net.safetensors"
+    run("untrained", "2C3-10", "--shape", 1, 8, 8, "--steps", 1, "--out", path)
+    with pytest.raises(ValueError, match="names no data set: name it by --dataset"):
+        run("evaluate", path)
+    assert "359" in run("evaluate", path, "--dataset", "digits")

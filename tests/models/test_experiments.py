@@ -1,13 +1,15 @@
 """Runs of experiments, what is counted in them, and the tables of models/README.md."""
 
 import json
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from models.datasets import Dataset
-from models.experiments import command, tables
+from models.experiments import command, pictures, tables
 from models.experiments.gradients import measured_gains, mismatch
 from models.experiments.plans import (
     A,
@@ -148,6 +150,14 @@ def test_tables_of_the_readme_are_those_of_the_stored_results(capsys, monkeypatc
 
 
 @pytest.mark.fast
+def test_help_says_the_minutes_of_the_readme():
+    minutes = dict(re.findall(r"experiments (\w+) --publish +# (\d+) minutes",
+                              command.README.read_text()))
+    assert "take {sensitivity}, {neurons}, {windows} and {study} minutes".format(**minutes) in \
+        " ".join(str(command.experiments.__doc__).split())
+
+
+@pytest.mark.fast
 def test_blocks_must_be_known_and_all_there():
     stored = json.loads(command.STORED.read_text())
     with pytest.raises(ValueError, match="no table is called 'other'"):
@@ -163,3 +173,17 @@ def test_stored_results_hold_three_seeds_where_the_text_says_so():
         for label in {result["run"]["neuron"]["label"] for result in stored["neurons"]}:
             some = tables.select(stored["neurons"], layers=layers, steps=4, label=label)
             assert sorted(result["run"]["seed"] for result in some) == [1, 2, 3]
+
+
+@pytest.mark.fast
+def test_every_name_in_the_picture_of_neurons_stands_at_its_own_point():
+    figure = pictures.neurons(json.loads(command.STORED.read_text()))
+    figure.canvas.draw()
+    for ax in figure.axes:
+        assert not ax.xaxis.get_offset_text().get_text()
+        points = ax.transData.transform([name.xy for name in ax.texts])
+        for number, name in enumerate(ax.texts):
+            box = name.get_window_extent()
+            nearest = np.clip(points, box.min, box.max)
+            distances = np.hypot(*(points - nearest).T)
+            assert distances.argmin() == number and distances.min() > 0, name.get_text()

@@ -115,6 +115,7 @@ def change_tensor(name, function):
      "pixels can neither be pooled"),
     (change_branch(1, pool={"kind": "sum", "size": 2, "stride": 1, "padding": 0}),
      "layer 'layer1', branch 0: no window of 2 x 2 fits in a map of 1 x 1"),
+    (change_layer(name=7), "layer 7: its name must be a text"),
     (change_layer(weight_bits=5), "weight_bits must be 4 or 8, not 5"),
     (change_layer(neuron=None), "only the last layer may be a readout"),
     (change_neuron(theta=99999), "theta must lie in"),

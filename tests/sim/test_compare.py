@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from firmware import compile
 from models.integer import IntegerNetwork
 from models.random_network import random_inputs, random_network
 from rtl.config import preset
+from sim.__main__ import app
 from sim.compare import compare
 
 CONFIG = preset("tiny")
@@ -47,3 +49,38 @@ def test_a_wrong_bias_is_found_where_it_acts(case, tmp_path):
     assert f"layer {readout.name!r}, step 0, image 0, channel 5" in str(found)
     text = wave.read_text()
     assert "$enddefinitions" in text and text.count("\n#") > 100
+
+
+def command(case, folder, name: str, save=np.save, inputs: np.ndarray | None = None):
+    """`sim compare` of the network and of inputs that are saved under `name`."""
+    network, good = case
+    network.save(folder / "net.safetensors")
+    save(folder / name, good if inputs is None else inputs)
+    return CliRunner().invoke(app, [
+        "compare", str(folder / "net.safetensors"), str(folder / name), "-c", "tiny",
+        "-o", str(folder / "out")])
+
+
+@pytest.mark.parametrize(("name", "save", "kind"), [
+    ("a.npy", np.save, np.int64), ("a.npy", np.save, np.bool_), ("a.npz", np.savez, np.uint8)])
+def test_the_command_takes_what_the_driver_takes(case, tmp_path, name, save, kind):
+    result = command(case, tmp_path, name, save, case[1].astype(kind))
+    assert result.exit_code == 0, result.output
+    assert "spikes: 0 of 132 differ" in result.stdout
+    assert (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda x: x.astype(float), "inputs must be integers or bool, not float64"),
+    (lambda x: x.astype(np.int64) - 1, "inputs must lie in 0..1, not -1..0"),
+    (lambda x: x[:, :, 1:], "inputs must have shape [3, N, 20] (spikes), not [3, 4, 19]"),
+    (lambda x: x[:, :0], "there are no inputs to compare"),
+    (None, "a.npy: not an .npy or .npz file of plain numbers")])
+def test_inputs_that_cannot_be_are_told_in_one_line(case, tmp_path, change, message):
+    if change is None:
+        result = command(case, tmp_path, "a.npy", lambda path, _: path.write_text("junk"))
+    else:
+        result = command(case, tmp_path, "a.npy", inputs=change(case[1]))
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert result.stderr.count("\n") == 1 and message in result.stderr
+    assert not (tmp_path / "out").exists()

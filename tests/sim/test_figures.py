@@ -1,6 +1,7 @@
 """Figures: those of the tables follow from their definitions, by hand on a made-up summary."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -111,6 +112,39 @@ def test_pictures(made_up, tmp_path):
     assert all((tmp_path / name).stat().st_size > 5_000 for name in names)
     assert not charts.area(tmp_path / "none.png", ROWS[:1])
     assert charts.instances("cell", "tiny") == 4 and charts.instances("neuron-qif", "tiny") == 0
+
+
+@pytest.mark.parametrize("other", [
+    {"network": "resnet19"}, {"configuration": "wide"}, {"width": 0.1}, {"steps": 2},
+    {"width": None}])
+def test_a_summary_of_another_network_is_refused(monkeypatch, tmp_path, other):
+    right = {"network": "vgg11", "configuration": "large", "width": 1.0, "steps": 4}
+    path = tmp_path / "vgg11" / "summary.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({name: value for name, value in (SUMMARY | right | other).items()
+                                if value is not None}))
+    monkeypatch.setattr(subjects, "BUILD", tmp_path)
+    monkeypatch.setattr(subjects, "_is_fresh", lambda path: True)
+    monkeypatch.setattr(subjects.deep_networks, "network_of", None)
+    ((part, value),) = other.items()
+    with pytest.raises(ValueError, match=f"is of {part} {value!r}, not {right[part]!r}: remove it"):
+        subjects.deep("VGG-11", "vgg11", "large")
+
+
+@pytest.mark.parametrize(("newer", "fresh"), [
+    ("sim/charts.py", True), ("sim/deep.py", False), ("sim/harness.cpp", False),
+    ("rtl/cell.py", False)])
+def test_a_summary_is_as_old_as_what_makes_it(monkeypatch, tmp_path, newer, fresh):
+    for folder in ("rtl", "firmware", "models", "sim"):
+        (tmp_path / folder).mkdir()
+    files = ["rtl/cell.py", "sim/charts.py", "summary.json",
+             *(f"sim/{name}" for name in subjects._MAKERS)]
+    for name in (*files, newer):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000, 2000 if name == newer else 1000))
+    monkeypatch.setattr(subjects, "ROOT", tmp_path)
+    assert subjects._is_fresh(tmp_path / "summary.json") == fresh
+    assert not subjects._is_fresh(tmp_path / "none.json")
 
 
 def test_the_command_writes_all(monkeypatch, tmp_path):
