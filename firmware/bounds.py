@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.bounds import current_range, signed_bits
 from models.integer import ConvBranch, Layer
 from rtl.config import ArrayConfig
-from rtl.numerics import READOUT_BITS, Neuron, clip, current, neuron_step, round_shift
+from rtl.numerics import READOUT_BITS, Neuron, clip, neuron_step, round_shift
 from rtl.tape import PARAMETER
 
-__all__ = ["Bounds", "CompileError", "check_layer", "idle_bias", "saturation", "signed_bits"]
+__all__ = ["Bounds", "CompileError", "check_layer", "idle_bias", "saturation"]
 
 
 class CompileError(ValueError):
@@ -34,17 +35,7 @@ class Bounds:
     @classmethod
     def of(cls, layer: Layer, input_bits: int) -> "Bounds":
         """Bounds of a layer whose inputs are spikes (`input_bits` = 0) or pixels."""
-        ends = layer.sum_range()
-        scale = (1 << input_bits) - 1 if input_bits else 1
-        currents = [np.array([current(int(e) * scale, int(s), int(b))
-                              for e, s, b in zip(end, layer.shift, layer.bias, strict=True)])
-                    for end in ends]
-        return cls(*ends, *currents)
-
-
-def signed_bits(low: int, high: int) -> int:
-    """Bits of the narrowest signed number that holds low..high."""
-    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
+        return cls(*layer.sum_range(), *current_range(layer, input_bits))
 
 
 def _outside(low: np.ndarray, high: np.ndarray, bits: int) -> tuple[int, int] | None:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from firmware.bounds import Bounds, saturation, signed_bits
+from firmware.bounds import Bounds, saturation
 from firmware.estimate import estimate
 from firmware.layout import tiles_of
 from firmware.placement import region_of
 from firmware.program import Program
+from models.bounds import signed_bits
 from rtl.tape import NEURON_WORDS
 
 __all__ = ["LayerReport", "layer_report"]

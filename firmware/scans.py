@@ -66,11 +66,6 @@ class Reading:
     identity: bool
 
     @property
-    def is_point(self) -> bool:
-        """Is the kernel 1 x 1?"""
-        return self.y.kernel == self.x.kernel == 1
-
-    @property
     def stride(self) -> int:
         return self.y.stride
 

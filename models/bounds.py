@@ -1,4 +1,4 @@
-"""What the accumulators and currents of a layer can reach, from its actual weights. numpy only."""
+"""What the currents of a layer can reach, from its actual weights; its sums: `Layer.sum_range`."""
 
 import numpy as np
 
@@ -6,15 +6,7 @@ from rtl.numerics import current
 
 from .layer import Layer
 
-__all__ = ["accumulator_range", "current_range"]
-
-
-def accumulator_range(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """(lowest, highest) sum of a layer over any spikes; int64 [outputs].
-
-    This is one bit plane, or one time step of spikes; partial sums lie inside as well.
-    """
-    return layer.sum_range()
+__all__ = ["current_range", "signed_bits"]
 
 
 def current_range(layer: Layer, input_bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,5 +15,10 @@ def current_range(layer: Layer, input_bits: int) -> tuple[np.ndarray, np.ndarray
     low, high = (
         np.array([current(int(a) * largest, int(s), int(b))
                   for a, s, b in zip(acc, layer.shift, layer.bias, strict=True)], np.int64)
-        for acc in accumulator_range(layer))
+        for acc in layer.sum_range())
     return low, high
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Bits of the narrowest signed number that holds low..high."""
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1

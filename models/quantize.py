@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rtl.config import ArrayConfig
 
-from .bounds import accumulator_range, current_range
+from .bounds import current_range
 from .fold import FoldedLayer, fold
 from .grid import GridBranch, GridLayer, GridNetwork, GridNeuron
 from .integer import INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer
@@ -200,7 +200,7 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
                      bias=layer.integer_bias().cpu().numpy().astype(np.int32),
                      neuron=layer.neuron and layer.neuron.integer)
         for what, (low, high), bits, remedy in (
-                ("sums", accumulator_range(made), accumulator_bits, "fewer weight bits"),
+                ("sums", made.sum_range(), accumulator_bits, "fewer weight bits"),
                 ("currents", current_range(made, layer.input_bits), current_bits,
                  "fewer fraction bits")):
             if max(-low.min() - 1, high.max()) >= 1 << (bits - 1):

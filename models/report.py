@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from .bounds import accumulator_range, current_range
+from .bounds import current_range, signed_bits
 from .datasets import Dataset, ImageDataset, Samples
 from .grid import GridLayer, GridNetwork
 from .integer import IntegerNetwork
@@ -109,11 +109,6 @@ def only_rounded(grid: GridNetwork, *layers: GridLayer) -> Iterator[None]:
             layer.rounded = value
 
 
-def signed_bits(low: int, high: int) -> int:
-    """Bits of the narrowest signed number that holds low..high."""
-    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
-
-
 def _weights(layer: GridLayer) -> tuple[float, float]:
     """(relative error, share clipped) of the weights of all branches."""
     wrong = total = clipped = count = 0.0
@@ -157,7 +152,7 @@ def layer_reports(grid: GridNetwork, samples: Samples) -> Iterator[LayerReport]:
         def mean(values: tuple[float, ...], counts: tuple[int, ...] = counts) -> float:
             return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
 
-        ranges = accumulator_range(made), current_range(made, layer.input_bits)
+        ranges = made.sum_range(), current_range(made, layer.input_bits)
         sum_bits, current_bits = (signed_bits(int(low.min()), int(high.max()))
                                   for low, high in ranges)
         yield LayerReport(name=layer.name, shape=shape, weight_error=error, clipped=clipped,

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware import CompileError, compile
-from firmware.bounds import Bounds, check_layer, idle_bias, saturation, signed_bits
+from firmware.bounds import Bounds, check_layer, idle_bias, saturation
 from firmware.packets import decode, split, unpack
 from models import integer
+from models.bounds import signed_bits
 from models.integer import IntegerNetwork
 from rtl.config import ArrayConfig, preset
 from rtl.numerics import Neuron, current, neuron_step

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models import reference
-from models.bounds import accumulator_range, current_range
+from models.bounds import current_range
 from models.fold import FoldedBranch
 from models.grid import GridBranch, round_half_up
 from models.network import SpikingMLP
@@ -153,7 +153,7 @@ def test_integers_respect_the_bounds(trained):
         integer = quantize(trained, weight_bits=bits)
         assert (integer.input_bits, integer.steps) == (8, 4)
         for index, layer in enumerate(integer.layers):
-            low, high = accumulator_range(layer)
+            low, high = layer.sum_range()
             assert low.min() >= -(1 << 19) and high.max() < 1 << 19
             assert (layer.shift + 10 >= 0).all() and (layer.shift + 10 <= 31).all()
             low, high = current_range(layer, integer.input_bits if index == 0 else 0)

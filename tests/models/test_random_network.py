@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import reference
-from models.bounds import accumulator_range, current_range
+from models.bounds import current_range
 from models.integer import ConvBranch, IdentityBranch, IntegerNetwork
 from models.random_network import random_conv_network, random_inputs, random_network
 from rtl.config import PRESETS, ArrayConfig
@@ -16,7 +16,7 @@ def check_inside(network: IntegerNetwork, config: ArrayConfig) -> None:
     assert (network.state_bits, network.fraction_bits) == (config.state_bits, config.fraction_bits)
     for layer in network.layers:
         assert layer.weight_bits <= config.weight_bits
-        low, high = accumulator_range(layer)
+        low, high = layer.sum_range()
         bound = 1 << (config.accumulator_bits - 1)
         assert low.min() >= -bound and high.max() < bound
         low, high = current_range(layer, network.bits_of(layer))
