@@ -345,9 +345,9 @@ def sweep(network: Net, config: Config = "default",
 
 
 @app.command()
-def figures(rows: Annotated[Path, typer.Option(
-                dir_okay=False, help="Clock and area: summary.json of `rtl bench`.")]
-            = builder.BUILD / "bench" / "summary.json",
+def figures(rows: Annotated[Path | None, typer.Option(
+                exists=True, dir_okay=False, show_default="of `make bench`, or of its baseline",
+                help="Clock and area: summary.json of `rtl bench`.")] = None,
             deep: Annotated[bool, typer.Option(
                 help="VGG-11 and ResNet-19, too: minutes, unless `sim deep` has run.")] = True,
             output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,

@@ -50,6 +50,14 @@ def test_work_follows_from_the_definitions(made_up):
     assert made_up["energy_nj"] == pytest.approx((0.9 * (960 + 160) + 4.6 * 160) / 1000)
 
 
+def test_without_a_bench_the_rows_are_its_baseline(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    monkeypatch.setattr(figures, "BENCH", path)
+    assert figures.area_of(figures.read_rows(None), "default")[0]["fmax_mhz_median"] > 100
+    path.write_text(json.dumps(ROWS))
+    assert figures.read_rows(None) == figures.read_rows(path) == ROWS
+
+
 def test_time_and_area_are_those_of_the_rows(made_up):
     placed, counted = made_up["devices"]
     assert placed["latency_us"] == 4.0 and placed["images_per_second"] == 250_000
