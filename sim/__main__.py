@@ -131,7 +131,7 @@ def deep(network: Annotated[str, typer.Argument(help="resnet19, vgg11 or vggsnn.
          steps: Annotated[int, typer.Option(min=1, help="Time steps.")] = 4,
          output: Annotated[Path | None, typer.Option(
              "-o", "--output", file_okay=False,
-             help="Folder to write to, by default build/NETWORK.")] = None) -> None:
+             help="Folder to write to, by default build/NETWORK-CONFIG.")] = None) -> None:
     """Run one image through a whole deep network in RTL; compare every spike and every cycle.
 
     The weights are random and the image is synthetic: what is shown is that the hardware computes
@@ -139,7 +139,8 @@ def deep(network: Annotated[str, typer.Argument(help="resnet19, vgg11 or vggsnn.
     """
     run = importlib.import_module("sim.deep").run
     try:
-        result = run(network, config, output or builder.BUILD / network, width=width, steps=steps)
+        result = run(network, config, output or builder.BUILD / f"{network}-{config}", width=width,
+                     steps=steps)
     except (ValueError, toolchain.ToolchainError) as error:
         raise _fail(error) from None
     if wrong := result["mismatched_spikes"] + result["mismatched_logits"]:
@@ -349,7 +350,7 @@ def figures(rows: Annotated[Path | None, typer.Option(
                 exists=True, dir_okay=False, show_default="of `make bench`, or of its baseline",
                 help="Clock and area: summary.json of `rtl bench`.")] = None,
             deep: Annotated[bool, typer.Option(
-                help="VGG-11 and ResNet-19, too: minutes, unless `sim deep` has run.")] = True,
+                help="VGG-11, VGG-SNN, ResNet-19, too: minutes, unless `sim deep` ran.")] = True,
             output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
                                                  help="Folder to write to.")]
             = builder.BUILD / "figures") -> None:

@@ -124,7 +124,7 @@ def deep(title: str, name: str, config: str) -> Measurement:
     Its spikes are read back: that is in all but `cycles`. Raises ValueError where the summary is of
     another network, array, width or number of steps.
     """
-    path = BUILD / name / "summary.json"
+    path = BUILD / f"{name}-{config}" / "summary.json"
     if not _is_fresh(path):
         deep_networks.run(name, config, path.parent, steps=_STEPS, console=Console(quiet=True))
     summary = json.loads(path.read_text())
@@ -205,6 +205,8 @@ SUBJECTS: dict[str, Callable[[], Measurement]] = {
 
 #: Those that take a minute or more each.
 DEEP: dict[str, Callable[[], Measurement]] = {
-    "VGG-11": lambda: deep("VGG-11", "vgg11", "large"),
+    "VGG-11 on large": lambda: deep("VGG-11", "vgg11", "large"),
+    "VGG-11 on wide": lambda: deep("VGG-11", "vgg11", "wide"),
+    "VGG-SNN": lambda: deep("VGG-SNN", "vggsnn", "wide"),
     "ResNet-19": lambda: deep("ResNet-19", "resnet19", "large"),
 }

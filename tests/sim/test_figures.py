@@ -127,7 +127,7 @@ def test_pictures(made_up, tmp_path):
     {"width": None}])
 def test_a_summary_of_another_network_is_refused(monkeypatch, tmp_path, other):
     right = {"network": "vgg11", "configuration": "large", "width": 1.0, "steps": 4}
-    path = tmp_path / "vgg11" / "summary.json"
+    path = tmp_path / "vgg11-large" / "summary.json"
     path.parent.mkdir()
     path.write_text(json.dumps({name: value for name, value in (SUMMARY | right | other).items()
                                 if value is not None}))
