@@ -130,7 +130,8 @@ class Core(wiring.Component):
     def _answers(self, m: Module, executor: Executor, sender: Sender, tap, sequencer: Sequencer):
         """Taps leave as packets of one tile each, as soon as a tile is complete.
 
-        The executor answers only when no pass runs and no tile waits.
+        The executor answers, and starts a pass, only when no pass runs and neither a tile nor an
+        answer waits for the sender: packets leave in order, each whole, however slow the host is.
         """
         lanes = self.config.lanes
         m.submodules.tap_words = tap_words = Store(
@@ -145,6 +146,7 @@ class Core(wiring.Component):
             wiring.connect(m, executor.answers, out.i)
             answers = out.o
         taps, leaves, tile_end = Signal(), Signal(), Signal()
+        answering, answer_end = Signal(), Signal()      # an answer is not all with the sender
         # two cycles late, in which the last words of a tile may have come in
         m.d.sync += [level.eq(written - tap_words.place), written.eq(written + tap.valid),
                      sequencer.tap_room.eq(level < 2 * lanes)]
@@ -157,7 +159,7 @@ class Core(wiring.Component):
             header.opcode.eq(Answer.TAPS),
             header.sequence.eq(executor.tag),
             header.length.eq(lanes),
-            executor.taps_busy.eq(taps),
+            executor.sender_busy.eq(taps | answering),
             leaves.eq(sender.i.ready & taps & (~words | tap_words.o.valid)),
             tap_words.o.ready.eq(sender.i.ready & words),
             answers.ready.eq(sender.i.ready & ~taps),
@@ -166,9 +168,11 @@ class Core(wiring.Component):
                 taps, header.as_value(), answers.payload.data))),
             sender.i.payload.last.eq(Mux(taps, words & (sent == lanes - 1), answers.payload.last)),
             tile_end.eq(leaves & sender.i.payload.last),
+            answer_end.eq(answers.ready & answers.valid & answers.payload.last),
         ]
         with m.If(leaves):
             m.d.sync += [words.eq(~tile_end), sent.eq(Mux(words, sent + 1, 0))]
         next_tiles = Signal.like(tiles)
         m.d.comb += next_tiles.eq(tiles + sequencer.tap_done - tile_end)
-        m.d.sync += [tiles.eq(next_tiles), taps.eq(next_tiles != 0)]
+        m.d.sync += [tiles.eq(next_tiles), taps.eq(next_tiles != 0),
+                     answering.eq((answering | executor.answers.valid) & ~answer_end)]

@@ -37,7 +37,8 @@ class Executor(wiring.Component):
     A PASS is read while the one before runs (but where it has one source, see `Scanner`), starts
     when that has ended, and the executor goes on at once with the next packet. WEIGHTS, PARAMETERS
     and SPIKES are written beside a running pass; everything else waits until the pass has ended and
-    its taps have left.
+    its taps have left. A PASS and all that waits does so for answers, too, that the sender has not
+    taken whole: `sender_busy`.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
     out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
@@ -52,7 +53,7 @@ class Executor(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(PACKET_WORD)),
             "pass_busy": In(1),
-            "taps_busy": In(1),
+            "sender_busy": In(1),
             "start": Out(1),
             "half": Out(1),
             "fields": Out(PASS_LAYOUT),
@@ -93,7 +94,7 @@ class Executor(wiring.Component):
         self._zero, self._same_network, self._same_configuration = (
             Signal(name=name) for name in ("is_zero", "is_network", "is_configuration"))
         self._busy = Signal()
-        busy = self.pass_busy | self.taps_busy
+        busy = self.pass_busy | self.sender_busy
         word = self.i.payload.data
         m.d.sync += [
             self._busy.eq(busy),

@@ -79,6 +79,16 @@ def test_random_networks(array, first, largest):
                                             f"{network.input_bits}-bit inputs")
 
 
+@pytest.mark.parametrize("array", ["default", "medium", "small", "narrow"])
+def test_a_host_that_hardly_reads(array):
+    """A word in a hundred cycles, as behind a UART: passes are shorter than answers take to go."""
+    accelerator = device(array, 0.0, 0.99)
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 40])
+        network = random_network(rng, ARRAYS[array], largest_size=40)
+        check(accelerator, network, random_inputs(rng, network, 2), f"{array}, seed {seed}")
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_the_trained_network(bits):
     from models.datasets import mnist5k
