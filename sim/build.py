@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rtl.config import ArrayConfig
 
 __all__ = ["BUILD", "HARNESS", "WAIVERS", "axi_verilog", "cached", "core_verilog", "executable",
-           "library"]
+           "forget", "library"]
 
 BUILD = toolchain.ROOT / "build"
 
@@ -103,6 +103,13 @@ def library(verilog: str, *, top: str = "quadfire", trace: bool = False,
 
     content = (verilog, top, flags, _with_includes(harness), sorted(WAIVERS))
     return cached("verilated", content, build, f"compiling {top} for simulation") / "libcore.so"
+
+
+def forget(path: Path) -> None:
+    """Remove what was built, as `library` gave it: its folder, and the lock beside that."""
+    folder = path.parent
+    shutil.rmtree(folder)
+    folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
 
 
 def executable(verilog: str, *, top: str, trace: bool = False) -> Path:

@@ -1,6 +1,5 @@
 """How fast the Verilated arrays run, and how long their Verilog and its compilation take."""
 
-import shutil
 import time
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ def measure(name: str, threads: int = 1) -> Speed:
     try:
         cycles, seconds = _run(program, config, text, threads)
     finally:
-        shutil.rmtree(library.parent)
+        build.forget(library)
     return Speed(name, threads, round(generated - begin, 1), round(built - generated, 1),
                  round(cycles / seconds))
 
