@@ -35,18 +35,23 @@ def _save(figure, path: Path) -> None:
 
 # Roofline ----------------------------------------------------------------------------------------
 
-def _arrays(networks: Sequence[dict]) -> dict[str, tuple[int, str]]:
-    """(lanes, colour) of the presets that there are; state words change neither."""
-    lanes = {figures["array"].split(",")[0]: figures["lanes"] for figures in networks}
-    return {name: (count, f"C{index}") for index, (name, count) in enumerate(lanes.items())}
+def _arrays(networks: Sequence[dict]) -> dict[int, list[str]]:
+    """Names of the arrays that there are, by their lanes; state words change neither."""
+    arrays: dict[int, list[str]] = {}
+    for figures in networks:
+        names = arrays.setdefault(figures["lanes"], [])
+        if (name := figures["array"].split(",")[0]) not in names:
+            names.append(name)
+    return arrays
 
 
 def _roofs(axes, networks: Sequence[dict], low: float, high: float) -> None:
     x = np.geomspace(low, high, 400)
-    for name, (lanes, colour) in _arrays(networks).items():
-        axes.plot(x[x >= lanes], np.minimum(x, lanes)[x >= lanes], color=colour, linewidth=1.2)
-        axes.text(high / 1.1, lanes * 1.07, f"{lanes} lanes, {name}", fontsize=8, color=colour,
-                  ha="right")
+    for number, (lanes, names) in enumerate(_arrays(networks).items()):
+        axes.plot(x[x >= lanes], np.minimum(x, lanes)[x >= lanes], color=f"C{number}",
+                  linewidth=1.2)
+        axes.text(high / 1.1, lanes * 1.07, f"{lanes} lanes, {' and '.join(names)}", fontsize=8,
+                  color=f"C{number}", ha="right")
     axes.plot(x, x, color=_GREY, linewidth=1.2, zorder=1)
     axes.text(30, 34, "one word a cycle", fontsize=8, color=_GREY, rotation=45, ha="center",
               rotation_mode="anchor", transform_rotates_text=True)
@@ -57,9 +62,9 @@ def roofline(path: Path, networks: Sequence[dict]) -> None:
 
     Dots: with everything that is streamed; rings: computing alone.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 5.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 5.8), layout="constrained")
     x = [figures["active_sop"] / figures["words"] for figures in networks]
-    low, high = min(6.0, *(at / 2 for at in x)), max(3000.0, *(7 * at for at in x))
+    low, high = min(6.0, *(at / 2 for at in x)), max(3000.0, *(14 * at for at in x))
     axes.set(xscale="log", yscale="log", xlim=(low, high),
              ylim=(low, 1.6 * max(figures["lanes"] for figures in networks)),
              xlabel="active SOP a 32-bit word between host and array",
@@ -68,17 +73,18 @@ def roofline(path: Path, networks: Sequence[dict]) -> None:
                    "dots: all cycles of an image, rings: those of computing alone")
     axes.title.set_fontsize(10)
     _roofs(axes, networks, low, high)
-    arrays = _arrays(networks)
+    colours = {lanes: f"C{number}" for number, lanes in enumerate(_arrays(networks))}
     y = [figures["active_sop"] / figures["image_cycles"] for figures in networks]
     for at, whole, figures in zip(x, y, networks, strict=True):
-        colour = arrays[figures["array"].split(",")[0]][1]
+        colour = colours[figures["lanes"]]
         axes.plot([at, at], [whole, figures["sop_per_cycle"]], color=colour, linewidth=1)
         axes.plot(at, figures["sop_per_cycle"], "o", mfc="white", mec=colour, ms=7)
         axes.plot(at, whole, "o", color=colour, ms=7)
         made = "" if figures["made"] == "RTL" else ", estimated"
         left = any(1 < other / at < 4 and 0.7 < height / whole < 1.4
                    for other, height in zip(x, y, strict=True))     # no room on the right
-        axes.annotate(f"{figures['network']}, T = {figures['steps']}{made}", (at, whole),
+        array = figures["array"].split(",")[0]
+        axes.annotate(f"{figures['network']}, T = {figures['steps']}, {array}{made}", (at, whole),
                       xytext=(-7 if left else 7, 0), textcoords="offset points", va="center",
                       ha="right" if left else "left", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
