@@ -214,6 +214,10 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
         raise typer.Exit(1)
 
 
+#: Placements that a bitstream is tried with.
+_SEEDS = 5
+
+
 @app.command()
 def bitstream(board: Annotated[str, typer.Option(
                   help="ulx3s-85f or icebreaker.")] = "ulx3s-85f",
@@ -223,7 +227,9 @@ def bitstream(board: Annotated[str, typer.Option(
               clock: Annotated[float | None, typer.Option(
                   help="Clock in MHz, by default the board's own.")] = None,
               baud: Annotated[int | None, typer.Option(help="Baud rate of the UART.")] = None,
-              seed: Annotated[int, typer.Option(min=1, help="Of the placement.")] = 1,
+              seed: Annotated[int | None, typer.Option(
+                  min=1, show_default=f"1 to {_SEEDS}, until one is good",
+                  help="Of the placement.")] = None,
               output: Annotated[Path, typer.Option("-o", "--output", file_okay=False,
                                                    help="Folder; the board's name is added.")
                                 ] = Path("build/bitstream"),
@@ -246,7 +252,9 @@ def bitstream(board: Annotated[str, typer.Option(
         with console.status("") as status:
             result = build(board, target, shape, output / board,
                            clock=clock * 1e6 if clock else target.clock,
-                           baud=baud or target.baud, seed=seed, progress=status.update)
+                           baud=baud or target.baud,
+                           seeds=range(1, _SEEDS + 1) if seed is None else [seed],
+                           progress=status.update)
     except (OSError, ValueError, RuntimeError) as error:
         console.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
@@ -254,8 +262,8 @@ def bitstream(board: Annotated[str, typer.Option(
     for cell, (used, available) in result.cells.items():
         table.add_row(cell, str(used), str(available))
     console.print(table)
-    console.print(f"{result.reached_mhz:.1f} MHz reached, {result.wanted_mhz:g} wanted\n"
-                  f"{result.path}")
+    console.print(f"{result.reached_mhz:.1f} MHz reached, {result.wanted_mhz:g} wanted, "
+                  f"seed {result.seed}\n{result.path}")
 
 
 if __name__ == "__main__":

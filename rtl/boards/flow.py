@@ -5,7 +5,7 @@ In the output folder: `NAME.bit` or `NAME.bin`, `report.json` (nextpnr's timing 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +25,23 @@ class TimingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Bitstream:
-    """A bitstream, its clock wanted and reached (MHz), and how much of the device it takes."""
+    """A bitstream, its clock wanted and reached (MHz), how much of the device it takes, and the
+    seed of its placement."""
 
     path: Path
     wanted_mhz: float
     reached_mhz: float
     cells: dict[str, tuple[int, int]]
+    seed: int
 
 
 def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: float, baud: float,
-          seed: int, progress: Callable[[str], object]) -> Bitstream:
+          seeds: Iterable[int], progress: Callable[[str], object]) -> Bitstream:
     """Make the bitstream of an array for a board.
 
-    clock, baud: Hz. Raises ValueError for a design that cannot be, RuntimeError with the end of the
-    log when a tool fails, TimingError when the clock is not reached; no bitstream is left then.
+    clock, baud: Hz. seeds: placements to try until one is legal and reaches the clock. Raises
+    ValueError for a design that cannot be, RuntimeError with the end of the log when a tool fails,
+    TimingError when the clock is not reached; no bitstream is left then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.{board.packer[1]}"
@@ -57,21 +60,35 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
                board.synthesis, "top", folder, grid=board.grid)
     place = [*tool(*board.place.split()), f"top.{board.constraints}", "--json", "netlist.json"]
     fit(place, folder)
-    progress("place and route (minutes)")
-    output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
-    run([*place, *output, "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"],
-        folder, "place.log")
-    report = json.loads((folder / "report.json").read_text())
-    reached = min(entry["achieved"] for entry in report["fmax"].values())
-    used = {cell: (report["utilization"][cell]["used"], report["utilization"][cell]["available"])
-            for cell in board.cells}
-    result = Bitstream(target, clock / 1e6, reached, used)
+    failure = RuntimeError("there is no seed to place with")
+    for seed in seeds:
+        progress(f"place and route, seed {seed} (minutes)")
+        try:
+            reached, used = _place(place, board, folder, seed)
+            if reached < clock / 1e6:
+                raise TimingError(f"{name} reaches {reached:.1f} MHz, not {clock / 1e6:g}: try "
+                                  "another --seed or a lower --clock (report: "
+                                  f"{folder / 'report.json'})")
+            break
+        except RuntimeError as error:
+            failure = error
+    else:
+        raise failure
     (folder / "summary.json").write_text(json.dumps({
         "board": name, "configuration": config.as_dict(), "clock_mhz": clock / 1e6, "baud": baud,
         "seed": seed, "reached_mhz": reached, "cells": used}, indent=2) + "\n")
-    if reached < clock / 1e6:
-        raise TimingError(f"{name} reaches {reached:.1f} MHz, not {clock / 1e6:g}: try another "
-                          f"--seed or a lower --clock (report: {folder / 'report.json'})")
     progress("packing")
     run([*tool(*board.packer[0].split()), "top.config", target.name], folder, "pack.log")
-    return result
+    return Bitstream(target, clock / 1e6, reached, used, seed)
+
+
+def _place(command: list[str], board: Board, folder: Path, seed: int
+           ) -> tuple[float, dict[str, tuple[int, int]]]:
+    """MHz reached, and (used, there are) of the board's cells; leaves `top.config`."""
+    output = ["--textcfg", "top.config"] if board.constraints == "lpf" else ["--asc", "top.config"]
+    run([*command, *output, "--report", "report.json", "--seed", str(seed), "--timing-allow-fail"],
+        folder, "place.log")
+    report = json.loads((folder / "report.json").read_text())
+    used = {cell: (report["utilization"][cell]["used"], report["utilization"][cell]["available"])
+            for cell in board.cells}
+    return min(entry["achieved"] for entry in report["fmax"].values()), used

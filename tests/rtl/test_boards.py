@@ -1,10 +1,12 @@
 """Boards: clocks that their PLLs can make, and bitstreams (slow: place and route takes minutes)."""
 
+import json
 import re
 
 import pytest
 from amaranth import Module, Signal
 
+from rtl.boards import flow
 from rtl.boards.flow import TimingError, build
 from rtl.boards.targets import BOARDS
 from rtl.boards.top import BoardTop, ecp5_pll, ice40_pll
@@ -40,8 +42,8 @@ def test_pins_and_verilog(name, tmp_path):
 @pytest.mark.parametrize("name", BOARDS)
 def test_bitstream(name, tmp_path):
     board = BOARDS[name]
-    result = build(name, board, board.config, tmp_path, clock=board.clock, baud=board.baud, seed=1,
-                   progress=lambda text: None)
+    result = build(name, board, board.config, tmp_path, clock=board.clock, baud=board.baud,
+                   seeds=range(1, 6), progress=lambda text: None)
     assert result.path.stat().st_size > 100_000 and result.reached_mhz >= result.wanted_mhz
 
 
@@ -49,6 +51,30 @@ def test_bitstream(name, tmp_path):
 def test_a_clock_out_of_reach_leaves_no_bitstream(tmp_path):
     board = BOARDS["ulx3s-85f"]
     with pytest.raises(TimingError, match="reaches .* MHz, not 300"):
-        build("x", board, board.config, tmp_path, clock=300e6, baud=board.baud, seed=1,
+        build("x", board, board.config, tmp_path, clock=300e6, baud=board.baud, seeds=[1],
               progress=lambda text: None)
     assert not (tmp_path / "x.bit").exists()
+
+
+def test_placements_are_tried_until_one_is_good(tmp_path, monkeypatch):
+    board, found = BOARDS["icebreaker"], [RuntimeError("no legal placement"), 10.0, 30.0, 40.0]
+
+    def place(command, board, folder, seed):
+        if isinstance(found[seed - 1], RuntimeError):
+            raise found[seed - 1]
+        return found[seed - 1], {}
+
+    monkeypatch.setattr(flow, "_place", place)
+    for name in ("synthesise", "fit", "run"):
+        monkeypatch.setattr(flow, name, lambda *arguments, **options: None)
+
+    def made(seeds):
+        return build("x", board, board.config, tmp_path, clock=board.clock, baud=board.baud,
+                     seeds=seeds, progress=lambda text: None)
+
+    assert made(range(1, 5)).seed == 3
+    assert json.loads((tmp_path / "summary.json").read_text())["seed"] == 3
+    with pytest.raises(RuntimeError, match="no legal placement"):
+        made([1])
+    with pytest.raises(TimingError, match="x reaches 10.0 MHz, not 24"):
+        made([1, 2])
