@@ -45,7 +45,8 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.{board.packer[1]}"
-    target.unlink(missing_ok=True)
+    for old in (target, folder / "summary.json"):
+        old.unlink(missing_ok=True)
     progress("generating Verilog")
     top = BoardTop(config, pll=board.pll, clock=clock, baud=baud, buffer=board.buffer)
     platform = board.platform()
@@ -66,9 +67,9 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
         try:
             reached, used = _place(place, board, folder, seed)
             if reached < clock / 1e6:
-                raise TimingError(f"{name} reaches {reached:.1f} MHz, not {clock / 1e6:g}: try "
-                                  "another --seed or a lower --clock (report: "
-                                  f"{folder / 'report.json'})")
+                raise TimingError(f"{name} reaches {reached:.1f} MHz with seed {seed}, not "
+                                  f"{clock / 1e6:g}: try another --seed or a lower --clock "
+                                  f"(report: {folder / 'report.json'})")
             break
         except RuntimeError as error:
             failure = error
