@@ -1,12 +1,13 @@
+# amaranth: UnusedElaboratable=no
 """A cell: the lanes of one group in one bank, with their weights and accumulators."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .accumulators import Accumulators, accumulate
 from .config import ArrayConfig
-from .memories import small
+from .modules import placed
 from .signals import (AddressKind, address_layout, cell_control_layout, registered, sums_layout,
                       write_layout)
 from .weights import WeightMemory
@@ -33,7 +34,8 @@ class Cell(wiring.Component):
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
     Where registers are dear (`ArrayConfig.running_sums`) there is no running sum and nothing to
-    load. LUT RAM is then read, added to and written in one cycle. Block RAM is read at the clock
+    load. LUT RAM is then read, added to and written in one cycle, by each of a cell's parts with a
+    command register of its own (`ArrayConfig.cell_parts`). Block RAM is read at the clock
     edge that begins the command, and written at the falling edge in the middle of it: the next
     command finds the sum there, for the price of half a cycle to add in.
 
@@ -98,56 +100,22 @@ class Cell(wiring.Component):
             weights.write_data.eq(self.write_in.data),
         ]
 
-        self._accumulate(m, weights.weights)
+        if config.cell_parts == 1:
+            m.d.comb += self.sums_out.eq(accumulate(
+                m, config, self.control_in, self.control_out, weights.weights, self.sums_in,
+                last=self.bank == config.banks - 1))
+            return m
+        lanes = config.group_lanes // config.cell_parts
+        for part in range(config.cell_parts):
+            some = Accumulators(config, lanes, len(weights.weights[0]))
+            m.submodules[f"part_{part}"] = placed(
+                platform, "part_wide" if self.takes_wide else "part", some)
+            m.d.comb += some.control_in.eq(self.control_in)
+            for lane in range(lanes):
+                whole = part * lanes + lane
+                m.d.comb += [
+                    some.weights[lane].eq(weights.weights[whole]),
+                    some.sums_in[lane].eq(self.sums_in[whole]),
+                    self.sums_out[whole].eq(some.sums_out[lane]),
+                ]
         return m
-
-    def _accumulate(self, m: Module, weights: data.View):
-        config = self.config
-        sums = sums_layout(config)
-        m.submodules.slot_mem = memory = Memory(
-            shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
-        control, new = self.control_out, Signal(sums)
-        own = Signal(sums)      # the slot's before this command, or what the next command loads
-        if config.lut_ram:
-            read, write = memory.read_port(domain="comb"), memory.write_port()
-            slot = control.slot
-        else:
-            m.domains.fall = fall = ClockDomain(clk_edge="neg", local=True, reset_less=True)
-            m.d.comb += fall.clk.eq(ClockSignal())
-            read, write = memory.read_port(), memory.write_port(domain="fall")
-            slot = self.control_in.slot
-        if config.running_sums:
-            slot = control.read
-            begun, added = self._running(m, own, new)
-        else:
-            begun, added = Signal(sums), weights
-            m.d.comb += begun.eq(Mux(control.fresh, 0, own))
-        m.d.comb += [read.addr.eq(slot), own.eq(read.data), write.addr.eq(control.slot),
-                     write.data.eq(new), write.en.eq(control.write)]
-        for lane in range(config.group_lanes):
-            base, more = (Signal(signed(config.accumulator_bits), name=f"{name}_{lane}")
-                          for name in ("base", "more"))
-            m.d.comb += [
-                base.eq(begun[lane] | self.sums_in[lane]),
-                more.eq(weights[lane] if added is weights else weights[lane] | added[lane]),
-                new[lane].eq(base + more),
-            ]
-
-        left = Signal(sums, reset_less=True)
-        rest = Signal(sums)     # what follows a shift
-        quiet = Signal(init=1)
-        m.d.sync += [quiet.eq(~self.control_in.shift), left.eq(Mux(quiet, rest, own))]
-        m.d.comb += self.sums_out.eq(left)
-        if not config.scan_queue:
-            with m.If(self.bank == config.banks - 1):
-                m.d.comb += rest.eq(left.as_value() >> config.accumulator_bits)
-
-    def _running(self, m: Module, own: data.View, new: data.View) -> tuple:
-        """The running sums, and those just loaded, which are zero at all other times."""
-        running, loaded = (Signal(own.shape(), name=name, reset_less=True)
-                           for name in ("running", "loaded"))
-        m.d.sync += [
-            loaded.eq(Mux(self.control_in.load, own, 0)),
-            running.eq(Mux(self.control_in.fresh, 0, new)),
-        ]
-        return running, loaded

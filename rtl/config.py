@@ -135,6 +135,15 @@ class ArrayConfig:
         return bool(self.lut_ram) and self.outputs <= _MOST_RUNNING
 
     @property
+    def cell_parts(self) -> int:
+        """Parts of a cell, each with an own register for what addresses its accumulators.
+
+        Where LUT RAM is read, added to and written in one cycle, its address must not go far.
+        """
+        return 2 if (self.lut_ram and not self.running_sums and self.scan_queue
+                     and self.group_lanes > 1) else 1
+
+    @property
     def taps(self) -> bool:
         """Whether the banks can be the taps of a 3 x 3 kernel."""
         return self.line_words > 0

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .skid import Skid
-from .words import PART, entry_layout, parts, place_layout, split
+from .words import PART, entry_layout, parts, place_layout, several, split
 
 __all__ = ["EventReader", "event_layout"]
 
@@ -90,7 +90,9 @@ class EventReader(wiring.Component):
                                         for i in range(count)))]
         with m.Elif(move & s2_last):
             part, left = split(s1_left)
-            m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(left == 0),
+            # of many parts as a tree, which synthesis does not see in `split`
+            last = left == 0 if count <= 8 else ~several(s1_left)
+            m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(last),
                          s1_place.first.eq(0)]
 
         # The bits of a part.

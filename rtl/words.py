@@ -11,7 +11,8 @@ from .scan import run_layout
 from .signals import registered
 from .spikes import SpikeMemory
 
-__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout", "split"]
+__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout", "several",
+           "split"]
 
 #: Words that the reader holds or has on the way.
 DEPTH = 15
@@ -28,6 +29,14 @@ def split(bits: Value) -> tuple[Value, Value]:
     """Of a word's bits: the lowest that is set, and all others."""
     lower = Cat(bits[:index].any() for index in range(len(bits)))
     return bits & ~lower, bits & lower
+
+
+def several(bits: Value) -> Value:
+    """Whether more than one of them is set."""
+    if len(bits) == 1:
+        return C(0)
+    low, high = bits[:len(bits) // 2], bits[len(bits) // 2:]
+    return several(low) | several(high) | (low.any() & high.any())
 
 
 def place_layout(config: ArrayConfig) -> data.StructLayout:

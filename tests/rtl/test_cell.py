@@ -33,6 +33,10 @@ CONFIGS = {
                             scan_queue=0, accumulator_bits=12, line_words=0),
     "largest": ArrayConfig(banks=16, lanes=64, group_lanes=4, weight_rows=16, slots=3,
                            accumulator_bits=12, line_words=0),
+    "largest_of_single_lanes": ArrayConfig(banks=16, lanes=64, group_lanes=1, weight_rows=16,
+                                           slots=3, accumulator_bits=12, line_words=0),
+    "wide": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, weight_rows=32,
+                        accumulator_bits=17, line_words=8),
     "one_block_ram_slot": ArrayConfig(banks=2, lanes=2, group_lanes=2, weight_rows=8, slots=1,
                                       lut_ram=0, accumulator_bits=12, line_words=0),
 }

@@ -4,13 +4,15 @@ import random
 from itertools import pairwise
 
 import pytest
+from amaranth import Module, Signal
+from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtl.config import ArrayConfig, preset
 from rtl.events import EventReader, event_layout
 from rtl.verilog import component_verilog
-from rtl.words import PART, entry_layout, place_layout
+from rtl.words import PART, entry_layout, place_layout, several
 from sim import vectors as golden
 from sim.cocotb_run import run_bench
 
@@ -84,6 +86,27 @@ def test_latency_and_one_event_a_cycle(name):
     events = play.moments["events"]
     assert events[0] - play.moments["entries"][0] == dut.latency == 4
     assert {b - a for a, b in pairwise(events)} == {1}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 16, 32])
+def test_several_of_any_number_of_bits(count):
+    m, bits, result = Module(), Signal(count), Signal()
+    m.d.comb += result.eq(several(bits))
+    pairs = {1 << one | 1 << other for one in range(count) for other in range(count)}
+    checked = []
+
+    async def bench(ctx):
+        for value in (0, (1 << count) - 1, *pairs):
+            ctx.set(bits, value)
+            await ctx.delay(1e-9)
+            assert ctx.get(result) == (value.bit_count() > 1), f"{value:b}"
+            checked.append(value)
+
+    simulator = Simulator(m)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert len(checked) == len(pairs) + 2
 
 
 @pytest.mark.cocotb
