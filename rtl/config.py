@@ -136,12 +136,13 @@ class ArrayConfig:
 
     @property
     def cell_parts(self) -> int:
-        """Parts of a cell, each with an own register for what addresses its accumulators.
+        """Parts of a cell, each with registers of its own for what addresses its accumulators.
 
-        Where LUT RAM is read, added to and written in one cycle, its address must not go far.
+        Where LUT RAM is read, added to and written in one cycle, its address must not go far: to
+        four lanes.
         """
-        return 2 if (self.lut_ram and not self.running_sums and self.scan_queue
-                     and self.group_lanes > 1) else 1
+        at_once = self.lut_ram and not self.running_sums and self.scan_queue
+        return max(self.group_lanes // 4, 1) if at_once else 1
 
     @property
     def taps(self) -> bool:
