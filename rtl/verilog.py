@@ -43,10 +43,10 @@ write_verilog -norename
 
 
 def _kept_apart(rtlil_text: str) -> str:
-    """The groups with an attribute for synthesis, so that it optimises each of them on its own.
+    """Groups, and parts of cells, with an attribute for synthesis: it optimises each on its own.
 
-    A command is in the second cell of a group when it is in the first one of the next: registers
-    that are equal would be merged, with wires across the chip.
+    A command is in the second cell of a group when it is in the first one of the next, and in all
+    parts of a cell: registers that are equal would be merged, with wires across the chip.
     """
     return re.sub(r"(?m)^module \\\w+_(group|part|part_wide)$",
                   r'attribute \\keep_hierarchy "yes"\n\g<0>', rtlil_text)
