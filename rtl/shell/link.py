@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The link: packets of words to bytes of the serial line and back, losing none (see `frames`)."""
 
 from amaranth import *

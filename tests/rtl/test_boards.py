@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Boards: clocks that their PLLs can make, and bitstreams (slow: place and route takes minutes)."""
 
 import json
