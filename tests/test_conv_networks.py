@@ -25,6 +25,7 @@ ARRAYS = {
     "default": preset("default"),
     "medium": preset("medium"),
     "small": preset("small"),
+    "wide": preset("wide"),
     "no taps": ArrayConfig(banks=3, lanes=8, group_lanes=2, weight_rows=1024, slots=8,
                            line_words=0, parameter_words=512),
 }
@@ -32,7 +33,7 @@ ARRAYS = {
 CHUNK = 10
 #: (array, networks by default, networks in all)
 SUITE = [("tiny-conv", 40, 220), ("default", 10, 50), ("medium", 10, 40), ("small", 10, 40),
-         ("no taps", 10, 40)]
+         ("wide", 10, 40), ("no taps", 10, 40)]
 
 
 @functools.cache
@@ -46,7 +47,8 @@ def check(accelerator: Accelerator, seed: int) -> int:
     """One network: RTL = reference, cycles measured = predicted. Images compared, 0: refused."""
     config = accelerator.config
     rng = np.random.default_rng([seed, 4])
-    network = random_conv_network(rng, config, largest_map=8, largest_channels=24)
+    channels = 24 if config.lanes <= 32 else config.lanes + 16      # all groups, and two tiles
+    network = random_conv_network(rng, config, largest_map=8, largest_channels=channels)
     inputs = random_inputs(rng, network, 3)
     try:
         accelerator.load(network)
@@ -65,7 +67,7 @@ def check(accelerator: Accelerator, seed: int) -> int:
     pytest.param(array, first, marks=[pytest.mark.slow] if first >= some else [])
     for array, some, most in SUITE for first in range(0, most, CHUNK)])
 def test_random_networks(array, first):
-    """390 networks, 80 of them by default; every other chunk under random stalls."""
+    """430 networks, 90 of them by default; every other chunk under random stalls."""
     stalled = first // CHUNK % 2
     accelerator = device(array, 0.2 * stalled, 0.4 * stalled)
     compared = [check(accelerator, seed) for seed in range(first, first + CHUNK)]

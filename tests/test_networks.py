@@ -25,6 +25,7 @@ ARRAYS = {
     "default": preset("default"),
     "medium": preset("medium"),
     "small": preset("small"),
+    "wide": preset("wide"),
     "four_bits": ArrayConfig(banks=2, lanes=64, weight_bits=4, weight_rows=1024, slots=8,
                              line_words=0),
     "narrow": ArrayConfig(banks=3, lanes=8, group_lanes=2, state_bits=8, fraction_bits=6, slots=8,
@@ -35,8 +36,8 @@ ARRAYS = {
 }
 
 #: (array, how many networks, largest layer)
-SUITE = [("default", 80, 700), ("medium", 20, 300), ("small", 20, 300), ("four_bits", 60, 700),
-         ("narrow", 50, 300), ("one_lane", 20, 24)]
+SUITE = [("default", 80, 700), ("medium", 20, 300), ("small", 20, 300), ("wide", 10, 700),
+         ("four_bits", 60, 700), ("narrow", 50, 300), ("one_lane", 20, 24)]
 CHUNK = 5
 
 
@@ -67,7 +68,7 @@ def check(accelerator: Accelerator, network: IntegerNetwork, inputs: np.ndarray,
     (array, first, largest) for array, count, largest in SUITE
     for first in range(0, count, CHUNK)])
 def test_random_networks(array, first, largest):
-    """250 networks; every other chunk under random stalls of both streams."""
+    """260 networks; every other chunk under random stalls of both streams."""
     stalled = first // CHUNK % 2
     accelerator = device(array, 0.2 * stalled, 0.4 * stalled)
     for seed in range(first, first + CHUNK):
@@ -79,7 +80,7 @@ def test_random_networks(array, first, largest):
                                             f"{network.input_bits}-bit inputs")
 
 
-@pytest.mark.parametrize("array", ["default", "medium", "small", "narrow"])
+@pytest.mark.parametrize("array", ["default", "medium", "small", "wide", "narrow"])
 def test_a_host_that_hardly_reads(array):
     """A word in a hundred cycles, as behind a UART: passes are shorter than answers take to go."""
     accelerator = device(array, 0.0, 0.99)
