@@ -5,6 +5,7 @@ the memory and DSP guides of Lattice (FPGA-TN-02204, FPGA-TN-02205) as far as th
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,11 +117,18 @@ def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
     return (folder / "gates.v").read_text() + _MODELS, packed
 
 
+#: Two of `tiny-conv`'s groups in one, whose cells have two parts where there are no running sums.
+PARTS = replace(preset("tiny-conv"), lanes=8, group_lanes=8, weight_bits=4)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny", "tiny-conv"])
-def test_a_packed_netlist_computes_the_golden_network(name, tmp_path):
+@pytest.mark.parametrize(("config", "parts"), [(preset("tiny"), 1), (preset("tiny-conv"), 1),
+                                               (PARTS, 2)], ids=["tiny", "tiny-conv", "parts"])
+def test_a_packed_netlist_computes_the_golden_network(config, parts, tmp_path, monkeypatch):
     pytest.importorskip("pyosys", reason="make bench installs it")
-    config = preset(name)
+    if parts > 1:
+        monkeypatch.setattr("rtl.config._MOST_RUNNING", 0)
+    assert config.cell_parts == parts
     verilog, packed = _gates(config, tmp_path)
     assert packed.memory_ports and packed.multipliers and packed.luts, packed
     with Accelerator(VerilatedTransport(config, verilog=verilog, idle_limit=20_000),
