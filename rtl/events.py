@@ -90,7 +90,7 @@ class EventReader(wiring.Component):
                                         for i in range(count)))]
         with m.Elif(move & s2_last):
             part, left = split(s1_left)
-            # of many parts as a tree, which synthesis does not see in `split`
+            # of more than eight parts as a tree: synthesis finds none in `split`
             last = left == 0 if count <= 8 else ~several(s1_left)
             m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(last),
                          s1_place.first.eq(0)]

@@ -48,7 +48,7 @@ def _kept_apart(rtlil_text: str) -> str:
     A command is in the second cell of a group when it is in the first one of the next, and in all
     parts of a cell: registers that are equal would be merged, with wires across the chip.
     """
-    return re.sub(r"(?m)^module \\\w+_(group|part|part_wide)$",
+    return re.sub(r"(?m)^module \\\w+_(group|part(_wide)?)$",
                   r'attribute \\keep_hierarchy "yes"\n\g<0>', rtlil_text)
 
 

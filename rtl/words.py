@@ -32,7 +32,7 @@ def split(bits: Value) -> tuple[Value, Value]:
 
 
 def several(bits: Value) -> Value:
-    """Whether more than one of them is set."""
+    """Whether more than one of them is set, as a tree."""
     if len(bits) == 1:
         return C(0)
     low, high = bits[:len(bits) // 2], bits[len(bits) // 2:]
