@@ -62,7 +62,7 @@ sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
 	$(RUN) -m sim cocotb
 
 fuzz: $(READY)  ## a million damaged packets into the simulated array: no hang, no wrong answer
-	$(RUN) -m sim.fuzz
+	$(RUN) -m quadfire.sim.verilator.fuzz
 
 lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m ruff check .

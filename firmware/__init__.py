@@ -12,12 +12,12 @@ The files in order: `layout` and `packets` are formats, `bounds` proves, `compil
 device.
 """
 
-from firmware.accelerator import Accelerator, DeviceError, Info
-from firmware.bounds import CompileError
-from firmware.compiler import compile
-from firmware.outputs import Outputs
-from firmware.program import Program
-from firmware.transport import Transport
+from quadfire.firmware.driver.accelerator import Accelerator, DeviceError, Info
+from quadfire.firmware.compiler.overflow import CompileError
+from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware.driver.outputs import Outputs
+from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.transports.transport import Transport
 
 __all__ = ["Accelerator", "CompileError", "DeviceError", "Info", "Outputs", "Program", "Transport",
            "compile"]

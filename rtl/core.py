@@ -4,28 +4,28 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .array import NeuronArray
-from .collector import Collector
-from .config import ArrayConfig
-from .counters import Counters
-from .events import EventReader
-from .executor import Executor
-from .fields import HEADER_LAYOUT
-from .receiver import PACKET_WORD, STREAM_WORD, Receiver
-from .scan import Scanner
-from .sender import Sender
-from .sequencer import Sequencer
-from .skid import Skid
-from .spikes import SpikeMemory
-from .store import Store
-from .tape import COUNTERS, Answer
-from .words import WordReader
+from quadfire.rtl.array.chain import NeuronArray
+from quadfire.rtl.fetch.spike_writer import Collector
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.control.counters import Counters
+from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.control.executor import Executor
+from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, Receiver
+from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.control.packet_sender import Sender
+from quadfire.rtl.control.sequencer import Sequencer
+from quadfire.rtl.lib.skid import Skid
+from quadfire.rtl.fetch.spike_memory import SpikeMemory
+from quadfire.rtl.lib.stream_memory import Store
+from quadfire.rtl.contract.tape import COUNTERS, Answer
+from quadfire.rtl.fetch.word_reader import WordReader
 
 __all__ = ["Core"]
 
 
 class Core(wiring.Component):
-    """A whole accelerator: tape in, answers out (see `rtl.tape`).
+    """A whole accelerator: tape in, answers out (see `quadfire.rtl.contract.tape`).
 
     skid: `o` leaves a register that no path through `ready` passes; one that takes words now and
     then, as a UART, needs none.

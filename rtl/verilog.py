@@ -11,16 +11,16 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
-from .array import spike_latency
-from .config import ArrayConfig
-from .core import Core
-from .current import Current
-from .events import EventReader
-from .modules import PortDirection, convert, named_ports
-from .neuron import NeuronPipeline
-from .receiver import Receiver
-from .tape import VERSION
-from .weights import WeightMemory
+from quadfire.rtl.array.chain import spike_latency
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.core import Core
+from quadfire.rtl.neuron.input_current import Current
+from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.lib.module_library import PortDirection, convert, named_ports
+from quadfire.rtl.neuron.pipeline import NeuronPipeline
+from quadfire.rtl.control.packet_receiver import Receiver
+from quadfire.rtl.contract.tape import VERSION
+from quadfire.rtl.array.weight_memory import WeightMemory
 
 __all__ = ["TOP", "component_verilog", "describe", "generate", "header", "to_verilog", "write"]
 

@@ -5,7 +5,7 @@ import os
 import hypothesis
 import pytest
 
-from sim import toolchain
+from quadfire.sim.verilator import toolchain
 
 # Tests run in parallel processes: threads inside of them would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from models.datasets import mnist5k
-from sim.toolchain import ROOT
+from quadfire.models.datasets import mnist5k
+from quadfire.paths import CHECKOUT as ROOT
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    \.venv/bin/python (-m .*?)(?:\s+#.*)?$", TEXT, re.MULTILINE)

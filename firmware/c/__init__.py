@@ -1,1 +1,1 @@
-"""The C driver, and `python -m firmware.c`, which writes tapes as C headers for it."""
+"""The C driver, and `quadfire header`, which writes tapes as C headers for it."""

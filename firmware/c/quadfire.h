@@ -2,7 +2,7 @@
  *
  * It allocates nothing, keeps no state of its own and needs no operating system: registers and
  * streams are reached through the functions that the user puts into a qf_device. Tapes are made by
- * `python -m firmware.c` as headers.
+ * `quadfire header` as headers.
  *
  *     qf_device device = { .read = ..., .write = ..., .send = ..., .receive = ..., .idle = ... };
  *     size_t used;
@@ -62,7 +62,7 @@ typedef struct {
     uint32_t first, count;
 } qf_span;
 
-/* A tape, as `python -m firmware.c` writes it. */
+/* A tape, as `quadfire header` writes it. */
 typedef struct {
     const uint32_t *words;
     size_t count;

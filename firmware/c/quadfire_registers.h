@@ -1,4 +1,4 @@
-/* generated from rtl/shell/registers.py by `python -m rtl registers --format c` */
+/* generated from rtl/contract/registers.py by `quadfire registers --format c` */
 #ifndef QUADFIRE_REGISTERS_H
 #define QUADFIRE_REGISTERS_H
 

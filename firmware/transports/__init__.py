@@ -14,8 +14,8 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 
-from firmware.transport import Transport
-from rtl.config import ArrayConfig
+from quadfire.firmware.transports.transport import Transport
+from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["KINDS", "Kind", "open_device"]
 
@@ -42,17 +42,17 @@ class Kind:
 
 
 KINDS = {
-    "sim": Kind("sim", "the Verilated array in this process", "sim.devices:verilated"),
+    "sim": Kind("sim", "the Verilated array in this process", "quadfire.sim.verilator.devices:verilated"),
     "cocotb": Kind("cocotb[:verilator|icarus]", "the array in a cocotb simulation, slow",
-                   "sim.devices:cocotb", needs="cocotb"),
+                   "quadfire.sim.verilator.devices:cocotb", needs="cocotb"),
     "uart": Kind("uart", "the array behind a Verilated UART, through a pseudo-terminal",
-                 "sim.devices:uart", needs="serial"),
+                 "quadfire.sim.verilator.devices:uart", needs="serial"),
     "axi": Kind("axi[:WIDTH]", "the array in a Verilated AXI shell, streams of WIDTH bits",
-                "sim.devices:axi"),
+                "quadfire.sim.verilator.devices:axi"),
     "pynq": Kind("pynq:BITFILE", "a Zynq board with PYNQ, by an overlay",
-                 "firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
-    "serial": Kind("serial:PORT[:BAUD]", "a board, or `python -m sim serve`, at a serial port",
-                   "firmware.transports.serial_port:from_address", real=True, needs="serial"),
+                 "quadfire.firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
+    "serial": Kind("serial:PORT[:BAUD]", "a board, or `quadfire serve`, at a serial port",
+                   "quadfire.firmware.transports.serial_port:from_address", real=True, needs="serial"),
 }
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from firmware.accelerator import DeviceError
-from firmware.packets import PacketError, split
-from firmware.transport import Transport
-from rtl.config import ArrayConfig
-from rtl.shell.access import Registers
-from rtl.shell.registers import MAP_VERSION, REGISTERS, find
-from rtl.tape import MAGIC, VERSION, Answer, Fault
+from quadfire.firmware.driver.accelerator import DeviceError
+from quadfire.firmware.tape.packets import PacketError, split
+from quadfire.firmware.transports.transport import Transport
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.register_access import Registers
+from quadfire.rtl.contract.registers import MAP_VERSION, REGISTERS, find
+from quadfire.rtl.contract.tape import MAGIC, VERSION, Answer, Fault
 
 __all__ = ["AxiTransport", "Dma", "DmaError", "configuration", "identify"]
 

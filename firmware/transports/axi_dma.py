@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from firmware.transports.axi import Dma, DmaError
+from quadfire.firmware.transports.axi import Dma, DmaError
 
 __all__ = ["AxiDma", "RegisterBus"]
 

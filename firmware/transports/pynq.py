@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from firmware.transports.axi import AxiTransport, Dma, DmaError
-from firmware.transports.axi_dma import CONTROL, MM2S, PATIENCE, RESET
-from rtl.config import ArrayConfig
-from rtl.shell.access import Registers
+from quadfire.firmware.transports.axi import AxiTransport, Dma, DmaError
+from quadfire.firmware.transports.axi_dma import CONTROL, MM2S, PATIENCE, RESET
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.register_access import Registers
 
 __all__ = ["PynqDma", "open_overlay"]
 

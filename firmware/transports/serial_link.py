@@ -1,13 +1,13 @@
 """The host's end of the serial line, without the line: packets to bytes and back.
 
-`rtl.shell.frames` says what the bytes mean.
+`quadfire.rtl.contract.serial_protocol` says what the bytes mean.
 
 Nothing here waits. `SerialTransport` moves the bytes; tests move them as they like.
 """
 
 from collections import deque
 
-from rtl.shell.frames import BLOCK, ESCAPE, MODULUS, Code
+from quadfire.rtl.contract.serial_protocol import BLOCK, ESCAPE, MODULUS, Code
 
 __all__ = ["HostLink"]
 

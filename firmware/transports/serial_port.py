@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import serial
 
-from firmware.transport import Transport
-from firmware.transports.serial_link import HostLink
-from rtl.config import ArrayConfig
-from rtl.tape import Answer
+from quadfire.firmware.transports.transport import Transport
+from quadfire.firmware.transports.serial_link import HostLink
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import Answer
 
 __all__ = ["BAUD", "SerialTransport", "from_address"]
 

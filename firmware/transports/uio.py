@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware.transports.axi import AxiTransport
-from firmware.transports.axi_dma import AxiDma
-from rtl.config import ArrayConfig
-from rtl.shell.access import Registers
+from quadfire.firmware.transports.axi import AxiTransport
+from quadfire.firmware.transports.axi_dma import AxiDma
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.register_access import Registers
 
 __all__ = ["Region", "buffer", "open_device"]
 

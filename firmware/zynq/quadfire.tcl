@@ -1,6 +1,6 @@
 # A Zynq-7000 design with Quadfire in it: processor, AXI DMA, the generated Verilog, bitstream.
 #
-#     python -m rtl verilog --top axi --stream-bits 64 -o build/zynq
+#     quadfire verilog --top axi --stream-bits 64 -o build/zynq
 #     vivado -mode batch -source firmware/zynq/quadfire.tcl -tclargs build/zynq/quadfire_axi.v
 #
 # Further arguments, in order: part (xc7z020clg400-1, that of PYNQ-Z1 and Z2), board part or "",
@@ -14,7 +14,7 @@ set defaults [list "" xc7z020clg400-1 "" 100 build/zynq]
 set given [concat $argv [lrange $defaults [llength $argv] end]]
 lassign $given source part board megahertz folder
 if {$source eq "" || ![file exists $source]} {
-    error "the Verilog is missing: python -m rtl verilog --top axi -o build/zynq"
+    error "the Verilog is missing: quadfire verilog --top axi -o build/zynq"
 }
 
 create_project -force quadfire $folder/project -part $part

@@ -1,1 +1,1 @@
-"""The commands of `python -m models`, a module for each theme."""
+"""The commands of `quadfire`, a module for each theme."""

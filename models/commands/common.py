@@ -10,10 +10,10 @@ import torch
 import typer
 from rich.console import Console
 
-from ..checkpoint import CheckpointError, load_checkpoint
-from ..integer import IntegerNetwork, NetworkError
-from ..network import SpikingMLP
-from ..networks import ImageNetwork
+from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
+from quadfire.models.integer.network import IntegerNetwork, NetworkError
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ImageNetwork
 
 __all__ = ["CHECKPOINT", "PRETRAINED", "Data", "Dest", "Device", "Folder", "Seed", "command_line",
            "console", "device_of", "load", "write_json"]

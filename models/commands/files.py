@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..datasets import Dataset, load_dataset
-from ..integer import INPUT, Branch, IdentityBranch, IntegerNetwork
-from ..network import SpikingMLP
-from ..networks import ImageNetwork
-from ..train import accuracy, measure
-from .common import Data, Device, Folder, console, device_of, load
-from .progress import integer_accuracy_watched
+from quadfire.models.datasets import Dataset, load_dataset
+from quadfire.models.integer.network import INPUT, Branch, IdentityBranch, IntegerNetwork
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ImageNetwork
+from quadfire.models.training.train import accuracy, measure
+from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load
+from quadfire.models.commands.progress import integer_accuracy_watched
 
 __all__ = ["evaluate", "info"]
 

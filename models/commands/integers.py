@@ -10,30 +10,22 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ..augment import augment_from_config
-from ..checkpoint import load_checkpoint
-from ..datasets import Dataset, ImageDataset, Samples, load_dataset
-from ..grid import GridNetwork
-from ..networks import ImageNetwork
-from ..neurons import QIF
-from ..options import Options
-from ..quantize import calibrate, to_grid, to_integer
-from ..report import Selection, input_bits_of, layer_reports, only_rounded
-from ..train import measure
-from ..untrained import random_pictures
-from ..untrained import untrained as make_untrained
-from .common import (
-    CHECKPOINT,
-    Dest,
-    Device,
-    Folder,
-    Seed,
-    command_line,
-    console,
-    device_of,
-    write_json,
+from quadfire.models.training.augment import augment_from_config
+from quadfire.models.training.checkpoint import load_checkpoint
+from quadfire.models.datasets import Dataset, ImageDataset, Samples, load_dataset
+from quadfire.models.quantize.fake_quant import GridNetwork
+from quadfire.models.networks import ImageNetwork
+from quadfire.models.neurons import QIF
+from quadfire.models.training.options import Options
+from quadfire.models.quantize.quantize import calibrate, to_grid, to_integer
+from quadfire.models.quantize.report import Selection, input_bits_of, layer_reports, only_rounded
+from quadfire.models.training.train import measure
+from quadfire.models.networks.untrained import random_pictures
+from quadfire.models.networks.untrained import untrained as make_untrained
+from quadfire.models.commands.common import (
+    CHECKPOINT, Dest, Device, Folder, Seed, command_line, console, device_of, write_json,
 )
-from .progress import fit_watched, integer_accuracy_watched
+from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
 
 __all__ = ["quantize", "report", "untrained"]
 
@@ -85,8 +77,8 @@ def quantize(
     the loop (quantisation-aware training).
 
     \b
-      python -m models quantize --bits 4
-      python -m models quantize build/mnist5k-16C3-P2-10.safetensors --epochs 0 --calibrate 200
+      quadfire quantize --bits 4
+      quadfire quantize build/mnist5k-16C3-P2-10.safetensors --epochs 0 --calibrate 200
     """
     grid, samples, about = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
                                  learn_scales)
@@ -172,8 +164,8 @@ def untrained(
     the means of tdBN come from random pictures.
 
     \b
-      python -m models untrained resnet19
-      python -m models untrained vggsnn --shape 2 48 48 --events
+      quadfire untrained resnet19
+      quadfire untrained vggsnn --shape 2 48 48 --events
     """
     if bits not in (4, 8):
         raise ValueError(f"bits must be 4 or 8, not {bits}")

@@ -12,17 +12,19 @@ import torch
 import typer
 from rich.table import Table
 
-from .. import parallel
-from ..checkpoint import save_checkpoint
-from ..datasets import DATASETS, Dataset, ImageDataset, load_dataset
-from ..network import SpikingMLP
-from ..networks import ImageNetwork, make_network
-from ..neurons import make_neuron
-from ..options import Options, environment, options_for
-from ..resume import Epoch
-from ..train import accuracy, measure
-from .common import Data, Dest, Device, Folder, Seed, command_line, console, device_of, write_json
-from .progress import fit_watched
+from quadfire.models.training import parallel
+from quadfire.models.training.checkpoint import save_checkpoint
+from quadfire.models.datasets import DATASETS, Dataset, ImageDataset, load_dataset
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ImageNetwork, make_network
+from quadfire.models.neurons import make_neuron
+from quadfire.models.training.options import Options, environment, options_for
+from quadfire.models.training.resume import Epoch
+from quadfire.models.training.train import accuracy, measure
+from quadfire.models.commands.common import (
+    Data, Dest, Device, Folder, Seed, command_line, console, device_of, write_json,
+)
+from quadfire.models.commands.progress import fit_watched
 
 __all__ = ["compare", "train"]
 
@@ -130,9 +132,9 @@ def train(
     counts; held-out images are looked at once, at the end.
 
     \b
-      python -m models train --network 16C3-P2-32C3-P2-128-10 --epochs 20
-      python -m models train --network resnet19 --dataset cifar10 --data ~/data
-      python -m models train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
+      quadfire train --network 16C3-P2-32C3-P2-128-10 --epochs 20
+      quadfire train --network resnet19 --dataset cifar10 --data ~/data
+      quadfire train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
       torchrun --nproc-per-node 2 -m models train --network resnet19 ...
 
     A run is kept after every epoch beside its output, in NAME.run.safetensors. With --resume it

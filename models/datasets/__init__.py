@@ -6,11 +6,11 @@ user names, in the format they are published in (mnist10k: build/ unless another
 
 from pathlib import Path
 
-from . import events, images
-from .base import Dataset, ImageDataset, Samples, TensorSamples
-from .events import CIFAR10_DVS, Events, cifar10_dvs, read_aedat, to_frames
-from .images import cifar10, cifar100, imagenet, mnist, read_idx
-from .packaged import DATASETS, MNIST10K_LAYOUT, digits, mnist5k, mnist10k
+from quadfire.models.datasets import events, images
+from quadfire.models.datasets.base import Dataset, ImageDataset, Samples, TensorSamples
+from quadfire.models.datasets.events import CIFAR10_DVS, Events, cifar10_dvs, read_aedat, to_frames
+from quadfire.models.datasets.images import cifar10, cifar100, imagenet, mnist, read_idx
+from quadfire.models.datasets.packaged import DATASETS, MNIST10K_LAYOUT, digits, mnist5k, mnist10k
 
 __all__ = ["CIFAR10_DVS", "DATASETS", "FILES", "Dataset", "Events", "ImageDataset", "Samples",
            "TensorSamples", "cifar10", "cifar100", "cifar10_dvs", "digits", "imagenet",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .base import ImageDataset, missing
+from quadfire.models.datasets.base import ImageDataset, missing
 
 __all__ = ["CIFAR10_DVS", "EventSamples", "Events", "cifar10_dvs", "read_aedat", "to_frames"]
 

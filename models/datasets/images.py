@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Dataset, ImageDataset, TensorSamples, missing
+from quadfire.models.datasets.base import Dataset, ImageDataset, TensorSamples, missing
 
 __all__ = ["JPEGSamples", "cifar10", "cifar100", "imagenet", "mnist", "read_idx"]
 

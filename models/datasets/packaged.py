@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import Dataset, missing
+from quadfire.models.datasets.base import Dataset, missing
 
 __all__ = ["DATASETS", "MNIST10K_LAYOUT", "digits", "mnist5k", "mnist10k"]
 

@@ -14,22 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..surrogate import (
-    exact_isometric_window,
-    gradient_error,
-    gradient_gain,
-    isometric_window,
-    least_error_window,
+from quadfire.models.neurons.surrogate import (
+    exact_isometric_window, gradient_error, gradient_gain, isometric_window, least_error_window,
 )
-from .maps import QuadraticMap
-from .moments import (
-    Moments,
-    Reset,
-    input_deviation,
-    not_escaped,
-    one_step_moments,
-    simulate,
-    stationary_moments,
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.moments import (
+    Moments, Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
 )
 
 __all__ = ["bifurcations", "draw_all", "f_i_curve", "membrane", "mismatch", "panels",

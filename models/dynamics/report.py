@@ -5,21 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..surrogate import (
-    analytic_window_of,
-    exact_isometric_window,
-    gradient_gain,
-    isometric_window,
-    least_error_window,
+from quadfire.models.neurons.surrogate import (
+    analytic_window_of, exact_isometric_window, gradient_gain, isometric_window, least_error_window,
 )
-from .maps import QuadraticMap
-from .moments import (
-    Reset,
-    input_deviation,
-    not_escaped,
-    one_step_moments,
-    simulate,
-    stationary_moments,
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.moments import (
+    Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
 )
 
 __all__ = ["rows"]

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from ..dynamics.moments import input_deviation, one_step_moments
-from ..network import SpikingMLP
-from ..surrogate import gradient_error, gradient_gain
-from .runs import Run
+from quadfire.models.dynamics.moments import input_deviation, one_step_moments
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.neurons.surrogate import gradient_error, gradient_gain
+from quadfire.models.experiments.runs import Run
 
 __all__ = ["measured_gains", "mismatch"]
 

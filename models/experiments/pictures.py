@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dynamics.pictures import BLUE, GREEN, GREY, ORANGE, panels
-from .plans import A, CONV, DEEP, DENSE, PAPER, ROOTS, SHALLOW, WINDOWS
-from .tables import Result, Stored, select
+from quadfire.models.dynamics.pictures import BLUE, GREEN, GREY, ORANGE, panels
+from quadfire.models.experiments.plans import A, CONV, DEEP, DENSE, PAPER, ROOTS, SHALLOW, WINDOWS
+from quadfire.models.experiments.tables import Result, Stored, select
 
 __all__ = ["draw_all"]
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from .runs import Neuron, Run
+from quadfire.models.experiments.runs import Neuron, Run
 
 __all__ = ["A", "DEEP", "DENSE", "CONV", "ROOTS", "SHALLOW", "WINDOWS", "best_qif",
            "neuron_runs", "neurons", "qif", "sensitivity_runs", "study_runs", "windows_runs"]

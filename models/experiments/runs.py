@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..datasets import Dataset
-from ..network import SpikingMLP
-from ..networks import ConvNet, ImageNetwork
-from ..neurons import make_neuron
-from ..operations import active_operations
-from ..options import Options, environment
-from ..resume import Epoch
-from ..train import fit
+from quadfire.models.datasets import Dataset
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ConvNet, ImageNetwork
+from quadfire.models.neurons import make_neuron
+from quadfire.models.networks.operations import active_operations
+from quadfire.models.training.options import Options, environment
+from quadfire.models.training.resume import Epoch
+from quadfire.models.training.train import fit
 
 __all__ = ["Neuron", "Run", "perform", "validation"]
 

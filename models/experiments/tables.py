@@ -5,7 +5,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .plans import A, CONV, DEEP, DENSE, ROOTS, SHALLOW, WINDOWS, best_qif
+from quadfire.models.experiments.plans import (
+    A, CONV, DEEP, DENSE, ROOTS, SHALLOW, WINDOWS, best_qif,
+)
 
 __all__ = ["BLOCKS", "accuracy", "rewrite", "select"]
 

@@ -5,17 +5,17 @@
 
 All of them take bytes [N, C, H, W] (direct encoding, p / 256 in every step) or frames
 [T, N, C, H, W], and give logits [N, classes], the mean over time of the readout. The fully
-connected network is `models.network.SpikingMLP`, which quantisation knows as well.
+connected network is `quadfire.models.networks.multilayer.SpikingMLP`, which quantisation knows as well.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from ..network import SpikingMLP
-from ..neurons import SpikingNeuron
-from .base import ImageNetwork
-from .convolution import ConvNet, vgg11, vgg_snn
-from .residual import ResNet, resnet19, resnet34
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.networks.base import ImageNetwork
+from quadfire.models.networks.convolution import ConvNet, vgg11, vgg_snn
+from quadfire.models.networks.residual import ResNet, resnet19, resnet34
 
 __all__ = ["NETWORKS", "ConvNet", "ImageNetwork", "ResNet", "make_network", "network_from_config",
            "resnet19", "resnet34", "vgg11", "vgg_snn"]

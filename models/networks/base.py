@@ -8,10 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..encoding import present_images
-from ..network import check_neuron
-from ..neurons import SpikingNeuron, make_neuron
-from ..tdbn import TDBatchNorm
+from quadfire.models.integer.encoding import present_images
+from quadfire.models.networks.multilayer import check_neuron
+from quadfire.models.neurons import SpikingNeuron, make_neuron
+from quadfire.models.neurons.tdbn import TDBatchNorm
 
 __all__ = ["ConvLayer", "ImageNetwork", "over_time", "scaled"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..network import SpikingLayer
-from ..neurons import SpikingNeuron
-from .base import ConvLayer, ImageNetwork, over_time, scaled
+from quadfire.models.networks.multilayer import SpikingLayer
+from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.networks.base import ConvLayer, ImageNetwork, over_time, scaled
 
 __all__ = ["VGG11", "VGG_SNN", "ConvNet", "vgg11", "vgg_snn"]
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..neurons import SpikingNeuron
-from ..network import SpikingLayer
-from ..tdbn import TDBatchNorm
-from .base import ConvLayer, ImageNetwork, over_time, scaled
+from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.networks.multilayer import SpikingLayer
+from quadfire.models.neurons.tdbn import TDBatchNorm
+from quadfire.models.networks.base import ConvLayer, ImageNetwork, over_time, scaled
 
 __all__ = ["Block", "ResNet", "resnet19", "resnet34"]
 

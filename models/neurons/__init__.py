@@ -7,21 +7,15 @@ LIF, and PLIF with one time constant per layer.
 
 from typing import Any
 
-from .arlif import ARLIF, arlif_step
-from .base import SpikingNeuron
-from .clif import CLIF, clif_step
-from .glif import GLIF, glif_step
-from .integrate import IF, LinearLIF, linear_lif_step
-from .lif import LIF, lif_step
-from .plif import PLIF
-from .qif import (
-    QIF,
-    QIFCanonical,
-    QIFEuler,
-    canonical_step,
-    euler_to_root,
-    qif_euler_step,
-    qif_step,
+from quadfire.models.neurons.arlif import ARLIF, arlif_step
+from quadfire.models.neurons.base import SpikingNeuron
+from quadfire.models.neurons.clif import CLIF, clif_step
+from quadfire.models.neurons.glif import GLIF, glif_step
+from quadfire.models.neurons.integrate import IF, LinearLIF, linear_lif_step
+from quadfire.models.neurons.lif import LIF, lif_step
+from quadfire.models.neurons.plif import PLIF
+from quadfire.models.neurons.qif import (
+    QIF, QIFCanonical, QIFEuler, canonical_step, euler_to_root, qif_euler_step, qif_step,
     root_to_euler,
 )
 

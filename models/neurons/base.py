@@ -18,10 +18,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rtl.numerics import Canonical
+from quadfire.rtl.contract.numerics import Canonical
 
-from ..dynamics.maps import QuadraticMap
-from ..surrogate import SURROGATES, Kernel, Window, analytic_window_of, kernel, spike, step
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.neurons.surrogate import (
+    SURROGATES, Kernel, Window, analytic_window_of, kernel, spike, step,
+)
 
 __all__ = ["Limits", "SpikingNeuron", "fire"]
 
@@ -157,7 +159,7 @@ class SpikingNeuron(nn.Module):
         return ", ".join(f"{k}={v}" for k, v in self.config().items() if k != "kind")
 
     def map(self) -> QuadraticMap:
-        """The neuron between two resets, for `models.dynamics`; learnt values as tensors.
+        """The neuron between two resets, for `quadfire.models.dynamics`; learnt values as tensors.
 
         Raises ValueError for a neuron that is no such map.
         """

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..surrogate import spike
-from .base import Limits, SpikingNeuron
+from quadfire.models.neurons.surrogate import spike
+from quadfire.models.neurons.base import Limits, SpikingNeuron
 
 __all__ = ["CLIF", "clif_step"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtl.numerics import Canonical, canonical_if
+from quadfire.rtl.contract.numerics import Canonical, canonical_if
 
-from ..dynamics.maps import QuadraticMap
-from .base import Limits, SpikingNeuron, fire
-from .lif import lif_step
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
+from quadfire.models.neurons.lif import lif_step
 
 __all__ = ["IF", "LinearLIF", "linear_lif_step"]
 

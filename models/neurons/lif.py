@@ -4,10 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from rtl.numerics import Canonical, canonical_lif
+from quadfire.rtl.contract.numerics import Canonical, canonical_lif
 
-from ..dynamics.maps import QuadraticMap
-from .base import Limits, SpikingNeuron, fire
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 
 __all__ = ["LIF", "lif_step"]
 

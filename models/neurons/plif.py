@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
-from rtl.numerics import Canonical, canonical_lif
+from quadfire.rtl.contract.numerics import Canonical, canonical_lif
 
-from ..dynamics.maps import QuadraticMap
-from .base import SpikingNeuron
-from .lif import lif_step
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.neurons.base import SpikingNeuron
+from quadfire.models.neurons.lif import lif_step
 
 __all__ = ["PLIF"]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from rtl.numerics import Canonical, canonical_euler, canonical_root
+from quadfire.rtl.contract.numerics import Canonical, canonical_euler, canonical_root
 
-from ..dynamics.maps import QuadraticMap
-from .base import Limits, SpikingNeuron, fire
+from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 
 __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root", "qif_euler_step",
            "qif_step", "root_to_euler"]

@@ -4,8 +4,8 @@ from amaranth import *
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
-from ..config import ArrayConfig
-from ..shell.uart import TOP, uart_verilog
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.shell.uart import TOP, uart_verilog
 
 __all__ = ["BoardTop", "ecp5_pll", "ice40_pll"]
 

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from amaranth import *
 from amaranth.lib import wiring
 
-from ..cell import Cell
-from ..collector import Collector
-from ..config import ArrayConfig
-from ..current import Current
-from ..events import EventReader
-from ..executor import Executor
-from ..group import Group
-from ..neuron import NeuronPipeline
-from ..receiver import Receiver
-from ..scan import Scanner
-from ..sender import Sender
-from ..sequencer import Sequencer
-from ..verilog import TOP, component_verilog, generate
-from ..weights import WeightMemory
-from ..words import WordReader
+from quadfire.rtl.array.cell import Cell
+from quadfire.rtl.fetch.spike_writer import Collector
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.neuron.input_current import Current
+from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.control.executor import Executor
+from quadfire.rtl.array.group import Group
+from quadfire.rtl.neuron.pipeline import NeuronPipeline
+from quadfire.rtl.control.packet_receiver import Receiver
+from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.control.packet_sender import Sender
+from quadfire.rtl.control.sequencer import Sequencer
+from quadfire.rtl.verilog import TOP, component_verilog, generate
+from quadfire.rtl.array.weight_memory import WeightMemory
+from quadfire.rtl.fetch.word_reader import WordReader
 
 __all__ = ["BLOCKS", "HARNESS", "REGISTERS", "Harnessed", "harnessed"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .floorplan import GRIDS, UP5K, Column, Grid
+from quadfire.rtl.fpga.floorplan import GRIDS, UP5K, Column, Grid
 
 __all__ = ["DEVICES", "PLAN", "Device"]
 

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..config import preset
-from . import floorplan, netlist, packing, synthesis
-from .blocks import HARNESS, REGISTERS, Harnessed, harnessed
-from .devices import DEVICES, Device
-from .synthesis import synthesise
-from .tools import fit, run, tool, versions
+from quadfire.rtl.contract.config import preset
+from quadfire.rtl.fpga import floorplan, netlist, packing, synthesis
+from quadfire.rtl.fpga.blocks import HARNESS, REGISTERS, Harnessed, harnessed
+from quadfire.rtl.fpga.devices import DEVICES, Device
+from quadfire.rtl.fpga.synthesis import synthesise
+from quadfire.rtl.fpga.tools import fit, run, tool, versions
 
 __all__ = ["Job", "Row", "measure"]
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import permutations, product
 
-from .netlist import Bit, Netlist
+from quadfire.rtl.fpga.netlist import Bit, Netlist
 
 __all__ = ["Packed", "absorbed_init", "absorbed_pair_init", "pack"]
 

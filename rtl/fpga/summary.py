@@ -7,7 +7,7 @@ and the seeds of one netlist differ by up to 23 % (the neuron of `tiny`: 161 to 
 import json
 from pathlib import Path
 
-from .tools import versions
+from quadfire.rtl.fpga.tools import versions
 
 __all__ = ["AREA", "CYCLES", "compare", "markdown", "merge", "unknown", "write"]
 

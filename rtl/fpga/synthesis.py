@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from .floorplan import Column, Grid, accumulators, floorplan
-from .packing import Packed, pack
-from .tools import yosys
+from quadfire.rtl.fpga.floorplan import Column, Grid, accumulators, floorplan
+from quadfire.rtl.fpga.packing import Packed, pack
+from quadfire.rtl.fpga.tools import yosys
 
 __all__ = ["synthesise"]
 
@@ -71,7 +71,7 @@ def synthesise(read: Sequence[str], synthesis: str, top: str, folder: Path, *,
     """Make `netlist.json` in a folder, with a floorplan; for an ECP5 packed.
 
     read: passes that read the sources there. synthesis: pass of yosys and its options. grid: where
-    the floorplan (`rtl.fpga.floorplan`) may place; a `Grid` is of an ECP5 (`rtl.fpga.packing`).
+    the floorplan (`quadfire.rtl.fpga.floorplan`) may place; a `Grid` is of an ECP5 (`quadfire.rtl.fpga.packing`).
     Leaves `synthesis.log` and, for an ECP5, `packing.log`; raises RuntimeError with the end of the
     log.
     """

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from .registers import ADDRESS_BITS
+from quadfire.rtl.contract.registers import ADDRESS_BITS
 
 __all__ = ["AXI_LITE", "REGISTER_BUS", "AxiLite", "Response"]
 

@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ..receiver import STREAM_WORD
-from .frames import BLOCK, ESCAPE, HOST_WINDOW, MODULUS, Code
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.contract.serial_protocol import BLOCK, ESCAPE, HOST_WINDOW, MODULUS, Code
 
 __all__ = ["SYMBOL", "Link", "LinkReceiver", "LinkSender", "window_blocks"]
 

@@ -4,9 +4,9 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Member, Out
 
-from ..config import ArrayConfig
-from .axi_lite import REGISTER_BUS
-from .registers import REGISTERS, Access, Field, Register, constants
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.shell.axi_lite import REGISTER_BUS
+from quadfire.rtl.contract.registers import REGISTERS, Access, Field, Register, constants
 
 __all__ = ["COUNT_BITS", "RegisterFile"]
 

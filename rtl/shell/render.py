@@ -7,14 +7,16 @@ has the values of its constants as reset values.
 import inspect
 from collections.abc import Callable
 
-from rtl.config import ArrayConfig
-from rtl.shell.access import FIELDS, Registers
-from rtl.shell.registers import MAP_VERSION, REGISTERS, Access, Field, Register, constants
-from rtl.tape import HEADER, MAGIC, VERSION, Answer
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.register_access import FIELDS, Registers
+from quadfire.rtl.contract.registers import (
+    MAP_VERSION, REGISTERS, Access, Field, Register, constants,
+)
+from quadfire.rtl.contract.tape import HEADER, MAGIC, VERSION, Answer
 
 __all__ = ["FORMATS", "render"]
 
-_GENERATED = "generated from rtl/shell/registers.py by `python -m rtl registers --format {}`"
+_GENERATED = "generated from rtl/contract/registers.py by `quadfire registers --format {}`"
 
 def _alone(register: Register) -> bool:
     """Is the register one number?"""

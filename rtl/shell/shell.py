@@ -7,12 +7,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
-from ..core import Core
-from .axi_lite import AXI_LITE, AxiLite
-from .register_file import RegisterFile
-from .registers import REGISTERS, Access, constants
-from .streams import WORD_BYTES, Answers, Framer, Narrow, Widen, beat_layout
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.core import Core
+from quadfire.rtl.shell.axi_lite import AXI_LITE, AxiLite
+from quadfire.rtl.shell.register_file import RegisterFile
+from quadfire.rtl.contract.registers import REGISTERS, Access, constants
+from quadfire.rtl.shell.streams import WORD_BYTES, Answers, Framer, Narrow, Widen, beat_layout
 
 __all__ = ["AxiShell"]
 

@@ -4,10 +4,10 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
-from ..fields import HEADER_LAYOUT
-from ..receiver import STREAM_WORD
-from ..tape import Answer
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.contract.tape import Answer
 
 __all__ = ["FRAME_WORD", "Answers", "Framer", "Narrow", "Widen", "beat_layout"]
 

@@ -4,13 +4,13 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
-from ..core import Core
-from ..modules import placed
-from ..receiver import STREAM_WORD
-from ..verilog import component_verilog
-from .line import IDLE, LineReceiver, LineTransmitter
-from .link import Link
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.core import Core
+from quadfire.rtl.lib.module_library import placed
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.verilog import component_verilog
+from quadfire.rtl.shell.line import IDLE, LineReceiver, LineTransmitter
+from quadfire.rtl.shell.link import Link
 
 __all__ = ["BAUD", "TOP", "Uart", "UartCore", "uart_verilog"]
 

@@ -3,11 +3,11 @@
 from amaranth import *
 from amaranth.lib.wiring import In
 
-from ..config import ArrayConfig
-from ..modules import PortDirection, convert
-from ..verilog import describe, header, to_verilog
-from .axi_lite import AXI_LITE
-from .shell import AxiShell
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.lib.module_library import PortDirection, convert
+from quadfire.rtl.verilog import describe, header, to_verilog
+from quadfire.rtl.shell.axi_lite import AXI_LITE
+from quadfire.rtl.shell.shell import AxiShell
 
 __all__ = ["TOP", "generate"]
 

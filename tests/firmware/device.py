@@ -4,7 +4,7 @@ Nothing of `firmware` but the abstract transport is used, so that the two can di
 start with noise. `late`: a pass does its work when the next packet waits for it, not at once; so
 packets that touch what the pass before them uses show in one of the two.
 
-With taps, sums are those of the linear scan (`rtl.scan`): what wraps over the end of a row of sites
+With taps, sums are those of the linear scan (`quadfire.rtl.fetch.raster`): what wraps over the end of a row of sites
 is added where the hardware adds it.
 """
 
@@ -12,21 +12,11 @@ import zlib
 
 import numpy as np
 
-from firmware.transport import Transport
-from rtl.config import ArrayConfig
-from rtl.numerics import current, round_shift
-from rtl.tape import (
-    COUNTERS,
-    HEADER,
-    MAGIC,
-    PASS,
-    PASS_WORDS,
-    SOURCE,
-    SOURCE_WORDS,
-    VERSION,
-    Answer,
-    Emit,
-    Fault,
+from quadfire.firmware.transports.transport import Transport
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.numerics import current, round_shift
+from quadfire.rtl.contract.tape import (
+    COUNTERS, HEADER, MAGIC, PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, VERSION, Answer, Emit, Fault,
     Opcode,
 )
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from models.integer import INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool, dense
-from rtl.config import ArrayConfig
-from rtl.numerics import Neuron, current, neuron_step
+from quadfire.models.integer.network import (
+    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool, dense,
+)
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.numerics import Neuron, current, neuron_step
 
 
 def random_neuron(rng, config: ArrayConfig) -> Neuron:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from models.augment import Augment
-from models.datasets import Dataset, digits
-from models.network import SpikingMLP
-from models.neurons import QIF
-from models.options import Options
-from models.resume import Epoch
-from models.train import fit
+from quadfire.models.training.augment import Augment
+from quadfire.models.datasets import Dataset, digits
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.neurons import QIF
+from quadfire.models.training.options import Options
+from quadfire.models.training.resume import Epoch
+from quadfire.models.training.train import fit
 
 torch.set_num_threads(1)
 

@@ -1,6 +1,6 @@
-"""Golden vectors (see `sim.vectors`) played into a block by Amaranth's own simulator.
+"""Golden vectors (see `quadfire.sim.cocotb.vectors`) played into a block by Amaranth's own simulator.
 
-The same vectors go through the generated Verilog with `sim.cocotb_run.run_bench`: every block has
+The same vectors go through the generated Verilog with `quadfire.sim.cocotb.run.run_bench`: every block has
 one set of stimuli and one model, and three simulators that must agree.
 """
 
@@ -12,8 +12,8 @@ from amaranth import Value
 from amaranth.lib import data
 from amaranth.sim import Simulator, SimulatorContext
 
-from rtl.modules import named_ports
-from sim import toolchain
+from quadfire.paths import CHECKOUT
+from quadfire.rtl.lib.module_library import named_ports
 
 __all__ = ["Play", "simulate", "packed", "unpacked", "wrap"]
 
@@ -56,7 +56,7 @@ def simulate(dut, bench: Callable, name: str = "failed") -> None:
     try:
         run()
     except AssertionError as error:
-        wave = toolchain.ROOT / "build" / "waves" / f"{name}.vcd"
+        wave = CHECKOUT / "build" / "waves" / f"{name}.vcd"
         wave.parent.mkdir(parents=True, exist_ok=True)
         try:
             run(wave)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtl.config import ArrayConfig
-from rtl.numerics import Neuron, neuron_step, round_shift
-from rtl.tape import Emit
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.numerics import Neuron, neuron_step, round_shift
+from quadfire.rtl.contract.tape import Emit
 
 __all__ = ["Layer", "Part", "expected"]
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware.packets import decode, pack, unpack
-from rtl.config import ArrayConfig
-from rtl.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Opcode
-from sim.timing import CLASSES, fetches, pass_cycles
+from quadfire.firmware.tape.packets import decode, pack, unpack
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Opcode
+from quadfire.sim.cycles.pass_model import CLASSES, fetches, pass_cycles
 
-from .definition import Layer, Part
-from .tape_writer import DoesNotFit, Tape, Writer, map_words, weight_rows, wide_rows
+from tests.rtl.definition import Layer, Part
+from tests.rtl.control.tape_writer import (
+    DoesNotFit, Tape, Writer, map_words, weight_rows, wide_rows,
+)
 
 __all__ = ["dense_tape", "predicted", "replay", "tape"]
 
@@ -224,7 +226,7 @@ def replay(packets: list[np.ndarray], config: ArrayConfig
 
 
 def predicted(packets: list[np.ndarray], config: ArrayConfig) -> dict[str, int]:
-    """The counters after these passes by `sim.timing`."""
+    """The counters after these passes by `quadfire.sim.cycles.pass_model`."""
     passes = [pass_cycles(config, fields, fetches(fields, sources, memory))
               for fields, sources, memory in replay(packets, config)]
     return {name: sum(getattr(cycles, name) for cycles in passes) for name in CLASSES}

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from firmware import compile
-from firmware.packets import crc32, decode, encode, pack
-from models import reference
-from models.random_network import random_inputs, random_network
-from rtl.config import preset
-from rtl.tape import (COUNTERS, MAGIC, PASS, SOURCE, TARGET, VERSION, Answer, Emit, Fault,
-                      Opcode)
-from sim.build import core_verilog
-from sim.cocotb_run import run_bench
-from sim.verilated import VerilatedTransport
+from quadfire.firmware import compile
+from quadfire.firmware.tape.packets import crc32, decode, encode, pack
+from quadfire.models.integer import reference
+from quadfire.models.integer.random_network import random_inputs, random_network
+from quadfire.rtl.contract.config import preset
+from quadfire.rtl.contract.tape import (
+    COUNTERS, MAGIC, PASS, SOURCE, TARGET, VERSION, Answer, Emit, Fault, Opcode,
+)
+from quadfire.sim.verilator.build import core_verilog
+from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.verilator.core import VerilatedTransport
 
 CONFIG = preset("tiny")
 NETWORK = 0x1234ABCD
@@ -356,4 +357,4 @@ def test_networks_equal_the_integer_reference(device, seed, input_bits, readout)
 def test_verilog_between_axi_stream_models(simulator, input_bits, tmp_path):
     vectors = network_vectors(7, input_bits=input_bits, readout=bool(input_bits), sizes=(9, 8, 4))
     assert run_bench(simulator, core_verilog(CONFIG), "quadfire", vectors, tmp_path,
-                     module="sim.bench_core") == 10
+                     module="quadfire.sim.cocotb.bench_core") == 10

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from firmware.packets import decode
-from models.random_network import random_neuron
-from rtl.config import ArrayConfig, preset
-from rtl.tape import COUNTERS, Answer, Emit
-from sim.verilated import VerilatedTransport
+from quadfire.firmware.tape.packets import decode
+from quadfire.models.integer.random_network import random_neuron
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.tape import COUNTERS, Answer, Emit
+from quadfire.sim.verilator.core import VerilatedTransport
 
-from .definition import Layer, Part
-from .passes import dense_tape, predicted, tape
-from .tape_writer import DoesNotFit, Tape
+from tests.rtl.definition import Layer, Part
+from tests.rtl.passes import dense_tape, predicted, tape
+from tests.rtl.control.tape_writer import DoesNotFit, Tape
 
 CONFIG = preset("tiny-conv")
 TAPS = pytest.mark.parametrize("taps", [True, False], ids=["taps", "tiles"])

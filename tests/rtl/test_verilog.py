@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
-from rtl.array import spike_latency
-from rtl.config import ArrayConfig, preset
-from rtl.tape import VERSION
-from rtl.verilog import TOP, generate, write
-from sim import build, toolchain
+from quadfire.paths import CHECKOUT
+from quadfire.rtl.array.chain import spike_latency
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.tape import VERSION
+from quadfire.rtl.verilog import TOP, generate, write
+from quadfire.sim.verilator import build, toolchain
 
 SMALL = {"weight_rows": 16, "spike_words": 16, "parameter_words": 16, "packet_words": 32,
          "sources": 1}
@@ -47,8 +48,8 @@ PORTS = {
 #: Writes the Verilog of two arrays in either order: what was made before must not show.
 _GENERATE = """
 import sys
-from rtl.config import preset
-from rtl.verilog import write
+from quadfire.rtl.contract.config import preset
+from quadfire.rtl.verilog import write
 for name in sys.argv[2:]:
     write(preset(name), sys.argv[1], name)
 """
@@ -59,14 +60,14 @@ def test_the_same_bytes_in_another_process(tmp_path):
     for hash_seed, order in (("1", ("tiny", "small")), ("77", ("small", "tiny"))):
         folders.append(tmp_path / hash_seed)
         subprocess.run([sys.executable, "-c", _GENERATE, folders[-1], *order], check=True,
-                       cwd=toolchain.ROOT, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+                       cwd=CHECKOUT, env={**os.environ, "PYTHONHASHSEED": hash_seed})
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == ["small.json", "small.v", "tiny.json", "tiny.v"]
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
     text = text_of("tiny")
     assert text.encode() == (folders[0] / "tiny.v").read_bytes()
-    assert str(toolchain.ROOT) not in text
+    assert str(CHECKOUT) not in text
 
 
 def test_description(tmp_path):
@@ -122,7 +123,7 @@ def test_names_of_modules_are_readable_and_unique(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_simulators_accept_it(simulator, name, tmp_path):
-    """Verilator without a warning, but for the waivers that `sim.build` gives a reason for."""
+    """Verilator without a warning, but for the waivers that `quadfire.sim.verilator.build` gives a reason for."""
     source = tmp_path / "core.v"
     source.write_text(text_of(name))
     command = [toolchain.icarus(), "-g2005", "-tnull", "-s", TOP, source]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.dynamics import QuadraticMap
+from quadfire.models.dynamics import QuadraticMap
 
 NEAR = QuadraticMap.root(0.25, 0.0, 0.5)
 MEMORY = QuadraticMap.root(0.25, 0.0, -2.0)

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.dynamics import QuadraticMap
-from models.neurons import IF, LIF, PLIF, QIF, LinearLIF, QIFCanonical, QIFEuler
-from rtl.numerics import canonical_root
+from quadfire.models.dynamics import QuadraticMap
+from quadfire.models.neurons import IF, LIF, PLIF, QIF, LinearLIF, QIFCanonical, QIFEuler
+from quadfire.rtl.contract.numerics import canonical_root
 
-from .examples import MEMORY, NEAR, maps
+from tests.models.dynamics.examples import MEMORY, NEAR, maps
 
 
 def orbit(neuron, u, current, steps):
@@ -81,7 +81,7 @@ def test_basin(neuron, current):
 
 @given(st.floats(0.05, 4), st.floats(-3, 3), st.floats(-3, 3), st.floats(-4, 4), st.floats(-2, 2))
 def test_conjugacy_to_the_quadratic_map(a, u1, u2, u, current):
-    """One step of u, moved to w, is one step of w^2 + J; and J is that of rtl.numerics."""
+    """One step of u, moved to w, is one step of w^2 + J; and J is that of quadfire.rtl.contract.numerics."""
     neuron, c = QuadraticMap.root(a, u1, u2), canonical_root(a, u1, u2)
     w = neuron.to_canonical(u)
     assert w == pytest.approx(c.scale * (u - c.center), abs=1e-9)

@@ -4,17 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.dynamics import (
-    QuadraticMap,
-    free_variance,
-    not_escaped,
-    one_step_moments,
-    propagate,
-    simulate,
+from quadfire.models.dynamics import (
+    QuadraticMap, free_variance, not_escaped, one_step_moments, propagate, simulate,
     stationary_moments,
 )
 
-from .examples import MEMORY, NEAR, SHIFTED, STRONG
+from tests.models.dynamics.examples import MEMORY, NEAR, SHIFTED, STRONG
 
 HARD = [    # map, tolerances: mean, deviation (share), rate
     (NEAR, 0.015, 0.015, 0.015), (MEMORY, 0.015, 0.015, 0.015), (SHIFTED, 0.015, 0.015, 0.015),

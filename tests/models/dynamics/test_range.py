@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.dynamics import QuadraticMap
+from quadfire.models.dynamics import QuadraticMap
 
-from .examples import MEMORY, NEAR, maps
+from tests.models.dynamics.examples import MEMORY, NEAR, maps
 
 
 @maps

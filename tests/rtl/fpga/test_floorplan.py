@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rtl.fpga.floorplan import GRIDS, UP5K, accumulators, floorplan
+from quadfire.rtl.fpga.floorplan import GRIDS, UP5K, accumulators, floorplan
 
 pytestmark = pytest.mark.fast
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from firmware import Accelerator
-from firmware.selftest import selftest
-from rtl.config import ArrayConfig, preset
-from rtl.fpga.packing import Packed
-from rtl.fpga.floorplan import GRIDS
-from rtl.fpga.synthesis import synthesise
-from rtl.fpga.tools import yosys
-from rtl.verilog import TOP, generate
-from sim.verilated import VerilatedTransport
+from quadfire.firmware import Accelerator
+from quadfire.firmware.driver.selftest import selftest
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.fpga.packing import Packed
+from quadfire.rtl.fpga.floorplan import GRIDS
+from quadfire.rtl.fpga.synthesis import synthesise
+from quadfire.rtl.fpga.tools import yosys
+from quadfire.rtl.verilog import TOP, generate
+from quadfire.sim.verilator.core import VerilatedTransport
 
-from .netlists import for_yosys
+from tests.rtl.fpga.netlists import for_yosys
 
 
 def _scalars(way: str, name: str, count: int) -> str:
@@ -127,7 +127,7 @@ PARTS = replace(preset("tiny-conv"), lanes=8, group_lanes=8, weight_bits=4)
 def test_a_packed_netlist_computes_the_golden_network(config, parts, tmp_path, monkeypatch):
     pytest.importorskip("pyosys", reason="make bench installs it")
     if parts > 1:
-        monkeypatch.setattr("rtl.config._MOST_RUNNING", 0)
+        monkeypatch.setattr("quadfire.rtl.contract.config._MOST_RUNNING", 0)
     assert config.cell_parts == parts
     verilog, packed = _gates(config, tmp_path)
     assert packed.memory_ports and packed.multipliers and packed.luts, packed

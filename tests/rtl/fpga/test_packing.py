@@ -10,9 +10,9 @@ from itertools import product
 
 import pytest
 
-from rtl.fpga.packing import absorbed_init, absorbed_pair_init, pack
+from quadfire.rtl.fpga.packing import absorbed_init, absorbed_pair_init, pack
 
-from .netlists import for_yosys
+from tests.rtl.fpga.netlists import for_yosys
 
 
 def half(init: int, a: int, b: int, c: int, d: int, carry: int) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from rtl.fpga.floorplan import GRIDS, UP5K
-from rtl.fpga.synthesis import _ENABLE, synthesise
-from rtl.fpga.tools import fit
+from quadfire.rtl.fpga.floorplan import GRIDS, UP5K
+from quadfire.rtl.fpga.synthesis import _ENABLE, synthesise
+from quadfire.rtl.fpga.tools import fit
 
 DESIGN = """
 {kept} module a_group(input clk, input i, output reg o);

@@ -1,6 +1,6 @@
 """The AXI shell as Verilog, on every simulator: registers, streams, resets, protocol rules.
 
-The bench is `sim.bench_axi`, the rules are those of `sim.axi_checks`. Here by default one width and
+The bench is `quadfire.sim.cocotb.bench_axi`, the rules are those of `quadfire.sim.cocotb.axi_checks`. Here by default one width and
 one level of stalls on each simulator; all of them in the slow test.
 """
 
@@ -9,20 +9,20 @@ import re
 import numpy as np
 import pytest
 
-from firmware import compile
-from models import reference
-from models.integer import IntegerNetwork
-from rtl.config import preset
-from rtl.shell.registers import constants
-from rtl.shell.verilog import TOP as AXI_TOP
-from rtl.shell.verilog import generate
-from sim import toolchain
-from sim import vectors as golden
-from sim.axi_checks import CHANNELS, TOP, checked, rule
-from sim.cocotb_run import BenchFailure, run_bench, run_module
-from sim.demo import PRETRAINED
+from quadfire.firmware import compile
+from quadfire.models.integer import reference
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.paths import CHECKOUT
+from quadfire.rtl.contract.config import preset
+from quadfire.rtl.contract.registers import constants
+from quadfire.rtl.shell.verilog import TOP as AXI_TOP
+from quadfire.rtl.shell.verilog import generate
+from quadfire.sim.cocotb import vectors as golden
+from quadfire.sim.cocotb.axi_checks import CHANNELS, TOP, checked, rule
+from quadfire.sim.cocotb.run import BenchFailure, run_bench, run_module
+from quadfire.paths import PRETRAINED
 
-from ..test_core import network_vectors
+from tests.rtl.test_core import network_vectors
 
 CONFIG = preset("tiny")
 
@@ -42,7 +42,7 @@ def axi_vectors(stream_bits: int, levels: list[str], seed: int = 3) -> dict:
 def bench(simulator, stream_bits, levels, folder) -> int:
     verilog, description = generate(CONFIG, stream_bits)
     return run_bench(simulator, checked(verilog, description["ports"]), TOP,
-                     axi_vectors(stream_bits, levels), folder, module="sim.bench_axi")
+                     axi_vectors(stream_bits, levels), folder, module="quadfire.sim.cocotb.bench_axi")
 
 
 @pytest.mark.cocotb
@@ -68,7 +68,7 @@ def test_a_broken_rule_is_told(tmp_path):
         ".m_axis_tdata(m_axis_tdata)", ".m_axis_tdata(tdata)")
     with pytest.raises(BenchFailure, match="m_axis_t: the payload changed before ready"):
         run_bench("icarus", broken, TOP, axi_vectors(64, ["heavy"]), tmp_path,
-                  module="sim.bench_axi", waves=False)
+                  module="quadfire.sim.cocotb.bench_axi", waves=False)
 
 
 def test_rules_have_names():
@@ -78,7 +78,7 @@ def test_rules_have_names():
 
 def test_the_block_design_connects_every_interface():
     """Names in the Tcl script are those that Vivado infers from the ports."""
-    text = (toolchain.ROOT / "firmware" / "zynq" / "quadfire.tcl").read_text()
+    text = (CHECKOUT / "firmware" / "zynq" / "quadfire.tcl").read_text()
     used = set(re.findall(r"quadfire_0/(\w+)", text))
     ports = generate(CONFIG, 32)[1]["ports"]
     assert used == {re.sub(r"^(s_axi|s_axis|m_axis)_.*", r"\1", port) for port in ports}
@@ -89,7 +89,7 @@ def test_the_block_design_connects_every_interface():
 @pytest.mark.slow
 def test_the_trained_network(simulator, tmp_path):
     """Two digits through the shell around the default array, every logit."""
-    from models.datasets import mnist5k
+    from quadfire.models.datasets import mnist5k
 
     config = preset("default")
     images = mnist5k().held_out_set[0].numpy()[:2]
@@ -110,6 +110,6 @@ def test_the_trained_network(simulator, tmp_path):
     path = golden.write(tmp_path / "vectors.json", {
         "registers": constants(config, 64), "frames": frames, "answers": answers,
         "timeout": 100_000, "levels": ["none"]})
-    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "sim.bench_axi",
+    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "quadfire.sim.cocotb.bench_axi",
                       tmp_path, environment={"QUADFIRE_VECTORS": str(path), "QUADFIRE_SEED": "1",
                                              "COCOTB_TEST_FILTER": "packets"}) == 2

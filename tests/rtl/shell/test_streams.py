@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtl.config import preset
-from rtl.receiver import STREAM_WORD
-from rtl.shell.streams import FRAME_WORD, Answers, Framer, Narrow, Widen, beat_layout
-from rtl.tape import Answer
-from sim import vectors as golden
+from quadfire.rtl.contract.config import preset
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.shell.streams import FRAME_WORD, Answers, Framer, Narrow, Widen, beat_layout
+from quadfire.rtl.contract.tape import Answer
+from quadfire.sim.cocotb import vectors as golden
 
-from ..bench_tools import STALLS, Play, packed
+from tests.rtl.bench_tools import STALLS, Play, packed
 
 pytestmark = pytest.mark.fast
 

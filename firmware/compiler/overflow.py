@@ -1,0 +1,156 @@
+"""Proofs about a layer, from its actual weights: what its sums and currents can be at worst.
+
+An input that spikes adds its weight once (a pooled one up to once a pixel of its window, all `gain`
+times), so in every order and after every input the sum of a channel lies between the sum of its
+negative and the sum of its positive weights, over all branches. Pixels of n bits scale both ends by
+2^n - 1. The current grows with the sum, so its ends are those of the sum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quadfire.models.integer.bounds import current_range, signed_bits
+from quadfire.models.integer.network import ConvBranch, Layer
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.numerics import READOUT_BITS, Neuron, clip, neuron_step, round_shift
+from quadfire.rtl.contract.tape import PARAMETER
+
+__all__ = ["Bounds", "CompileError", "check_layer", "idle_bias", "saturation"]
+
+
+class CompileError(ValueError):
+    """A network that this array cannot run, with layer, channel, reason and remedy."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Lowest and highest value of every channel, int64 [outputs]: sums of a slot, currents."""
+
+    sum_low: np.ndarray
+    sum_high: np.ndarray
+    current_low: np.ndarray
+    current_high: np.ndarray
+
+    @classmethod
+    def of(cls, layer: Layer, input_bits: int) -> "Bounds":
+        """Bounds of a layer whose inputs are spikes (`input_bits` = 0) or pixels."""
+        return cls(*layer.sum_range(), *current_range(layer, input_bits))
+
+
+def _outside(low: np.ndarray, high: np.ndarray, bits: int) -> tuple[int, int] | None:
+    """First channel whose low..high leaves `bits` signed bits, and the worse of its ends."""
+    limit = 1 << (bits - 1)
+    bad = np.flatnonzero((low < -limit) | (high >= limit))
+    if not len(bad):
+        return None
+    channel = int(bad[0])
+    ends = int(low[channel]), int(high[channel])
+    return channel, ends[1] if ends[1] >= limit else ends[0]
+
+
+def check_layer(layer: Layer, config: ArrayConfig, *, steps: int, input_bits: int) -> Bounds:
+    """Prove that no sum, current or readout of the layer can overflow on this array.
+
+    Raises CompileError that names the layer, the channel, the value it can reach, and what to do.
+    """
+    def fail(channel: int, text: str):
+        raise CompileError(f"layer {layer.name!r}, channel {channel}: {text}")
+
+    limit = 1 << (config.weight_bits - 1)
+    for branch in layer.branches:
+        if not isinstance(branch, ConvBranch):
+            continue
+        weight = branch.weight.reshape(layer.outputs, -1)
+        bad = np.argwhere((weight < -limit) | (weight >= limit))
+        if len(bad):
+            output, index = (int(v) for v in bad[0])
+            fail(output, f"weight {weight[output, index]} of input {index} does not fit in the "
+                         f"{config.weight_bits}-bit weights of this array: quantise the layer to "
+                         f"{config.weight_bits} bits")
+
+    low, high = -config.fraction_bits, (1 << PARAMETER["shift"]) - 1 - config.fraction_bits
+    bad = np.flatnonzero((layer.shift < low) | (layer.shift > high))
+    if len(bad):
+        fail(int(bad[0]), f"shift {layer.shift[bad[0]]} is outside of {low}..{high}, what "
+                          f"{config.fraction_bits} fraction bits leave: rescale its weights")
+
+    bounds = Bounds.of(layer, input_bits)
+    if found := _outside(bounds.sum_low, bounds.sum_high, config.accumulator_bits):
+        channel, value = found
+        needed = signed_bits(int(bounds.sum_low[channel]), int(bounds.sum_high[channel]))
+        fail(channel, f"the sum of its weights can reach {value}, too large for an accumulator of "
+                      f"{config.accumulator_bits} bits: use an array with accumulator_bits = "
+                      f"{needed}, or quantise this channel's weights more coarsely")
+    if found := _outside(bounds.current_low, bounds.current_high, config.current_bits):
+        channel, value = found
+        needed = signed_bits(int(bounds.current_low[channel]), int(bounds.current_high[channel]))
+        fail(channel, f"its current can reach {value}, too large for {config.current_bits} bits: "
+                      f"it needs current_bits = {needed} (at most {PARAMETER['bias']}), or a "
+                      "larger shift or smaller bias")
+    if layer.neuron is None:
+        total_low, total_high = bounds.current_low * steps, bounds.current_high * steps
+        if found := _outside(total_low, total_high, READOUT_BITS):
+            fail(found[0], f"its sum over {steps} steps can reach {found[1]}, too large for the "
+                           f"{READOUT_BITS}-bit readout: use fewer steps or a larger shift")
+    return bounds
+
+
+def _product_range(neuron: Neuron, fraction_bits: int) -> tuple[int, int]:
+    """Least and largest round(w * x / 2^F) over every state lo..hi."""
+    ends = [round_shift(w * (w if neuron.square else neuron.factor), fraction_bits)
+            for w in (neuron.lo, neuron.hi)]
+    if neuron.square and neuron.lo < 0 < neuron.hi:
+        ends.append(0)
+    return min(ends), max(ends)
+
+
+def saturation(layer: Layer, bounds: Bounds, fraction_bits: int) -> str:
+    """What the clamp lo..hi does to the spikes of a layer, for every input there can be.
+
+    "none": no state leaves lo..hi, but where it is reset. "lossless": a QIF with hard reset, of
+    which a state below lo fires in the next step, clamped or not, whatever its current is. "model":
+    the clamp can change spikes, it is part of the model. "": a readout.
+    """
+    neuron = layer.neuron
+    if neuron is None:
+        return ""
+    low, high = _product_range(neuron, fraction_bits)
+    below = bounds.current_low + low < neuron.lo
+    above = neuron.soft & (bounds.current_high + high > neuron.hi)
+    if not below.any() and not above.any():
+        return "none"
+    if neuron.soft:
+        return "model"
+    lowest = round_shift(neuron.lo * neuron.lo, fraction_bits)
+    fires = neuron.square and neuron.lo <= 0 and (lowest + bounds.current_low >= neuron.theta)
+    return "lossless" if (~below | fires).all() else "model"
+
+
+def idle_bias(neuron: Neuron | None, config: ArrayConfig, steps: int) -> int:
+    """A bias with which a channel without inputs never spikes, for those that only fill a tile up.
+
+    From every state lo..hi where a bias can do that; where the square of a state is larger than any
+    current, from the initial state for `steps` steps. Raises CompileError where neither can be.
+    """
+    if neuron is None:
+        return 0
+    lowest = -(1 << (config.current_bits - 1))
+    always = neuron.theta - 1 - _product_range(neuron, config.fraction_bits)[1]
+    if always >= lowest:
+        return min(always, 0)
+    # Try the bias that keeps each silent state, and all the others in even steps.
+    states = np.arange(neuron.lo, neuron.theta, dtype=np.int64)
+    product = round_shift(states * (states if neuron.square else neuron.factor),
+                          config.fraction_bits)
+    spread = np.arange(lowest, -lowest, max(1, -lowest >> 17), dtype=np.int64)
+    candidates = np.concatenate([clip(states - product, lowest, -lowest - 1), spread])
+    w, silent = np.full_like(candidates, neuron.initial), np.ones(len(candidates), bool)
+    for _ in range(steps):
+        spike, w = neuron_step(w, candidates, neuron, config.fraction_bits)
+        silent &= ~spike
+    if not silent.any():
+        raise CompileError(f"no bias keeps a neuron with initial = {neuron.initial} and theta = "
+                           f"{neuron.theta} silent: make the outputs a multiple of "
+                           f"{config.lanes} lanes, or give the array more current_bits")
+    return int(candidates[silent][0])

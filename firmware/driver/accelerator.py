@@ -1,0 +1,312 @@
+"""The host driver: load a network into a device, run inputs, check every answer."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware.driver.outputs import Collector, Outputs
+from quadfire.firmware.tape.packets import PacketError, decode, encode, unpack
+from quadfire.firmware.driver.inputs import checked
+from quadfire.firmware.compiler.time_chunks import joined, part_inputs
+from quadfire.firmware.compiler.program import Program, Tapes
+from quadfire.firmware.transports.transport import Transport
+from quadfire.firmware.tape.writer import Expected, Tape
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
+
+__all__ = ["Accelerator", "DeviceError", "Info"]
+
+_T = TypeVar("_T")
+
+_EXPLANATIONS = {
+    Fault.CRC: "its checksum does not match: it was damaged on the way",
+    Fault.TRUNCATED: "it ended before its length: words were lost on the way",
+    Fault.OVERRUN: "it went on past its length: words were doubled, or the mark of its end is lost",
+    Fault.OVERSIZE: "it is longer than the device can hold",
+    Fault.SEQUENCE: "a packet before it is missing, doubled or out of order",
+    Fault.OPCODE: "the device does not know its opcode",
+    Fault.CONFIGURATION: "its tape was made for another configuration",
+    Fault.NETWORK: "its tape was made for a network that is not loaded",
+    Fault.ARGUMENT: "an address, a number or a length in it is out of range",
+}
+
+
+class DeviceError(RuntimeError):
+    """The device refused a packet (`fault` says why), or gave an answer that cannot be (None).
+
+    The device skips the rest of that tape and can be used again at once.
+    """
+
+    def __init__(self, text: str, fault: Fault | None = None):
+        super().__init__(text)
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a device says of itself; `network` is 0 where none is loaded."""
+
+    magic: int
+    version: int
+    configuration: int
+    network: int
+
+
+def _name(enum: type, value: int) -> str:
+    known = enum._value2member_map_
+    return known[value].name if value in known else f"{value:#04x}"
+
+
+def _refused(payload: np.ndarray) -> DeviceError:
+    """The exception for the payload of an ERROR answer."""
+    if len(payload) != 2:
+        return DeviceError(f"the device answered ERROR with {len(payload)} words instead of 2")
+    header = unpack(HEADER, payload[1:])
+    packet = (f"packet {header['sequence']} ({_name(Opcode, header['opcode'])}, "
+              f"{header['length']} words)")
+    number = int(payload[0])
+    if number not in Fault._value2member_map_:
+        return DeviceError(f"the device refused {packet}: unknown fault {number}")
+    fault = Fault(number)
+    return DeviceError(f"the device refused {packet}: {fault.name}, {_EXPLANATIONS[fault]}", fault)
+
+
+class Accelerator:
+    """A device behind `transport` that was made from `config`; a tape takes up to `batch` images.
+
+    retries: how often a tape is played again that was damaged on the way, or that nobody answered.
+    The device is asked what it still knows before, and loaded again where it has forgotten the
+    network: tapes hold all that they need, so nothing that the caller gave is lost.
+
+    >>> with Accelerator(transport, config) as device:      # doctest: +SKIP
+    ...     device.load(IntegerNetwork.load("net.safetensors"))
+    ...     print(device.run(images).outputs.argmax(axis=1))
+    """
+
+    #: Words of weights and parameters that one tape may stream, roughly.
+    STREAMED_WORDS = 1 << 20
+
+    def __init__(self, transport: Transport, config: ArrayConfig, *, batch: int = 64,
+                 retries: int = 0):
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, not {batch!r}")
+        if retries < 0:
+            raise ValueError(f"retries must be at least 0, not {retries!r}")
+        self.transport, self.config, self.batch = transport, config, batch
+        self.retries = retries
+        self.program: Program | None = None
+        self._tag = 0
+        self._checked = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        """Close the transport."""
+        self.transport.close()
+
+    def reset(self) -> None:
+        """Reset the device; the next `run` loads the network again by itself."""
+        self.transport.reset()
+
+    def _next_tag(self) -> int:
+        self._tag = (self._tag + 1) % 256
+        return self._tag
+
+    # Answers -------------------------------------------------------------------------------------
+
+    def info(self) -> Info:
+        """Ask the device what it is; raises DeviceError if it is not one that this driver knows."""
+        packets = [encode(Opcode.INFO, self._next_tag())]
+        while True:
+            for words in self.transport.exchange(packets, 1):
+                try:
+                    packet = decode(words)
+                except PacketError as error:
+                    raise DeviceError(f"a damaged answer: {error}") from None
+                if packet.opcode == Answer.ERROR:
+                    raise _refused(packet.payload)
+                if packet.opcode == Answer.INFO:
+                    return self._info(packet.payload)
+            packets = []                               # what came was left over from before
+
+    @staticmethod
+    def _info(payload: np.ndarray) -> Info:
+        if len(payload) != len(INFO_WORDS):
+            raise DeviceError(f"INFO has {len(INFO_WORDS)} words, not {len(payload)}")
+        info = Info(*map(int, payload))
+        if info.magic != MAGIC:
+            raise DeviceError(f"this is no Quadfire device: it answers {info.magic:#010x} "
+                              f"instead of {MAGIC:#010x}")
+        if info.version >> 16 != VERSION >> 16:
+            raise DeviceError(f"the device speaks version {info.version >> 16} of the tape, "
+                              f"this driver {VERSION >> 16}")
+        return info
+
+    def _catch_up(self) -> None:
+        """Let all that the device still says of a broken tape pass by, up to an INFO."""
+        packets = [encode(Opcode.INFO, self._next_tag())]
+        while not any(int(words[0]) >> 24 == Answer.INFO
+                      for words in self.transport.exchange(packets, 1)):
+            packets = []
+
+    def _check(self) -> None:
+        """Refuse a device of another configuration, once."""
+        if self._checked:
+            return
+        if (found := self.info().configuration) != self.config.hash:
+            raise DeviceError(f"the device has configuration {found:#010x}, not "
+                              f"{self.config.hash:#010x} ({self.config}): use the configuration "
+                              "that it was generated from", Fault.CONFIGURATION)
+        self._checked = True
+
+    def _play(self, tape: Tape) -> list[np.ndarray]:
+        """Send a tape; the payloads of its answers. A DeviceError leaves nothing of it behind."""
+        try:
+            return self._answers(tape)
+        except DeviceError:
+            with suppress(TimeoutError):
+                self._catch_up()
+            raise
+
+    def _answers(self, tape: Tape) -> list[np.ndarray]:
+        """Send a tape; the payloads of its answers, each checked. Older answers are dropped."""
+        payloads: list[np.ndarray] = []
+        packets = tape.packets
+        while len(payloads) < tape.answers:
+            for words in self.transport.exchange(packets, tape.answers - len(payloads)):
+                try:
+                    answer = decode(words)
+                except PacketError as error:
+                    raise DeviceError(f"answer {len(payloads)} of {tape.answers} is damaged: "
+                                      f"{error}") from None
+                if answer.opcode == Answer.ERROR:
+                    raise _refused(answer.payload)
+                if answer.sequence != tape.tag or answer.opcode == Answer.INFO:
+                    continue
+                if len(payloads) == tape.answers:
+                    raise DeviceError(f"more answers came than the {tape.answers} expected")
+                expected = tape.expected[len(payloads)]
+                if (answer.opcode, len(answer.payload)) != (expected.opcode, expected.length):
+                    raise DeviceError(
+                        f"answer {len(payloads)} of {tape.answers} is {answer.opcode.name} of "
+                        f"{len(answer.payload)} words instead of {expected.opcode.name} of "
+                        f"{expected.length}")
+                payloads.append(answer.payload)
+            packets = []
+        return payloads
+
+    # Work ----------------------------------------------------------------------------------------
+
+    def load(self, network: IntegerNetwork | Program) -> Program:
+        """Compile a network where needed, and load it.
+
+        Raises CompileError if the array cannot run it, DeviceError if the device refuses.
+        """
+        program = network if isinstance(network, Program) else compile(network, self.config)
+        if program.config != self.config:
+            raise ValueError(f"the program was compiled for {program.config}, not {self.config}")
+        self.program = None
+        self._again(self._check)
+        self._again(lambda: self._play(program.setup_tape(self._next_tag())))
+        self.program = program
+        return program
+
+    def _again(self, work: Callable[[], _T], program: Program | None = None) -> _T:
+        """The result of `work`, tried again where that may help; `program` must be loaded for it.
+
+        A device that has forgotten the program is loaded again even without `retries`, once.
+        """
+        left, lost, failure = self.retries, False, None
+        while True:
+            try:
+                if failure is not None:
+                    self._recover(failure, program)
+                return work()
+            except (DeviceError, TimeoutError) as error:
+                if left > 0 and _may_pass(error):
+                    left -= 1
+                elif not lost and program is not None and self._lost(program, error):
+                    lost = True
+                else:
+                    raise
+                failure = error
+
+    def _lost(self, program: Program, error: Exception) -> bool:
+        """Has the device forgotten the network, as after a reset?"""
+        return (isinstance(error, DeviceError)
+                and error.fault in (Fault.NETWORK, Fault.SEQUENCE)
+                and self.info().network != program.network_id)
+
+    def _recover(self, failure: Exception, program: Program | None) -> None:
+        """Let what was under way pass by, or reset the device; load it again if need be."""
+        if isinstance(failure, TimeoutError):
+            self._checked = False
+            try:
+                self._catch_up()
+            except TimeoutError:
+                self.transport.reset()
+        if program is not None and self.info().network != program.network_id:
+            self.load(program)
+
+    def run(self, inputs: np.ndarray, *, profile: bool = False, probe: bool = False,
+            spikes: bool = False, progress: Callable[[int, int], object] | None = None) -> Outputs:
+        """Run the loaded network on N images.
+
+        inputs: pixels, uint8 [N, C, H, W] below 2^input_bits, or spikes, 0 or 1, [T, N, C, H, W];
+        both may be flat, [..., C * H * W].
+        profile: counters of every image and layer. probe: membranes. spikes: those of every layer.
+        progress: called with (images done, N). A device that was reset meanwhile is loaded again,
+        once a tape. Raises ValueError for other inputs, RuntimeError before `load`, DeviceError.
+        """
+        if (program := self.program) is None:
+            raise RuntimeError("no network is loaded: call load() first")
+        inputs = checked(program.network, inputs)
+        pixels, parts = program.network.input_bits > 0, program.parts
+        if parts > 1:
+            inputs = part_inputs(inputs, parts, pixels)
+        images = inputs.shape[0 if pixels else 1]
+        collector = Collector(program, images, profile=profile, probe=probe, spikes=spikes)
+        batch = -(-self._batch(program) // parts) * parts   # all parts of a sequence in one tape
+        for first in range(0, images, batch):
+            part = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
+
+            def play(part=part, first=first) -> list[tuple[Expected, np.ndarray]]:
+                return self._play_all(program.tapes(
+                    part, self._next_tag, profile=profile, probe=probe, read_spikes=spikes,
+                    put_map=lambda image, layer, words: collector.put_map(
+                        first + image, layer, words)))
+
+            collector.put(first, self._again(play, program))
+            if progress is not None:
+                progress(min(first + batch, images) // parts, images // parts)
+        return joined(collector.outputs(), parts, program.network)
+
+    def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
+        """Play tapes, each made with what the one before brought; all answers."""
+        answers: list[tuple[Expected, np.ndarray]] = []
+        payloads = None
+        with suppress(StopIteration):
+            while True:
+                tape = next(tapes) if payloads is None else tapes.send(payloads)
+                payloads = self._play(tape)
+                answers += zip(tape.expected, payloads, strict=True)
+        return answers
+
+    def _batch(self, program: Program) -> int:
+        words = sum(layer.streamed_words for layer in program.layers) + 1
+        return max(1, min(self.batch, self.STREAMED_WORDS // words))
+
+
+def _may_pass(error: Exception) -> bool:
+    """Is it no fault of what was sent, but one of the way to the device or back?"""
+    return not isinstance(error, DeviceError) or error.fault not in (
+        Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT)

@@ -1,0 +1,117 @@
+"""What a run gave, put together from the answers of its tapes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from quadfire.firmware.tape.memory_layout import tiles_of, unpack_map
+from quadfire.firmware.compiler.allocation import region_of
+from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.tape.writer import Expected
+from quadfire.rtl.contract.tape import COUNTERS
+
+__all__ = ["Outputs"]
+
+
+@dataclass
+class Outputs:
+    """Results of N images on a network of T time steps; layers are in order of the network.
+
+    outputs: int64 [N, outputs], the logits; of a spiking last layer, bool [T, N, outputs].
+    spikes: for every spiking layer bool [T, N, C, H, W], else None; [] unless asked for.
+    membranes: for every layer int32 [T, N, C, H, W], after reset, of a readout its running sum; []
+    unless probed. Maps of 1 x 1 pixel are [T, N, C].
+    counters: name to total; see `quadfire.rtl.contract.tape.COUNTERS`.
+    profile: int64 [N, layers, counters], where asked for.
+    """
+
+    outputs: np.ndarray
+    spikes: list[np.ndarray | None]
+    membranes: list[np.ndarray]
+    counters: dict[str, int]
+    profile: np.ndarray | None = None
+
+    @property
+    def layer_counters(self) -> list[dict[str, int]]:
+        """Counters of every layer, over all images; [] without a profile."""
+        if self.profile is None:
+            return []
+        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=0)]
+
+    @property
+    def image_counters(self) -> list[dict[str, int]]:
+        """Counters of every image, over all layers; [] without a profile."""
+        if self.profile is None:
+            return []
+        return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=1)]
+
+
+class Collector:
+    """Puts the payloads of answers where their `Expected` says, image 0 first."""
+
+    def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
+        self.program, config = program, program.config
+        network = program.network
+        layers, steps = network.layers, program.inner.steps
+        read = [layer.neuron is not None and (spikes or layer is layers[-1]) for layer in layers]
+        self.ask = spikes
+        lanes = [tiles_of(layer.outputs, config) * config.lanes for layer in layers]
+        sizes = [region_of(program.inner, index, config).size * config.stream_words
+                 for index in range(len(layers))]
+        self.logits = np.zeros((images, lanes[-1]), np.int32)
+        self.membranes = [np.zeros((steps, images, shape[1] * shape[2], n), np.int32)
+                          for shape, n in zip(network.shapes, lanes, strict=True) if probe]
+        self.words = [np.zeros((images, size), np.uint32) if asked else None
+                      for asked, size in zip(read, sizes, strict=True)]
+        self.totals = np.zeros(len(COUNTERS), np.int64)
+        self.profile = np.zeros((images, len(layers), len(COUNTERS)), np.int64) if profile else None
+
+    def put_map(self, image: int, layer: int, words: np.ndarray) -> None:
+        """Take a map that the host keeps."""
+        if (kept := self.words[layer]) is not None:
+            kept[image] = words
+
+    def put(self, first: int, answers: Iterable[tuple[Expected, np.ndarray]]) -> None:
+        """Take the answers of a tape whose image 0 is image `first` of the run."""
+        lanes = self.program.config.lanes
+        readout = self.program.network.layers[-1].neuron is None
+        for expected, payload in answers:
+            image, at = first + expected.image, expected.index
+            span = slice(at * lanes, (at + 1) * lanes)
+            if expected.what == "counters":
+                self.totals += payload
+                if self.profile is not None and expected.layer >= 0:
+                    self.profile[image, expected.layer] += payload
+            elif expected.what == "spikes":
+                words = self.words[expected.layer]
+                assert words is not None
+                words[image, at:at + len(payload)] = payload
+            elif expected.what == "membranes":
+                self.membranes[expected.layer][
+                    expected.step, image, expected.pixel, span] = payload.view(np.int32)
+            if expected.what == "logits" or (
+                    expected.what == "membranes" and readout
+                    and expected.layer == len(self.words) - 1):
+                self.logits[image, span] = payload.view(np.int32)
+
+    def outputs(self) -> Outputs:
+        """Everything that came, without the lanes that fill tiles up."""
+        network, config = self.program.network, self.program.config
+        layers, shapes = network.layers, network.shapes
+        spikes = [None if words is None else
+                  _squeezed(np.moveaxis(unpack_map(words, shape, config), 0, 1))
+                  for words, shape in zip(self.words, shapes, strict=True)]
+        membranes = [_squeezed(np.moveaxis(array[..., :channels], -1, 2).reshape(
+                         *array.shape[:2], channels, *sides))
+                     for array, (channels, *sides) in zip(self.membranes, shapes, strict=False)]
+        last = spikes[-1]
+        return Outputs(
+            outputs=self.logits[:, :layers[-1].outputs].astype(np.int64) if last is None else last,
+            spikes=spikes if self.ask else [], membranes=membranes,
+            counters=dict(zip(COUNTERS, map(int, self.totals), strict=True)), profile=self.profile)
+
+
+def _squeezed(maps: np.ndarray) -> np.ndarray:
+    """[T, N, C, H, W], or [T, N, C] of a map of one pixel."""
+    return maps[..., 0, 0] if maps.shape[3:] == (1, 1) else maps

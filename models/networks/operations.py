@@ -1,0 +1,74 @@
+"""How much work a network is: synaptic operations, counted while it runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ImageNetwork
+
+__all__ = ["active_operations", "counting", "dense_operations"]
+
+Layers = nn.Linear | nn.Conv2d
+
+
+def _reached(layer: Layers, x: Tensor) -> int:
+    """How many outputs each element of x that is not 0 is added to, in total: x [..., inputs] or
+    [N, C, H, W]. At the border of an image a convolution reaches fewer."""
+    active = (x != 0).to(torch.float32)
+    if isinstance(layer, nn.Linear):
+        return int(active.sum(dtype=torch.float64)) * layer.out_features
+    if layer.groups != 1:
+        raise ValueError("grouped convolutions are not counted")
+    kernel = active.new_ones(1, 1, *layer.kernel_size)
+    windows = functional.conv2d(active.sum(1, keepdim=True), kernel, None, layer.stride,
+                                layer.padding, layer.dilation)  # pyright: ignore
+    return int(windows.sum(dtype=torch.float64)) * layer.out_channels
+
+
+@contextmanager
+def counting(network: nn.Module, every: bool = False) -> Iterator[dict[str, int]]:
+    """Counts operations by layer while it lasts, in the dictionary that it gives; a layer is there
+    once it has run. every: inputs that are 0 as well."""
+    counts: dict[str, int] = {}
+
+    def hook(name: str):
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = torch.ones_like(inputs[0]) if every else inputs[0]
+            assert isinstance(layer, Layers)
+            counts[name] = counts.get(name, 0) + _reached(layer, x)
+        return count
+
+    handles = [layer.register_forward_pre_hook(hook(name))
+               for name, layer in network.named_modules() if isinstance(layer, Layers)]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def active_operations(network: SpikingMLP | ImageNetwork,
+                      x: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """(logits, operations by layer in the order in which they run) of a batch, summed over it.
+
+    An operation is one weight that is added to a current because its input is not 0. Behind
+    neurons that is an addition for a spike and time step. Pixels, the same in every step, count
+    once for all of them: there it is a multiplication and an addition. Behind a mean pooling an
+    input counts once, however many spikes it holds.
+    """
+    with counting(network) as counts:
+        logits = network(x)
+    return logits, counts
+
+
+@torch.no_grad()
+def dense_operations(network: SpikingMLP | ImageNetwork, x: Tensor) -> dict[str, int]:
+    """`active_operations` if every input were active: what hardware does that skips nothing."""
+    with counting(network, every=True) as counts:
+        network(x)
+    return counts

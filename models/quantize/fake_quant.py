@@ -1,0 +1,279 @@
+"""A network on the grid of the hardware: every number an integer, gradients straight through.
+
+All values are float64 that hold integers, so products and sums are exact and a matrix product is
+fast: an accumulator stays below 2^28, w * w below 2^36, and float64 is exact up to 2^53. In the
+forward direction this is the integer reference to the bit (a test holds them to it); in the
+backward direction rounding counts as the identity and a spike as its surrogate.
+
+A layer whose `rounded` is False computes the same in real numbers: the network as it was trained.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from quadfire.rtl.contract.numerics import Canonical, Neuron
+
+from quadfire.models.integer.encoding import present_maps
+from quadfire.models.quantize.fold import FoldedBranch
+from quadfire.models.integer.network import INPUT, Shape
+from quadfire.models.integer.layer import IDENTITY_BITS
+from quadfire.models.neurons.surrogate import spike
+
+__all__ = ["GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]
+
+#: Octaves that a learnt scale moves for every unit of its parameter. Adam moves a parameter by the
+#: learning rate a step; this lets a scale change once in some tens of steps at a rate of 3e-4.
+SCALE_SPEED = 32.0
+
+
+class _RoundHalfUp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x + 0.5).floor()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def round_half_up(x: Tensor) -> Tensor:
+    """floor(x + 1/2); its derivative counts as 1."""
+    return _RoundHalfUp.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class GridBranch(nn.Module):
+    """What a layer reads of one map, see `quadfire.models.integer.network.ConvBranch` and `IdentityBranch`.
+
+    weight: float64 [outputs, C, kh, kw], or [outputs] of an identity, in units of the canonical
+    state w per input of 1.0. The integer is round(weight 2^exponent / gain), saturated to
+    `weight_bits`, or to 20 bits of an identity.
+    """
+
+    def __init__(self, folded: FoldedBranch, weight: Tensor, weight_bits: int):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.source = folded.source
+        self.stride, self.padding, self.pool = folded.stride, folded.padding, folded.pool
+        self.gain = 1
+        self.bits = IDENTITY_BITS if self.is_identity else weight_bits
+
+    @property
+    def is_identity(self) -> bool:
+        return self.weight.ndim == 1
+
+    @property
+    def count(self) -> int:
+        """How often an integer weight may count in one sum, see `ConvBranch.sum_range`."""
+        return self.gain * (1 if self.pool is None else self.pool.count)
+
+    def scaled(self, exponent: Tensor) -> Tensor:
+        """The weights in LSBs of the accumulator over gain, as yet in real numbers."""
+        factor = torch.exp2(exponent).view(-1, *[1] * (self.weight.ndim - 1))
+        return self.weight * factor / self.gain
+
+    def integer_weight(self, exponent: Tensor) -> Tensor:
+        limit = 1 << (self.bits - 1)
+        return round_half_up(self.scaled(exponent)).clamp(-limit, limit - 1)
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Sums [B, outputs, H, W] of a map x [B, C, H', W'] with these weights."""
+        if self.is_identity:
+            return x * weight[:, None, None]
+        if self.pool is not None:
+            p = self.pool
+            x = functional.max_pool2d(x, p.size, p.stride, p.padding) if p.kind == "max" else \
+                functional.avg_pool2d(x, p.size, p.stride, p.padding, divisor_override=1)
+        if x.shape[2:] == weight.shape[2:] and not self.padding:
+            sums = (x.flatten(1) @ weight.flatten(1).T)[:, :, None, None]
+        else:
+            sums = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
+        return sums if self.gain == 1 else sums * self.gain
+
+
+@dataclass(frozen=True)
+class GridNeuron:
+    """A neuron as integers, and as the real numbers (in the same LSBs) that they round.
+
+    window: half-width of the surrogate in LSBs, `surrogate` its shape.
+    """
+
+    integer: Neuron
+    real: Canonical
+    fraction_bits: int
+    window: float
+    surrogate: str
+
+    def values(self, rounded: bool) -> dict[str, Any]:
+        """factor (None: the state itself), theta, initial, reset, delta, lo, hi."""
+        if rounded:
+            n = self.integer
+            return {"factor": None if n.square else n.factor, "theta": n.theta, "lo": n.lo,
+                    "hi": n.hi, "initial": n.initial, "reset": n.reset, "delta": n.delta}
+        one, c = 1 << self.fraction_bits, self.real
+        return {"factor": None if c.factor is None else c.factor * one} | {
+            name: getattr(c, name) * one
+            for name in ("theta", "lo", "hi", "initial", "reset", "delta")}
+
+
+class GridLayer(nn.Module):
+    """Weights and bias to learn, and the currents and spikes that the hardware makes of them.
+
+    bias: float64 [outputs], in units of w. exponent: [outputs], see `GridBranch`; with
+    `learn_scales` it moves by whole octaves in exponent_range, by the gradient of the currents
+    with rounding straight through (arXiv:1903.08066). neuron: None for the readout.
+    fraction_bits, input_bits: as in `quadfire.models.integer.network.IntegerNetwork`; input_bits is 0 where it
+    reads spikes. After a call in eval mode `saturation` is the share of states that the limits of
+    the state clamped, `reach` the (lowest, highest) current.
+    """
+
+    start: Tensor
+
+    def __init__(self, name: str, branches: list[GridBranch], bias: Tensor, exponent: Tensor,
+                 neuron: GridNeuron | None, *, weight_bits: int, fraction_bits: int,
+                 input_bits: int, exponent_range: tuple[int, int], learn_scales: bool = False):
+        super().__init__()
+        self.name = name
+        self.branches = nn.ModuleList(branches)
+        self.bias = nn.Parameter(bias)
+        self.register_buffer("start", exponent.to(bias.dtype))
+        self.octaves = nn.Parameter(torch.zeros_like(bias)) if learn_scales else None
+        self.exponent_range = exponent_range
+        self.neuron = neuron
+        self.weight_bits = weight_bits
+        self.fraction_bits = fraction_bits
+        self.input_bits = input_bits
+        self.rounded = True
+        self.rate = self.saturation = 0.0
+        self.reach = (0.0, 0.0)
+
+    def __iter__(self) -> Iterator[GridBranch]:
+        return iter(self.branches)  # pyright: ignore[reportReturnType]
+
+    @property
+    def exponent(self) -> Tensor:
+        if self.octaves is None:
+            return self.start
+        return (self.start + round_half_up(SCALE_SPEED * self.octaves)).clamp(
+            *self.exponent_range)
+
+    @property
+    def shift(self) -> Tensor:
+        """J = acc * 2^-shift: the accumulator is in 2^-(exponent + input_bits), J in 2^-F."""
+        return self.exponent + self.input_bits - self.fraction_bits
+
+    def integer_bias(self) -> Tensor:
+        return round_half_up(self.bias * (1 << self.fraction_bits))
+
+    def current(self, map_of: Callable[[int], Tensor]) -> Tensor:
+        """J [T, N, outputs, H, W] of integer maps [T, N, C, H, W], in state LSBs."""
+        exponent, acc, times = self.exponent, None, (1, 1)
+        for branch in self:
+            x = map_of(branch.source)
+            times = x.shape[:2]
+            weight = branch.integer_weight(exponent) if self.rounded else branch.scaled(exponent)
+            part = branch(x.flatten(0, 1), weight)
+            acc = part if acc is None else acc + part
+        assert acc is not None
+        scale = torch.exp2(-self.shift)[:, None, None]
+        if self.rounded:
+            j = round_half_up(acc * scale) + self.integer_bias()[:, None, None]
+        else:
+            j = acc * scale + (self.bias * (1 << self.fraction_bits))[:, None, None]
+        if not self.training and j.numel():
+            self.reach = (j.min().item(), j.max().item())
+        return j.unflatten(0, times)
+
+    def spikes(self, currents: Tensor, neuron: GridNeuron) -> Tensor:
+        """`quadfire.rtl.contract.numerics.neuron_step` through time, currents to spikes [T, N, outputs, H, W]."""
+        values, round_ = neuron.values(self.rounded), round_half_up if self.rounded else lambda x: x
+        theta, lo, hi = values["theta"], values["lo"], values["hi"]
+        w = torch.full_like(currents[0], values["initial"])
+        spikes, clamped = [], 0
+        for j in currents:
+            x = w if values["factor"] is None else values["factor"]
+            v = round_(w * x / (1 << self.fraction_bits)) + j
+            fired = spike(v - theta, neuron.window, neuron.surrogate)
+            if not self.training:
+                clamped += int(((v < lo) | (v > hi)).sum())
+            v = v.clamp(lo, hi)
+            after = v - values["delta"] if neuron.integer.soft else values["reset"]
+            w = v + fired * (after - v)
+            spikes.append(fired)
+        result = torch.stack(spikes)
+        self.rate = result.detach().mean().item()
+        self.saturation = clamped / max(result.numel(), 1)
+        return result
+
+
+class GridNetwork(nn.Module):
+    """Layers on the grid; logits [N, classes] are the readout's mean current, in units of w.
+
+    Takes what the integer reference takes: uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
+    or flat; and frames in floating point, which are spikes where above 0. Made by
+    `quantize.to_grid`, turned into integers by `quantize.to_integer`. `float()` makes it one of
+    float32, several times faster, and where `fits_float32` as exact.
+    """
+
+    def __init__(self, layers: list[GridLayer], *, input_shape: Shape, steps: int,
+                 input_bits: int, state_bits: int, fraction_bits: int):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.input_shape, self.steps, self.input_bits = input_shape, steps, input_bits
+        self.state_bits, self.fraction_bits = state_bits, fraction_bits
+        self._last_reader = {branch.source: index for index, layer in enumerate(layers)
+                             for branch in layer}
+
+    def __iter__(self) -> Iterator[GridLayer]:
+        return iter(self.layers)  # pyright: ignore[reportReturnType]
+
+    @property
+    def rates(self) -> list[float]:
+        """Share of neurons that spiked in a time step, per layer of neurons, in the last call."""
+        return [layer.rate for layer in self if layer.neuron is not None]
+
+    @property
+    def fits_float32(self) -> bool:
+        """Whether no sum or state leaves the integers of float32, whatever the weights are.
+
+        The products of states as well; currents of up to 23 bits are taken for granted.
+        """
+        def largest(layer: GridLayer) -> int:
+            inputs = (1 << max(layer.input_bits, 1)) - 1
+            return inputs * sum((branch.weight[0].numel() << (branch.bits - 1)) * branch.count
+                                for branch in layer)
+
+        return self.state_bits <= 12 and all(largest(layer) < 1 << 23 for layer in self)
+
+    def run(self, x: Tensor, adjust: Callable[[GridLayer, Tensor], Tensor] | None = None
+            ) -> Iterator[Tensor]:
+        """What every layer makes of x: spikes [T, N, C, H, W], or the readout's currents.
+
+        adjust: is given a layer and its currents [1 or T, N, C, H, W], and returns others.
+        """
+        if not self.input_bits and x.is_floating_point():
+            x = x > 0
+        x = present_maps(x, shape=self.input_shape, steps=self.steps, input_bits=self.input_bits)
+        first, *_ = self
+        maps = {INPUT: x.to(first.bias.dtype)}
+        for index, layer in enumerate(self):
+            currents = layer.current(maps.__getitem__)
+            if adjust is not None:
+                currents = adjust(layer, currents)
+            result = currents.expand(self.steps, *currents.shape[1:])
+            if layer.neuron is not None:
+                result = layer.spikes(result, layer.neuron)
+            yield result
+            maps[index] = result
+            for source in {branch.source for branch in layer}:
+                if self._last_reader[source] == index:
+                    del maps[source]
+
+    def forward(self, x: Tensor) -> Tensor:
+        currents = deque(self.run(x), maxlen=1).pop()
+        return currents.mean(0).flatten(1) / (1 << self.fraction_bits)

@@ -1,0 +1,72 @@
+"""The files of training: safetensors with one JSON text, no pickle. A checkpoint is a network."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ImageNetwork, network_from_config
+
+__all__ = ["CheckpointError", "load_checkpoint", "read", "reading", "save_checkpoint", "write"]
+
+FORMAT = "quadfire-checkpoint"
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A file that is not what it should be, or of another version."""
+
+
+def write(path: Path, kind: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
+    """A file of that kind, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    head = {"format": kind, "version": VERSION, **head}
+    save_file(tensors, part, {"quadfire": json.dumps(head, sort_keys=True)})
+    os.replace(part, path)
+
+
+def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(JSON, tensors) of a file that `write` wrote; CheckpointError for one of another kind."""
+    with safe_open(path, framework="pt") as file:
+        head = json.loads((file.metadata() or {})["quadfire"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if (head["format"], head["version"]) != (kind, VERSION):
+        raise CheckpointError(f"{path}: holds {head['format']} version {head['version']}, not "
+                              f"{kind} version {VERSION}")
+    return head, tensors
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is told as a CheckpointError: the file is not `what`."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not {what}: {error}") from None
+
+
+def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,
+                    metadata: dict[str, Any]) -> None:
+    """Write parameters, running means and the network's config; `metadata` is kept as JSON."""
+    write(Path(path), FORMAT, network.state_dict(), {"config": network.config(),
+                                                     "about": metadata})
+
+
+def load_checkpoint(path: str | Path) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
+    """(network in eval mode, metadata). Raises CheckpointError that says what is wrong."""
+    with reading(path, "a checkpoint"):
+        head, tensors = read(path, FORMAT)
+        network = network_from_config(head["config"])
+        network.load_state_dict(tensors)
+    network.eval()
+    return network, head["about"]

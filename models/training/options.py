@@ -1,0 +1,98 @@
+"""How to train: options, what they are by default, and what else a result depends on."""
+
+import platform
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+
+from quadfire.models.training import parallel
+from quadfire.models.training.augment import Augment, ImageAugment, augment_config
+from quadfire.models.datasets import Dataset, ImageDataset
+from quadfire.models.networks import NETWORKS
+
+__all__ = ["Options", "environment", "options_for"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to train. rate: highest learning rate, reached by a linear warm-up and left by a cosine.
+
+    batch: of all processes together. smoothing: of the labels, 0..1. seed: of order and
+    augmentation (that of the weights is `torch.manual_seed` before the network is made).
+    optimizer: "adamw", or "sgd" with Nesterov's momentum. decay: "all" parameters, or "weights"
+    only: neither tdBN, biases nor the parameters of neurons. loss: "mean" (cross-entropy of the
+    mean output) or "tet", see `losses`. precision: "float32", or "bfloat16" or "float16" for
+    convolutions and matrix products (float16 on a GPU only); weights, currents and membrane
+    potentials stay float32. synchronise: tdBN takes its statistics over all processes.
+    """
+
+    epochs: int = 100
+    batch: int = 100
+    rate: float = 3e-3
+    weight_decay: float = 0.02
+    smoothing: float = 0.0
+    seed: int = 1
+    augment: Augment | ImageAugment | None = field(default_factory=Augment)
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    decay: str = "all"
+    loss: str = "mean"
+    tet_weight: float = 0.05
+    tet_target: float = 1.0
+    precision: str = "float32"
+    synchronise: bool = False
+
+    def __post_init__(self) -> None:
+        for name, words in (("optimizer", ("adamw", "sgd")), ("decay", ("all", "weights")),
+                            ("loss", ("mean", "tet")),
+                            ("precision", ("float32", "bfloat16", "float16"))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, not "
+                                 f"{getattr(self, name)!r}")
+        if min(self.epochs, self.batch) < 1:
+            raise ValueError("epochs and batch must be above 0, not "
+                             f"{self.epochs!r} and {self.batch!r}")
+
+    def config(self) -> dict[str, Any]:
+        """All of it as JSON can hold it; from `optimizer` on only what is not the default."""
+        names = [entry.name for entry in fields(self)]
+        later = names[names.index("optimizer"):]
+        every = {**asdict(self), "augment": augment_config(self.augment)}
+        return {name: value for name, value in every.items()
+                if name not in later or value != type(self).__dataclass_fields__[name].default}
+
+
+def options_for(dataset: Dataset | ImageDataset, network: str, augment: bool,
+                given: dict[str, Any]) -> Options:
+    """How to train the network of that name, "mlp" or as for `make_network`, on a data set.
+
+    augment: whether to, as fits the data. given: options that the user has chosen; None is none.
+    """
+    every: dict[str, Any] = {"decay": "weights", "augment": None}
+    if network == "mlp":
+        every["decay"] = "all"
+    elif network in NETWORKS:
+        every.update(optimizer="sgd", rate=0.1, weight_decay=5e-4, batch=128, epochs=200,
+                     loss="tet")
+    if augment and isinstance(dataset, Dataset):
+        every["augment"] = Augment()
+    elif augment and dataset.steps:
+        every["augment"] = ImageAugment(crop=dataset.shape[1] // 10, policy="", cutout=0)
+    elif augment and not dataset.train_samples.seeded:
+        every["augment"] = ImageAugment()
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("optimizer") == "adamw" and network in NETWORKS:
+        every.update(rate=Options.rate, weight_decay=Options.weight_decay)
+    elif given.get("optimizer") == "sgd":
+        every.update(rate=0.1, weight_decay=5e-4)
+    return Options(**{**every, **given})
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a result may depend on besides the options."""
+    device = torch.device(device)
+    return {"python": platform.python_version(), "torch": torch.__version__,
+            "machine": platform.machine(), "threads": torch.get_num_threads(),
+            "processes": parallel.world_size(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type}

@@ -1,0 +1,183 @@
+"""The tape as the device sees it: packets of 32-bit words, their opcodes, fields and errors.
+
+    packet = header, payload word 0 .. length - 1, CRC-32 of all words before it
+
+A packet is one transfer of the stream, its last word marked (`tlast`). The CRC is that of Ethernet
+and zlib over the words as little-endian bytes. Numbers of packets in a tape run modulo 256,
+starting with that of its BEGIN; every answer carries that first number as its *tag*.
+
+A packet that is damaged, cut short, too long, out of order or impossible is refused whole: the
+device answers with one ERROR, skips everything up to the next BEGIN, and works on from there. Among
+what it skips only damaged packets are answered, each with an ERROR: one of them may have been a
+BEGIN.
+
+This module imports nothing of ours and no Amaranth: host software uses it as it is.
+"""
+
+import enum
+
+__all__ = ["COUNTERS", "HEADER", "INFO_WORDS", "MAGIC", "NEURON_WORDS", "PARAMETER", "PASS",
+           "PASS_WORDS", "SOURCE", "SOURCE_WORDS", "TARGET", "VERSION", "Answer", "Emit", "Fault",
+           "Opcode"]
+
+MAGIC = 0x51464952     # "QFIR"
+VERSION = 0x00030000   # major.minor, 16 bits each
+
+
+class Opcode(enum.IntEnum):
+    """What a packet to the device asks for; payload in brackets."""
+
+    BEGIN = 0x01        #: start a tape [configuration hash, network id, or 0 to forget the network]
+    WEIGHTS = 0x02      #: write weights [TARGET, one word per row ...]
+    PARAMETERS = 0x03   #: write neuron parameters [TARGET, words ...]
+    SPIKES = 0x04       #: write spike words [stream-word address, words ...]
+    PASS = 0x05         #: run one pass [PASS, then one SOURCE for each of its sources]
+    READ = 0x06         #: answer with spike words [stream-word address, number of words]
+    REPORT = 0x07       #: answer with the counters, and clear them []
+    SEAL = 0x08         #: the network is loaded; its id from now on [network id]
+    INFO = 0x09         #: answer with what the device is [] (needs no BEGIN)
+    WAIT = 0x0A         #: go on when no pass runs any more []
+
+
+class Answer(enum.IntEnum):
+    """What a packet from the device holds; payload in brackets."""
+
+    TAPS = 0x81         #: one tile of logits or membranes ["lanes" signed words]
+    SPIKES = 0x82       #: spike words [words ...]
+    REPORT = 0x83       #: counters [COUNTERS]
+    ERROR = 0x84        #: a packet was refused [Fault, header of that packet as received]
+    INFO = 0x85         #: [INFO_WORDS]
+
+
+class Fault(enum.IntEnum):
+    """Why a packet was refused."""
+
+    CRC = 1             #: the checksum does not match
+    TRUNCATED = 2       #: the packet ended before its length
+    OVERRUN = 3         #: the packet went on past its length
+    OVERSIZE = 4        #: the length is more than the device can hold
+    SEQUENCE = 5        #: a packet is missing, doubled or out of order, or no BEGIN came first
+    OPCODE = 6          #: there is no such opcode
+    CONFIGURATION = 7   #: the tape was made for another configuration
+    NETWORK = 8         #: the tape was made for a network that is not loaded
+    ARGUMENT = 9        #: an address, a number or a length is out of range
+
+
+class Emit(enum.IntEnum):
+    """Which tap words a pass answers with."""
+
+    NONE = 0
+    LOGITS = 1          #: after the last time step, the sums of the readout
+    MEMBRANES = 2       #: after every time step, the membrane potentials (probe)
+
+
+#: Names of the words of a REPORT, in order. All count clock cycles but `events`, one per event.
+COUNTERS = ("cycles", "busy", "events", "nulls", "drains", "starved", "input_wait", "output_wait")
+
+#: Names of the words of an INFO answer.
+INFO_WORDS = ("magic", "version", "configuration", "network")
+
+#: Words at the head of a layer's parameters in each group: flags (bit 0 square, bit 1 soft, bit 2
+#: readout), then as `quadfire.rtl.contract.numerics.Neuron.words` makes them, sign-extended.
+NEURON_WORDS = ("flags", "operand", "theta", "lo", "hi", "initial", "change", "top")
+
+#: Fields of a header, (name: bits), least significant first, as everywhere below.
+HEADER = {
+    "length": 16,          # words of payload
+    "sequence": 8,         # number of the packet, modulo 256; in an answer the tape's tag
+    "opcode": 8,
+}
+
+#: First payload word of WEIGHTS and PARAMETERS; the address counts up with every word.
+TARGET = {
+    "address": 16,         # weight row, or parameter word
+    "bank": 8,             # WEIGHTS only
+    "group": 8,
+}
+
+#: Parameter word of an output channel: J = round(acc * 2^(F - shift)) + bias.
+PARAMETER = {
+    "bias": 24,            # signed
+    "shift": 5,
+    "unused": 3,
+}
+
+#: Head of a PASS, see `quadfire.rtl.fetch.raster` for what it does. Counts marked -1 are one less than what they
+#: count. x, y: positions of the scan, of sites.
+PASS = {
+    # word 0
+    "slots": 4,            # -1: time steps, or bit planes, of the input
+    "steps": 4,            # -1: time steps of the output
+    "planes": 1,           # the slots are bit planes, most significant first
+    "own": 1,              # the first site adds to the sums of the pass before
+    "drain": 1,            # the sums are complete: send them to the neurons
+    "emit": 2,             # Emit
+    "taps": 1,             # banks are the taps of a 3 x 3 kernel, else tiles of outputs
+    "join": 1,             # without taps: all sites add to one sum, that of a dense layer
+    "start": 1,            # with taps: the first row of the map, nothing comes from above
+    "flush": 1,            # with taps: scan one site more, so that the last output leaves
+    "column": 5,           # part of the output word that the first tile writes
+    "rounds": 4,           # -1: tiles to drain, from the last bank backwards; with taps 0
+    "sources": 4,          # -1: SOURCE tables that follow
+    "stride": 2,           # with taps: log2 of the stride of the outputs
+    # word 1
+    "width": 10,           # -1: sites in a row
+    "height": 10,          # -1: rows of sites
+    "row": 10,             # with taps: y of the first row
+    "load": 1,             # neurons go on from the membranes that are kept
+    "store": 1,            # keep the membranes of the last step
+    # word 2, with taps: outputs that leave are those with x_low <= x <= x_high, from x_low in
+    # steps of the stride
+    "x_low": 10,
+    "x_high": 10,
+    "state": 12,           # place of the first output's membranes, then one for every tile of
+                           # every output in the order in which they leave
+    # word 3, likewise
+    "y_low": 10,
+    "y_high": 10,
+    "unused": 12,
+    # word 4
+    "output_base": 16,     # spike word of the first output in step 0
+    "output_stride": 16,   # spike words from step to step, and from the last to the next output
+    # word 5
+    "parameters": 16,      # parameter address of the layer's NEURON_WORDS
+    "tile": 16,            # parameter address of the first tile's channels
+    # word 6
+    "site_rows": 16,       # with join: weight rows from site to site
+    "line": 16,            # with taps: (width - 3) * slots, shifts that a line buffer delays
+}
+
+PASS_WORDS = sum(PASS.values()) // 32
+
+#: A source of events: at site (x, y) the words of a window of the map from pixel
+#: (x0 + x step_x, y0 + y step_y) on, slot by slot. Pixels outside of the map hold nothing, and a
+#: window that leaves the map and `pad` pixels around it holds nothing at all.
+SOURCE = {
+    # word 0
+    "base": 16,            # spike word of slot 0 at site (0, 0), modulo 2^16
+    "slot_stride": 16,     # spike words from slot to slot
+    # word 1
+    "weights": 16,         # weight row of the first input of the first word
+    "words": 12,           # -1: spike words of a pixel in a slot
+    "wide": 1,             # its rows hold one wide weight each, in the middle bank (taps only)
+    "any": 1,              # a window counts once where any of its pixels spikes (max pooling)
+    "pad": 2,              # padding of a pooling: how far a window may reach out of its map
+    # word 2
+    "x_stride": 16,        # spike words from site to site
+    "y_stride": 16,        # spike words from the first site of a row to that of the next
+    # word 3
+    "window_x_stride": 16,  # spike words from pixel to pixel of a window
+    "window_y_stride": 16,
+    # word 4
+    "x0": 11,              # signed: pixel at site (0, 0)
+    "y0": 11,
+    "window_width": 5,     # -1: pixels of a window, which starts at that pixel
+    "window_height": 5,
+    # word 5
+    "map_width": 10,       # pixels of the map, for what is outside
+    "map_height": 10,
+    "step_x": 6,           # pixels from site to site
+    "step_y": 6,
+}
+
+SOURCE_WORDS = sum(SOURCE.values()) // 32

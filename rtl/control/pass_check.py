@@ -1,0 +1,60 @@
+"""What a PASS may say on an array: how many bits of each field, and which words cannot be."""
+
+from amaranth import *
+from amaranth.lib import data
+
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import PASS, PASS_WORDS, Emit
+
+__all__ = ["impossible_words", "possible_fields"]
+
+
+def possible_fields(config: ArrayConfig) -> dict[str, tuple[int, int]]:
+    """Where every field is in its word, and how many bits of it a possible PASS may use."""
+    most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
+            "column": config.tiles_per_word - 1, "sources": config.sources - 1,
+            "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
+            "parameters": config.parameter_words - 1, "tile": config.parameter_words - 1,
+            "site_rows": config.weight_rows - 1, "unused": 0}
+    if not config.taps:
+        most |= dict.fromkeys(("taps", "start", "stride", "row", "x_low", "x_high", "y_low",
+                               "y_high", "line"), 0)
+    if not config.state_words:
+        most |= dict.fromkeys(("load", "store", "state"), 0)
+    result, at = {}, 0
+    for name, bits in PASS.items():
+        width = min(bits, most[name].bit_length()) if name in most else bits
+        result[name], at = (at % 32, width), at + bits
+    return result
+
+
+def impossible_words(config: ArrayConfig, word: Value, fields: data.View) -> list[Value]:
+    """Whether a word says what the array cannot do, if it is word 0, 1, ... of a PASS.
+
+    fields: those of the words before it.
+    """
+    sums: list[list] = [[] for _ in range(PASS_WORDS)]
+    here, at = {}, 0
+    for name, bits in PASS.items():
+        here[name] = word[at % 32:at % 32 + bits], sums[at // 32]
+        at += bits
+    bounds = {"slots": config.slots, "steps": config.slots, "rounds": config.banks,
+              "emit": len(Emit), "column": config.tiles_per_word, "sources": config.sources,
+              "output_base": config.spike_words, "parameters": config.parameter_words,
+              "tile": config.parameter_words}
+    for name, bound in bounds.items():
+        value, wrong = here[name]
+        wrong.append(value >= bound)
+
+    def never(name: str, when: Value):
+        here[name][1].append(when)
+
+    taps, rounds = here["taps"][0], here["rounds"][0]
+    never("taps", taps & (rounds != 0) if config.taps else taps)
+    if config.taps:
+        never("line", fields.taps & (here["line"][0] > config.line_words - 2))
+    if config.state_words:
+        never("state", (fields.load | fields.store) & (here["state"][0] >= config.state_words))
+    else:
+        never("load", here["load"][0] | here["store"][0])
+    return [Cat(*terms).any() for terms in sums]

@@ -1,0 +1,75 @@
+"""Collector: gives every tile of spikes its place in the spike memory."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
+
+__all__ = ["Collector"]
+
+
+class Collector(wiring.Component):
+    """Tile j, step t of output n has its place, word and column of it, at
+
+        output_base + (n (steps + 1) + t) output_stride + (column + j) // tiles_per_word
+        (column + j) % tiles_per_word
+
+    with `fields.steps` one less than the number of steps. Until a pass is `busy` the place is the
+    first of `fields`; every `valid` moves on: step by step, then tile by tile, then output by
+    output. II: `period`. Latency: 0; from `busy` 1.
+    """
+
+    period = 3
+
+    def __init__(self, config: ArrayConfig):
+        assert config.scan_period >= self.period
+        self.config = config
+        super().__init__({
+            "busy": In(1),
+            "fields": In(PASS_LAYOUT),
+            "valid": In(1),
+            "address": Out(range(config.spike_words)),
+            "column": Out(range(max(config.tiles_per_word, 2))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, fields = self.config, self.fields
+        words = range(config.spike_words)
+        first = Signal(words, reset_less=True)      # of this tile
+        beyond = Signal(words, reset_less=True)     # first place of the next output
+        step, tile = Signal(4), Signal(4)
+
+        # What the next `valid` does, from registers that follow the place by a cycle or two.
+        last_step, last_tile, first_tile, last_column = (Signal(name=name) for name in (
+            "last_step", "last_tile", "first_tile", "last_column"))
+        following, tile_word = (Signal(words, name=name, reset_less=True)
+                                for name in ("following", "tile_word"))
+        m.d.sync += [
+            last_step.eq(step == fields.steps),
+            last_tile.eq(tile == fields.rounds),
+            first_tile.eq(tile == 0),
+            last_column.eq(self.column == config.tiles_per_word - 1),
+            following.eq(self.address + fields.output_stride),
+            tile_word.eq(first + last_column),
+        ]
+        with m.If(last_step & first_tile):
+            m.d.sync += beyond.eq(following)
+
+        running = Signal()
+        m.d.sync += running.eq(self.busy)
+        with m.If(~running):
+            m.d.sync += [step.eq(0), tile.eq(0), first.eq(fields.output_base),
+                         self.address.eq(fields.output_base), self.column.eq(fields.column)]
+        with m.Elif(self.valid & ~last_step):
+            m.d.sync += [step.eq(step + 1), self.address.eq(following)]
+        with m.Elif(self.valid & ~last_tile):
+            m.d.sync += [step.eq(0), tile.eq(tile + 1), first.eq(tile_word),
+                         self.address.eq(tile_word),
+                         self.column.eq(Mux(last_column, 0, self.column + 1))]
+        with m.Elif(self.valid):
+            m.d.sync += [step.eq(0), tile.eq(0), first.eq(beyond), self.address.eq(beyond),
+                         self.column.eq(fields.column)]
+        return m

@@ -1,0 +1,94 @@
+"""Tap words of a group: logits or membrane potentials, sent along the chain on demand."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.neuron.input_current import lane_layout
+from quadfire.rtl.lib.memory_styles import small
+from quadfire.rtl.contract.numerics import READOUT_BITS
+from quadfire.rtl.lib.chain_layouts import TAP, registered
+
+__all__ = ["Taps"]
+
+
+class Taps(wiring.Component):
+    """Keeps one word per lane: the running sum of J (readout) or the membrane potential.
+
+    When a scan with `emit` is complete, the words of all groups leave on the tap chain, group by
+    group, lane by lane: the first group starts, every other appends its own to what passes by.
+    Until the last word has left the chain no further scan may come.
+
+    Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
+    Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
+    Without LUT RAM the chain has no registers.
+    """
+
+    latency = 3
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "first": In(1),
+            "readout": In(1),
+            "done": In(lane_layout(config)),
+            "membrane": In(signed(config.state_bits)),
+            "current": In(signed(config.current_bits)),
+            "tap_in": In(TAP),
+            "tap_out": Out(TAP),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes = self.config.group_lanes
+        m.submodules.tap_mem = memory = Memory(
+            shape=signed(READOUT_BITS), depth=max(lanes, 2), init=[],
+            attrs=small(self.config))
+        old, new = memory.read_port(), memory.write_port()
+        following = Signal(range(max(lanes, 2)))        # lane that is sent next
+        m.d.comb += old.addr.eq(Mux(self.done.valid, self.done.lane, following))
+
+        # s1: the lane's word is there. s2: running sum or membrane
+        s1_valid, s2_valid = Signal(), Signal()
+        s1_lane, s2_lane = (Signal.like(self.done.lane, name=f"s{stage}_lane", reset_less=True)
+                            for stage in (1, 2))
+        s1_adds = Signal(reset_less=True)
+        s1_value = Signal(signed(max(self.config.current_bits, self.config.state_bits)),
+                          reset_less=True)
+        s2_word = Signal(signed(READOUT_BITS), reset_less=True)
+        m.d.sync += [
+            s1_valid.eq(self.done.valid), s2_valid.eq(s1_valid),
+            s1_lane.eq(self.done.lane), s2_lane.eq(s1_lane),
+            s1_adds.eq(self.readout & ~self.done.how.begin),
+            s1_value.eq(Mux(self.readout, self.current, self.membrane)),
+            s2_word.eq(Mux(s1_adds, old.data, 0) + s1_value),
+        ]
+        m.d.comb += [new.en.eq(s2_valid), new.addr.eq(s2_lane), new.data.eq(s2_word)]
+
+        # chain: pass on what comes, then append; the first group starts when its last word is kept
+        starts = self.done.valid & self.done.how.emit & (self.done.lane == lanes - 1)
+        for stage in range(1, self.latency + 1):
+            later = Signal(name=f"s{stage}_starts")
+            m.d.sync += later.eq(starts)
+            starts = later
+        sends, last = Signal(), Signal()
+        m.d.sync += [
+            following.eq(0),
+            last.eq(following == lanes - 1),
+            sends.eq(0),
+        ]
+        passed = Signal(TAP)
+        m.d.comb += [
+            passed.valid.eq(self.tap_in.valid | sends),
+            passed.word.eq(Mux(sends, old.data, self.tap_in.word)),
+            passed.last.eq(sends & last),
+            self.tap_out.eq(registered(m, passed, "tap", self.config.extra)),
+        ]
+        with m.If(Mux(self.first, starts, self.tap_in.valid & self.tap_in.last)
+                  | (sends & ~last)):
+            m.d.sync += sends.eq(1)
+            if lanes > 1:
+                m.d.sync += following.eq(following + 1)
+        return m

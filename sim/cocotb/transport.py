@@ -1,0 +1,113 @@
+"""The core in a cocotb simulation behind the driver's transport.
+
+The simulator runs in the background; the bench `quadfire.sim.cocotb.bench_remote` in it does what this end says, so
+that the unmodified driver works on Verilator with VPI, and on Icarus, which knows X.
+"""
+
+import socket
+import tempfile
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadfire.firmware.transports.transport import Transport
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.sim.verilator import build
+from quadfire.sim.cocotb.run import BenchFailure, run_module
+from quadfire.sim.verilator.core import ProtocolError
+
+__all__ = ["CocotbTransport"]
+
+
+class CocotbTransport(Transport):
+    """The driver's transport to a core simulated by "verilator" or "icarus" through cocotb.
+
+    idle, backpressure: probability that a cycle offers no input word, that it takes no output.
+    idle_limit: cycles without a word transferred after which `exchange` gives up.
+    verilog: the core's text, to simulate something else than what `config` generates.
+    """
+
+    def __init__(self, config: ArrayConfig, simulator: str = "verilator", *, idle: float = 0.0,
+                 backpressure: float = 0.0, seed: int = 1, idle_limit: int = 100_000,
+                 verilog: str | None = None):
+        self.config = config
+        self.idle_limit = idle_limit
+        self.cycles = 0
+        self._connection: Connection | None = None
+        self._failure: BaseException | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="quadfire-")
+        text = build.core_verilog(config) if verilog is None else verilog
+        environment = {"QUADFIRE_SOCKET": str(Path(self._folder.name) / "socket"),
+                       "QUADFIRE_IDLE": str(idle), "QUADFIRE_BACKPRESSURE": str(backpressure),
+                       "QUADFIRE_SEED": str(seed)}
+
+        def simulate() -> None:
+            try:
+                run_module(simulator, text, "quadfire", "quadfire.sim.cocotb.bench_remote", self._folder.name,
+                           waves=False, environment=environment, seed=seed)
+            except (Exception, SystemExit) as error:  # _ask() raises it again
+                self._failure = error
+
+        self._thread = threading.Thread(target=simulate, daemon=True)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(environment["QUADFIRE_SOCKET"])
+            server.listen(1)
+            server.settimeout(0.1)
+            self._thread.start()
+            while self._connection is None:
+                try:
+                    peer = server.accept()[0]
+                except TimeoutError:
+                    if not self._thread.is_alive():
+                        raise BenchFailure("the simulator did not start") from self._failure
+                else:
+                    peer.setblocking(True)
+                    self._connection = Connection(peer.detach())
+
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        if self._connection is None:
+            raise ValueError("the simulation is closed")
+        try:
+            self._connection.send((name, arguments))
+            error, result, self.cycles = self._connection.recv()
+        except (EOFError, OSError):
+            self._thread.join()
+            raise BenchFailure("the simulator ended before its time") from self._failure
+        if error is not None:
+            raise (TimeoutError if error == "TimeoutError" else ProtocolError)(result)
+        return result
+
+    def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
+        """Send packets while receiving; return the next `answers` packets from the core.
+
+        As VerilatedTransport.exchange; an X on a valid output raises ProtocolError too.
+        """
+        if any(len(packet) == 0 for packet in packets):
+            raise ValueError("a packet must have at least one word")
+        received = self._ask("exchange", [np.asarray(packet).tolist() for packet in packets],
+                             answers, self.idle_limit)
+        return [np.array(packet, dtype=np.uint32) for packet in received]
+
+    def send_partial(self, words: np.ndarray, last: bool = False) -> None:
+        """Queue words, by default without the mark of a packet's end; `run` sends them."""
+        self._ask("send", np.asarray(words).tolist(), last)
+
+    def run(self, cycles: int) -> None:
+        """Clock for so many cycles."""
+        self._ask("run", cycles)
+
+    def reset(self, cycles: int = 2) -> None:
+        """Reset the core at once, whatever it is doing; forget all words under way."""
+        self._ask("reset", cycles)
+
+    def close(self) -> None:
+        """End the simulation; no harm if it has ended already."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._thread.join()
+            self._folder.cleanup()

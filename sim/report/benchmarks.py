@@ -1,0 +1,212 @@
+"""The networks that `quadfire.sim.report.figures` is about, run in RTL or put through the cycle model."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.nn import functional
+
+from quadfire.firmware.driver.accelerator import Accelerator
+from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware.compiler.program import Program
+from quadfire.models.integer import reference
+from quadfire.models.datasets import mnist5k
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.neurons import make_neuron
+from quadfire.models.quantize.quantize import quantize
+from quadfire.models.networks.untrained import untrained
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.report import deep as deep_networks
+from quadfire.sim.verilator.build import BUILD
+from quadfire.sim.report.compare import first_mismatch
+from quadfire.sim.report.demo import DEMOS
+from quadfire.sim.report.figures import CLASSES, Layer, Measurement
+from quadfire.paths import PACKAGE, PRETRAINED
+from quadfire.sim.verilator.core import VerilatedTransport
+
+__all__ = ["DEEP", "SUBJECTS", "deep", "estimated", "of_summary", "static", "trained"]
+
+#: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
+RATE = 0.34
+#: Time steps of the deep networks.
+_STEPS = 4
+
+
+def static(program: Program) -> list[dict[str, int]]:
+    """What a layer has whatever its spikes: dense_sop, updates and words, see `figures.Layer`.
+
+    Pixels count as one synaptic operation a synapse and step, however many bits they have.
+    """
+    network = program.network
+    one = np.ones((1, *network.input_shape), np.uint8)      # one bit plane, or one time step
+    if not network.input_bits:
+        one = one[None]
+    spikes = [np.ones((1, 1, *shape), bool) for shape in network.shapes]
+    dense = network.steps * cycles.synaptic_operations(network, one, spikes)
+    return [{"dense_sop": int(operations),
+             "updates": network.steps * int(np.prod(shape)) if layer.neuron is not None else 0,
+             "words": report.streamed_words + report.map_words
+             + (0 if index else program.input_words)}
+            for index, (operations, shape, layer, report) in enumerate(zip(
+                dense, network.shapes, network.layers, program.layers, strict=True))]
+
+
+def _digits(images: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Held-out digits of all classes alike, and what they are."""
+    x, labels = mnist5k().held_out_set
+    chosen = np.linspace(0, len(x), images, endpoint=False).astype(int)
+    return x[chosen], labels[chosen].numpy()
+
+
+# In RTL ------------------------------------------------------------------------------------------
+
+def _runs(network: IntegerNetwork, config: ArrayConfig, pixels: np.ndarray, alone: int):
+    """(program, outputs with all spikes and counters of layers, cycles of one, of one of many).
+
+    alone: how many images are run one by one, a divisor of their number.
+    """
+    with Accelerator(VerilatedTransport(config), config) as device:
+        program = device.load(network)
+        outputs = device.run(pixels, spikes=True, profile=True)
+        many = device.run(pixels).counters["cycles"] / len(pixels)
+        device.batch = 1
+        one = device.run(pixels[::len(pixels) // alone]).counters["cycles"] / alone
+    return program, outputs, one, many
+
+
+def trained(title: str, demo: str, config: str, bits: int, images: int, alone: int = 20
+            ) -> Measurement:
+    """A trained network of the demo on held-out digits, every spike compared."""
+    name = f"{DEMOS[demo].name}-int{bits}.safetensors"
+    network, shape = IntegerNetwork.load(PRETRAINED / name), preset(config)
+    x, labels = _digits(images)
+    expected = reference.run(network, x, record=True)
+    program, outputs, one, many = _runs(network, shape, x.numpy(), alone)
+    compared, mismatched, _ = first_mismatch(outputs, expected, network)
+    operations = cycles.synaptic_operations(
+        network, x.numpy(), [fired.numpy() for fired in expected.spikes])
+    layers = tuple(
+        Layer(name=layer.name, cycles=counters["busy"] / images,
+              **{part: counters[part] / images for part in CLASSES},
+              total_cycles=counters["cycles"] / images, active_sop=int(count) / images, **fixed)
+        for layer, counters, count, fixed in zip(
+            network.layers, outputs.layer_counters, operations, static(program), strict=True))
+    return Measurement(
+        network=title, array=config, preset=config, lanes=shape.outputs, steps=network.steps,
+        what=f"trained, {bits} bits; held-out digits", made="RTL", images=images,
+        latency_cycles=one, image_cycles=many, layers=layers,
+        accuracy=float((outputs.outputs.argmax(axis=1) == labels).mean()),
+        mismatches=mismatched["spike"], compared=compared["spike"])
+
+
+#: The files of sim/ that a summary of `sim deep` is made with.
+_MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "report/compare.py", "report/deep.py",
+           "verilator/core.py", "verilator/cpp/design.h", "verilator/cpp/harness.cpp")
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a file is there, and newer than all that makes hardware, tapes and the summary."""
+    sources = [source for folder in ("rtl", "firmware", "models")
+               for source in (PACKAGE / folder).rglob("*.py")]
+    sources += [PACKAGE / "sim" / name for name in _MAKERS]
+    return path.exists() and all(
+        source.stat().st_mtime <= path.stat().st_mtime for source in sources)
+
+
+def deep(title: str, name: str, config: str) -> Measurement:
+    """A deep network from the summary of `sim deep`, which is run where there is none, or an old.
+
+    Its spikes are read back: that is in all but `cycles`. Raises ValueError where the summary is of
+    another network, array, width or number of steps.
+    """
+    path = BUILD / f"{name}-{config}" / "summary.json"
+    if not _is_fresh(path):
+        deep_networks.run(name, config, path.parent, steps=_STEPS, console=Console(quiet=True))
+    summary = json.loads(path.read_text())
+    wanted = {"network": name, "configuration": config, "width": 1.0, "steps": _STEPS}
+    for part, value in wanted.items():
+        if summary.get(part) != value:
+            raise ValueError(f"{path} is of {part} {summary.get(part)!r}, not {value!r}: remove it")
+    shape = preset(config)
+    program = compile(deep_networks.network_of(name, shape, steps=_STEPS), shape)
+    return of_summary(title, summary, static(program))
+
+
+def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
+    """What a summary of `sim deep` says."""
+    layers = tuple(
+        Layer(name=layer["layer"], cycles=layer["cycles"],
+              **{part: layer[part] for part in CLASSES}, active_sop=layer["active_sop"],
+              total_cycles=layer["streamed_cycles"], **more)
+        for layer, more in zip(summary["by_layer"], fixed, strict=True))
+    total = summary["streamed_cycles"]
+    return Measurement(
+        network=title, array=summary["configuration"], preset=summary["configuration"],
+        lanes=summary["lanes"], steps=summary["steps"], what="random; synthetic image", made="RTL",
+        images=1, latency_cycles=total, image_cycles=total, layers=layers,
+        mismatches=summary["mismatched_spikes"], compared=summary["compared_spikes"])
+
+
+# By the model ------------------------------------------------------------------------------------
+
+def _spikes(network: IntegerNetwork, images: int) -> list[np.ndarray]:
+    """Spikes of every layer at RATE."""
+    rng = np.random.default_rng(0)
+    return [rng.random((network.steps, images, *shape)) < RATE for shape in network.shapes]
+
+
+def estimated(title: str, layers: str, side: int, steps: int, config: str, images: int = 20,
+              **changes: int) -> Measurement:
+    """A dense network with random weights: digits at the input, hidden spikes drawn at RATE."""
+    shape = replace(preset(config), **changes)
+    network = quantize(
+        untrained(layers, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
+                  input_shape=(1, side, side), steps=steps),
+        weight_bits=shape.weight_bits, state_bits=shape.state_bits,
+        fraction_bits=shape.fraction_bits, accumulator_bits=shape.accumulator_bits)
+    program = compile(network, shape)
+    x = _digits(images)[0].reshape(-1, 1, 28, 28).float()
+    pixels = functional.interpolate(x, (side, side), mode="area").to(torch.uint8).numpy()
+    spikes = _spikes(network, images)
+    predicted = cycles.predict(program, pixels, spikes).sum(axis=0) / images
+    operations = cycles.synaptic_operations(network, pixels, spikes) / images
+    of_layer = np.array([item.layer for item in program.passes])
+    result = []
+    for index, fixed in enumerate(static(program)):
+        busy, *parts = predicted[of_layer == index].sum(axis=0).tolist()
+        result.append(Layer(
+            name=network.layers[index].name, cycles=busy, **dict(zip(CLASSES, parts, strict=True)),
+            total_cycles=max(busy, fixed["words"]), active_sop=float(operations[index]), **fixed))
+    total, words = (sum(getattr(layer, name) for layer in result)
+                    for name in ("total_cycles", "words"))
+    array = ", ".join([config, *(f"{name} {value}" for name, value in changes.items())])
+    return Measurement(
+        network=title, array=array, preset="" if changes else config, lanes=shape.outputs,
+        steps=steps, what="estimated, random weights; digits", made="model", images=images,
+        latency_cycles=total + words, image_cycles=total, layers=tuple(result))
+
+
+#: The networks of the tables: how to measure them, by what they are called meanwhile.
+SUBJECTS: dict[str, Callable[[], Measurement]] = {
+    "784-128-10 on default": lambda: trained("784-128-10", "dense", "default", 8, 200),
+    "784-128-10 on small": lambda: trained("784-128-10", "dense", "small", 4, 200),
+    "convolutions": lambda: trained("16C3-P2-32C3-P2-128-10", "conv", "default", 8, 40),
+    "256-128-10": lambda: estimated("256-128-10", "128-10", 16, 4, "default"),
+    "256-128-10, T = 25":
+        lambda: estimated("256-128-10", "128-10", 16, 25, "default", state_words=32),
+    "784-128-64-10, T = 25":
+        lambda: estimated("784-128-64-10", "128-64-10", 28, 25, "default", state_words=32),
+}
+
+#: Those that take a minute or more each.
+DEEP: dict[str, Callable[[], Measurement]] = {
+    "VGG-11 on large": lambda: deep("VGG-11", "vgg11", "large"),
+    "VGG-11 on wide": lambda: deep("VGG-11", "vgg11", "wide"),
+    "VGG-SNN": lambda: deep("VGG-SNN", "vggsnn", "wide"),
+    "ResNet-19": lambda: deep("ResNet-19", "resnet19", "large"),
+}

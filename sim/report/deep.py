@@ -1,0 +1,166 @@
+"""Deep networks in RTL: one image through a whole network, every spike compared with PyTorch.
+
+The networks are in their published form and at full width, their weights are random (there is
+nothing to download): a run shows that the hardware computes what PyTorch computes, and how long it
+takes at the activity of a network that has its batch norms calibrated.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from quadfire.firmware.driver.accelerator import Accelerator
+from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware.compiler.program import Program
+from quadfire.models.integer import reference
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.neurons import make_neuron
+from quadfire.models.quantize.quantize import quantize
+from quadfire.models.networks.untrained import random_pictures, untrained
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.report.compare import first_mismatch
+from quadfire.sim.verilator.core import VerilatedTransport
+
+__all__ = ["INPUTS", "network_of", "run", "summary_of"]
+
+#: Networks and the shape of what they are given.
+INPUTS = {"resnet19": (3, 32, 32), "vgg11": (3, 32, 32), "vggsnn": (2, 48, 48)}
+#: Those that are given spikes, of an event camera, instead of pixels.
+EVENTS = {"vggsnn"}
+
+#: Cycles without a word transferred after which a simulation counts as dead.
+_PATIENCE = 20_000_000
+
+
+def network_of(name: str, config: ArrayConfig, *, width: float = 1.0, steps: int = 4
+               ) -> IntegerNetwork:
+    """The named network of QIF neurons (a 0.25, u1 0, u2 0.5) with random weights, as integers."""
+    if name not in INPUTS:
+        raise ValueError(f"no deep network is called {name!r}; there are {', '.join(INPUTS)}")
+    floating = untrained(name, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
+                         input_shape=INPUTS[name], steps=steps, width=width,
+                         events=name in EVENTS)
+    return quantize(floating, weight_bits=config.weight_bits, state_bits=config.state_bits,
+                    fraction_bits=config.fraction_bits,
+                    accumulator_bits=config.accumulator_bits)
+
+
+def summary_of(program: Program, inputs: np.ndarray, outputs, expected: reference.Result,
+               seconds: float) -> dict:
+    """What a profiled run of one image amounts to.
+
+    cycles: of the array, all passes; streamed_cycles: with the loading that is not hidden.
+    active_sop: synaptic additions that the spikes call for. utilisation: active_sop a cycle and
+    lane, where taps that fall off a map's border, and branches that have fewer weights than there
+    are lanes, count as idle. events_per_cycle: of the array's cycles, those that add.
+    """
+    network, config = program.network, program.config
+    compared, mismatched, first = first_mismatch(outputs, expected, network)
+    spikes = [layer.numpy() for layer in expected.spikes]
+    predicted = np.zeros(len(network.layers), np.int64)
+    for item, busy in zip(program.passes, cycles.predict(program, inputs, spikes)[:, :, 0].sum(0),
+                          strict=True):
+        predicted[item.layer] += busy
+    operations = cycles.synaptic_operations(network, inputs, spikes)
+    layers = []
+    fired = iter(spikes)
+    for index, (layer, counters) in enumerate(zip(network.layers, outputs.layer_counters,
+                                                  strict=True)):
+        layers.append({
+            "layer": layer.name, "map": list(network.shapes[index]),
+            "cycles": counters["busy"], "predicted_cycles": int(predicted[index]),
+            **{name: counters[name] for name in ("events", "nulls", "drains", "starved")},
+            "streamed_cycles": counters["cycles"], "active_sop": int(operations[index]),
+            "spike_rate": float(next(fired).mean()) if layer.neuron is not None else None})
+    total = {name: sum(layer[name] for layer in layers)
+             for name in ("cycles", "predicted_cycles", "events", "nulls", "drains", "starved",
+                          "streamed_cycles", "active_sop")}
+    return {
+        "mismatched_spikes": mismatched["spike"], "compared_spikes": compared["spike"],
+        "mismatched_logits": mismatched.get("logit", 0),
+        "first_mismatch": None if first is None else str(first),
+        "layers": len(layers), **total,
+        "utilisation": total["active_sop"] / (total["cycles"] * config.outputs),
+        "events_per_cycle": total["events"] / total["cycles"],
+        "simulation_seconds": seconds, "lanes": config.outputs,
+        "spike_rate": float(np.concatenate([layer.ravel() for layer in spikes]).mean()),
+        "by_layer": layers}
+
+
+def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps: int = 4,
+        console: Console | None = None) -> dict:
+    """Run a network on one synthetic image; prints, writes `summary.json`; returns the summary."""
+    console = console or Console(highlight=False)
+    config = preset(config_name)
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                  console=console) as progress:
+        def stage(text: str) -> None:
+            for task in progress.tasks:
+                progress.stop_task(task.id)
+            progress.add_task(text, total=None)
+
+        stage(f"{name}: random weights, batch norms calibrated, quantised")
+        network = network_of(name, config, width=width, steps=steps)
+        inputs = random_pictures(1, network.input_shape, seed=5,
+                                 steps=0 if network.input_bits else steps).numpy()
+        stage("PyTorch integers")
+        expected = reference.run(network, inputs, record=True)
+        stage(f"compiling it for {config_name}")
+        program = compile(network, config)
+        stage("building the simulation")
+        with Accelerator(VerilatedTransport(config, idle_limit=_PATIENCE), config) as device:
+            device.load(program)
+            stage("RTL: one image, every spike read back")
+            begin = time.perf_counter()
+            outputs = device.run(inputs, spikes=True, profile=True)
+            seconds = time.perf_counter() - begin
+        stage("cycle model")
+        result = {"network": name, "configuration": config_name, "width": width, "steps": steps,
+                  "weights": "random", "input": "synthetic",
+                  **summary_of(program, inputs, outputs, expected, seconds)}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    _print(console, config, result)
+    console.print(f"\n{folder}/summary.json")
+    return result
+
+
+def _print(console: Console, config: ArrayConfig, result: dict) -> None:
+    table = Table("layer", "map", "spikes", "cycles", "predicted", "adding",
+                  title=f"{result['network']}, random weights, one synthetic image, T = "
+                        f"{result['steps']}\n{result['configuration']}: {config}")
+    for column in table.columns:
+        column.no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def row(name: str, shape: str, of: dict) -> None:
+        rate = of["spike_rate"]
+        table.add_row(name, shape, "" if rate is None else f"{rate:.1%}", f"{of['cycles']:,}",
+                      f"{of['predicted_cycles']:,}", f"{of['events'] / of['cycles']:.1%}")
+
+    for layer in result["by_layer"]:
+        row(layer["layer"], "x".join(map(str, layer["map"])), layer)
+    table.add_section()
+    row("total", "", result)
+    console.print(table)
+    wrong = result["mismatched_spikes"]
+    console.print(
+        f"mismatched spikes: [{'red' if wrong else 'green'}]{wrong:,}[/] of "
+        f"{result['compared_spikes']:,}\n"
+        f"additions: {result['active_sop']:,} in {result['cycles']:,} cycles of "
+        f"{result['lanes']} lanes, {result['utilisation']:.1%}; events in "
+        f"{result['events_per_cycle']:.1%} of the cycles\n"
+        f"with weights streamed in and spikes read back: {result['streamed_cycles']:,} cycles, "
+        f"simulated in {result['simulation_seconds']:.0f} s")
+    if result["first_mismatch"]:
+        console.print(f"[red]first:[/] {escape(result['first_mismatch'])}", soft_wrap=True)

@@ -1,0 +1,71 @@
+"""How fast the Verilated arrays run, and how long their Verilog and its compilation take."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from quadfire.firmware.driver.accelerator import Accelerator
+from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware.compiler.program import Program
+from quadfire.models.datasets import mnist5k
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.rtl import verilog
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.sim.verilator import build
+from quadfire.paths import PRETRAINED
+from quadfire.sim.report.demo import DEMOS
+from quadfire.sim.verilator.core import VerilatedTransport
+
+__all__ = ["NETWORK", "Speed", "measure"]
+
+#: Four bits fit every array, but for those whose spike memory is too small.
+NETWORK = f"{DEMOS['dense'].name}-int4"
+
+_IMAGES, _SECONDS = 10, 2.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds to make the Verilog, to compile it with nothing kept, and the speed it runs at."""
+
+    preset: str
+    threads: int
+    verilog_seconds: float
+    build_seconds: float
+    cycles_per_second: int
+
+
+def measure(name: str, threads: int = 1) -> Speed:
+    """Speed of a preset on the dense network, a cycle divided among threads. Raises ValueError
+    where the network does not fit.
+
+    The clock is that of the wall: other work on the machine slows all figures down.
+    """
+    config = preset(name)
+    program = compile(IntegerNetwork.load(PRETRAINED / f"{NETWORK}.safetensors"), config)
+    begin = time.perf_counter()
+    text = verilog.generate(config)[0]
+    generated = time.perf_counter()
+    text += f"// {time.time_ns()}\n"        # so that no earlier build is taken
+    library = build.library(text, threads=threads)
+    built = time.perf_counter()
+    try:
+        cycles, seconds = _run(program, config, text, threads)
+    finally:
+        build.forget(library)
+    return Speed(name, threads, round(generated - begin, 1), round(built - generated, 1),
+                 round(cycles / seconds))
+
+
+def _run(program: Program, config: ArrayConfig, text: str, threads: int) -> tuple[int, float]:
+    """(cycles, seconds) of images, again and again for some seconds."""
+    images = mnist5k().held_out_set[0].numpy()
+    chosen = images[np.linspace(0, len(images), _IMAGES, endpoint=False).astype(int)]
+    transport = VerilatedTransport(config, verilog=text, threads=threads)
+    with Accelerator(transport, config) as device:
+        device.load(program)
+        before, begin = transport.cycles, time.perf_counter()
+        while (seconds := time.perf_counter() - begin) < _SECONDS:
+            device.run(chosen)
+        return transport.cycles - before, seconds

@@ -1,0 +1,124 @@
+"""`quadfire fuzz`: random and damaged packets into the Verilated core; see sim/verilator/cpp/fuzz.cpp.
+
+After every round a good tape must give the right answers, and nothing may hang.
+"""
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from rich.progress import track
+
+from quadfire.firmware import compile
+from quadfire.models.integer.random_network import random_inputs, random_network
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.sim.verilator import build
+from quadfire.sim.verilator.core import VerilatedCore
+
+__all__ = ["FuzzFailure", "Report", "fuzz"]
+
+FUZZ = Path(__file__).parent / "cpp" / "fuzz.cpp"
+
+#: Sizes of the network of the good tapes: two tiles, two layers.
+SIZES = [12, 8, 4]
+
+
+class FuzzFailure(AssertionError):
+    """The device hung, answered wrongly, or broke a rule; the message has seed and round."""
+
+
+class Report(NamedTuple):
+    """What was thrown at the device; refused, harmless: what became of damaged tapes."""
+
+    rounds: int
+    packets: int
+    refused: int
+    harmless: int
+    cycles: int
+
+
+def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[list, list]]:
+    """(packets, answers) of a setup and of an inference tape; the answers are the device's own.
+
+    They are checked against the reference here, before anything is damaged.
+    """
+    from quadfire.models.integer import reference    # only here: it takes PyTorch to load
+
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, config, sizes=SIZES, steps=3, input_bits=2, readout=True)
+    inputs = random_inputs(rng, network, 1)
+    program = compile(network, config)
+    tapes = []
+    for tape in (program.setup_tape(1), program.inference_tape(inputs, 77)):
+        for packet in tape.packets:
+            core.send(packet)
+        if not core.run(tape.answers, 100_000):
+            raise FuzzFailure("the device hangs on a good tape")
+        answers: list[Any] = [core.take() for _ in range(tape.answers)]
+        tapes.append((tape.packets, answers))
+        logits = [answer[1:-1].view(np.int32) for answer, item in
+                  zip(answers, tape.expected, strict=True) if item.what == "logits"]
+    expected = reference.run(network, inputs).logits.numpy()[0]
+    if not np.array_equal(np.concatenate(logits)[:len(expected)], expected):
+        raise FuzzFailure("the device computes wrongly before anything is damaged")
+    return tapes
+
+
+def fuzz(config: ArrayConfig, packets: int, *, seed: int = 1, idle: float = 0.0,
+         backpressure: float = 0.0, progress: bool = False) -> Report:
+    """Throw at least `packets` packets at the core of `config`; FuzzFailure at the first fault."""
+    core = VerilatedCore(build.core_verilog(config), idle=idle, backpressure=backpressure,
+                         seed=seed, harness=FUZZ)
+    lib = core._lib
+    for name, result in (("qf_fuzz_open", ctypes.c_void_p), ("qf_fuzz", ctypes.c_int),
+                         ("qf_fuzz_status", ctypes.c_char_p), ("qf_fuzz_close", None)):
+        getattr(lib, name).restype = result
+    tapes = _tapes(core, config, seed)
+    flat = [np.concatenate([*sent, *answers]).astype(np.uint32) for sent, answers in tapes]
+    counts = (ctypes.c_uint64 * 4)(*(len(part) for tape in tapes for part in tape))
+    state = ctypes.c_void_p(lib.qf_fuzz_open(
+        ctypes.c_void_p(core._handle()), ctypes.c_uint64(seed),
+        *(ctypes.c_void_p(words.ctypes.data) for words in flat), counts))
+    values = (ctypes.c_uint64 * 4)()
+    steps = range(100)
+    try:
+        for step in track(steps, "fuzzing") if progress else steps:
+            while lib.qf_fuzz_status(state, values) is None and (
+                    values[1] < packets * (step + 1) // len(steps)):
+                lib.qf_fuzz(state, ctypes.c_uint64(20))
+        if failure := lib.qf_fuzz_status(state, values):
+            raise FuzzFailure(f"{failure.decode()}: seed {seed}, round {values[0]}, in cycle "
+                              f"{core.status.cycles}")
+        return Report(*map(int, values), cycles=core.status.cycles)
+    finally:
+        lib.qf_fuzz_close(state)
+        core.close()
+
+
+def main(packets: Annotated[int, typer.Option(min=1, help="How many packets.")] = 1_000_000,
+         config: Annotated[str, typer.Option(help="Array; `tiny` is fastest.")] = "tiny",
+         seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+         idle: Annotated[float, typer.Option(help="Probability of a cycle without input.")] = 0.0,
+         backpressure: Annotated[float, typer.Option(help="And of one without output.")] = 0.0,
+         ) -> None:
+    """Throw random and damaged packets at the Verilated core, a good tape after every few.
+
+    Ends with an error where the device hangs, answers wrongly, or breaks a rule of AXI4-Stream.
+    """
+    begin = time.monotonic()
+    try:
+        report = fuzz(preset(config), packets, seed=seed, idle=idle, backpressure=backpressure,
+                      progress=True)
+    except (FuzzFailure, ValueError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{report.packets:,} packets in {report.rounds:,} rounds, {report.cycles:,} cycles: "
+               f"{report.refused:,} damaged tapes refused, {report.harmless:,} harmless, no hang, "
+               f"no wrong answer ({time.monotonic() - begin:.0f} s)")
+
+
+if __name__ == "__main__":
+    typer.run(main)

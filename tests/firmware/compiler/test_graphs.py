@@ -1,0 +1,260 @@
+"""Graphs of convolutions: compiled, run on a device of packets alone, equal to the reference.
+
+With taps that device adds what wraps over the ends of rows where the hardware does, so that scans
+that are too narrow or too short show.
+"""
+
+import collections
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quadfire.firmware import Accelerator, CompileError, compile
+from quadfire.firmware.compiler.mapping import plans
+from quadfire.firmware.compiler.schedule import Fetch, Load, Run
+from quadfire.models.integer import reference
+from quadfire.models.integer.network import (
+    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool,
+)
+from quadfire.models.integer.random_network import random_conv_network, random_inputs
+from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.tape import Opcode
+from quadfire.sim.cycles import network_model as cycles
+
+from tests.firmware.device import FakeTransport
+from tests.firmware.networks import random_neuron, residual_network
+from tests.firmware.compiler.test_compile import check_memories
+
+CONV = preset("tiny-conv")
+ARRAYS = {
+    "tiny-conv": CONV,
+    "32 lanes": ArrayConfig(weight_rows=512, slots=8, line_words=128, spike_words=1024,
+                            parameter_words=64),
+    "64 lanes": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, weight_rows=512, slots=8,
+                            line_words=128, spike_words=1024, parameter_words=64),
+    "no taps": replace(preset("tiny"), weight_rows=512, spike_words=1024),
+}
+
+
+def check(program, inputs, *, late=False, seed=0):
+    """Spikes, membranes and outputs of the device are those of the reference; so are events."""
+    network = program.network
+    expected = reference.run(network, inputs, record=True)
+    device = Accelerator(FakeTransport(program.config, late=late, seed=seed), program.config)
+    device.load(program)
+    probed = device.run(inputs, probe=True, spikes=True)
+    spikes = [array for array in probed.spikes if array is not None]
+    for what, got, want in (("spikes", spikes, expected.spikes),
+                            ("membranes", probed.membranes, expected.membranes)):
+        for layer, (one, other) in enumerate(zip(got, want, strict=True)):
+            assert one.shape == tuple(other.shape), (what, layer)
+            assert np.array_equal(one, other.numpy()), f"{what} of layer {layer}"
+    plain = device.run(inputs, profile=True)
+    want = expected.logits if network.layers[-1].neuron is None else expected.spikes[-1]
+    assert np.array_equal(plain.outputs, want.numpy())
+    assert np.array_equal(probed.outputs, want.numpy())
+    predicted = cycles.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
+    events = predicted[:, :, cycles.CLASSES.index("events")].sum()
+    assert plain.counters["events"] == probed.counters["events"] == events
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("first", range(0, 9, 3))
+def test_random_networks(name, first):
+    compiled = 0
+    for seed in range(first, first + 3):
+        rng = np.random.default_rng([seed, len(name)])
+        network = random_conv_network(rng, ARRAYS[name], largest_map=8, largest_channels=24)
+        try:
+            program = compile(network, ARRAYS[name])
+        except CompileError as error:
+            assert "identity" in str(error) and name == "no taps"
+            continue
+        compiled += 1
+        check(program, random_inputs(rng, network, 2), late=bool(seed % 2), seed=seed)
+    assert compiled
+
+
+# One layer at a time, every way in which it can be computed --------------------------------------
+
+def one_layer(config, shape, outputs, *branches, steps=2, input_bits=0):
+    """A network of one layer of some branches, and a readout of its sum."""
+    rng = np.random.default_rng(outputs)
+
+    def layer(name, branches, neuron, shift):
+        return Layer(name=name, branches=branches, weight_bits=config.weight_bits, neuron=neuron,
+                     shift=np.full(branches[0].outputs, shift, np.int8),
+                     bias=np.full(branches[0].outputs, -40, np.int32))
+
+    made = layer("conv", branches, random_neuron(rng, config), 0)
+    _, height, width = made.output_shape(lambda source: shape)
+    readout = ConvBranch(source=0, weight=np.ones((1, outputs, height, width), np.int8))
+    return IntegerNetwork(
+        input_shape=shape, layers=(made, layer("sum", (readout,), None, 0)), steps=steps,
+        input_bits=input_bits, state_bits=config.state_bits, fraction_bits=config.fraction_bits)
+
+
+def conv(outputs, channels, kernel, *, seed=0, **options):
+    kernel = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    weight = np.random.default_rng(seed).integers(-8, 8, (outputs, channels, *kernel))
+    return ConvBranch(source=INPUT, weight=weight.astype(np.int8), **options)
+
+
+LAYERS = {
+    "3 x 3": ((5, 6, 7), conv(6, 5, 3, padding=1)),
+    "3 x 3, valid": ((5, 6, 7), conv(6, 5, 3)),
+    "3 x 3, padding 2": ((5, 4, 3), conv(6, 5, 3, padding=2)),
+    "3 x 3, stride 2": ((3, 7, 6), conv(5, 3, 3, padding=1, stride=2)),
+    "3 x 3, stride 4": ((3, 9, 6), conv(5, 3, 3, padding=1, stride=4)),
+    "3 x 3, stride 3": ((3, 9, 6), conv(5, 3, 3, padding=1, stride=3)),
+    "1 x 1": ((40, 3, 4), conv(6, 40, 1)),
+    "1 x 1, stride 2": ((4, 5, 6), conv(6, 4, 1, stride=2)),
+    "2 x 2": ((4, 5, 4), conv(3, 4, 2, padding=1)),
+    "5 x 5": ((3, 6, 5), conv(4, 3, 5, padding=2)),
+    "7 x 7, padding 1": ((2, 8, 7), conv(4, 2, 7, padding=1)),
+    "1 x 3": ((3, 4, 6), conv(4, 3, (1, 3))),
+    "3 x 1": ((3, 5, 1), conv(4, 3, (3, 1))),
+    "one row": ((3, 1, 9), conv(4, 3, 3, padding=1)),
+    "sum of 2 x 2": ((3, 8, 7), conv(4, 3, 3, padding=1,
+                                     pool=Pool(kind="sum", size=2, stride=2))),
+    "largest of 2 x 2": ((40, 8, 7), conv(4, 40, 3, padding=1,
+                                          pool=Pool(kind="max", size=2, stride=2))),
+    "overlapping, padded": ((3, 8, 8), conv(4, 3, 3, padding=1, pool=Pool(
+        kind="max", size=3, stride=2, padding=1))),
+    "pool of stride 1": ((3, 5, 5), conv(4, 3, 3, padding=1, pool=Pool(
+        kind="sum", size=2, stride=1))),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_way_to_compute_a_layer(name, monkeypatch):
+    """Whichever way the compiler takes, the result is the same."""
+    shape, branch = LAYERS[name]
+    network = one_layer(CONV, shape, branch.outputs, branch)
+    found, _ = plans(network, 0, CONV)
+    assert "join" in found and len(found) >= 2
+    for passes in found.values():
+        def chosen(inner, layer, config, passes=passes):
+            return passes if layer == 0 else plans(inner, 1, config)[0]["join"]
+
+        monkeypatch.setattr("quadfire.firmware.compiler.compile._fastest", chosen)
+        program = compile(network, CONV)
+        rng = np.random.default_rng(1)
+        check(program, random_inputs(rng, network, 3))
+
+
+def test_what_each_way_is_for():
+    """Taps of 3 x 3 where many channels come in, tiles for 1 x 1, a join for what is dense."""
+    for mode, branch in (("taps", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
+                         ("join", conv(36, 40, 6))):
+        program = compile(one_layer(replace(CONV, weight_rows=2048), (40, 6, 6), branch.outputs,
+                                    branch), replace(CONV, weight_rows=2048))
+        assert program.layers[0].mode == mode
+
+
+def test_gain_repeats_the_events():
+    network = one_layer(CONV, (3, 4, 4), 5, conv(5, 3, 3, padding=1), conv(5, 3, 1, gain=3, seed=1))
+    program = compile(network, CONV)
+    assert max(len(item.sources) for item in program.passes) >= 4
+    check(program, random_inputs(np.random.default_rng(0), network, 3))
+
+
+def test_pixels_of_an_image():
+    network = one_layer(CONV, (3, 7, 6), 5, conv(5, 3, 3, padding=1), input_bits=8, steps=3)
+    check(compile(network, CONV), random_inputs(np.random.default_rng(0), network, 3))
+
+
+# Residual networks, memory -----------------------------------------------------------------------
+
+@pytest.mark.parametrize("name, late", [("tiny-conv", True), ("32 lanes", False),
+                                        ("64 lanes", True)])
+def test_residual_networks(name, late):
+    config = ARRAYS[name]
+    network = residual_network(config, 8, (8, 16), steps=2, input_bits=2)
+    program = compile(network, config)
+    assert any(source.wide for item in program.passes for source in item.sources)
+    check_memories(program)
+    check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
+
+
+def test_an_identity_is_written_over():
+    """The sum takes the place of the map that it is added to, where nobody reads that again."""
+    config = ARRAYS["32 lanes"]
+    network = residual_network(config, 6, (40,), steps=2, input_bits=0)
+    program = compile(network, replace(config, spike_words=330))
+    assert not program.memory.on_host
+    places = {branch.source: layer for layer, made in enumerate(network.layers)
+              for branch in made.branches if isinstance(branch, IdentityBranch)}
+    assert places
+    for source, layer in places.items():
+        assert program.memory.outputs[source] == program.memory.outputs[layer]
+    check(program, random_inputs(np.random.default_rng(0), network, 1))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+@pytest.mark.parametrize("words", [74, 150])
+def test_maps_of_the_host(words, late):
+    """The less spike memory, the smaller the segments; the results stay."""
+    config = replace(CONV, spike_words=words)
+    network = residual_network(config, 6, (6,), steps=2, input_bits=2, kernel=5)
+    program = compile(network, config)
+    assert program.memory.on_host and program.memory.words <= words
+    count = collections.Counter(type(step) for step in program.steps)
+    assert count[Load] and count[Fetch] and count[Run] > len(program.passes)
+    assert sum(layer.map_words for layer in program.layers) > 0
+    with pytest.raises(ValueError, match="more than one tape"):
+        program.inference_tape(np.zeros((1, *network.input_shape), np.uint8))
+    check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+def test_streamed_weights_load_while_a_pass_runs(late):
+    config = replace(CONV, weight_rows=64, parameter_words=32)
+    network = residual_network(config, 5, (16,), steps=2, input_bits=0)
+    program = compile(network, config)
+    streamed = [item for item in program.passes if item.streamed]
+    assert len(streamed) > 4 and all(item.loads_parameters for item in program.passes)
+    inputs = random_inputs(np.random.default_rng(0), network, 2)
+    packets = [int(words[0]) >> 24 for words in program.inference_tape(inputs).packets]
+    assert packets.count(Opcode.WAIT) < packets.count(Opcode.PASS)
+    check(program, inputs, late=late)
+
+
+def test_resnet19_fits_on_the_large_array():
+    """Of CIFAR's shape, T = 4: all maps on the chip, weights tile by tile."""
+    config = preset("large")
+    network = residual_network(config, 32, (128, 256, 512), blocks=(3, 3, 2), steps=4,
+                               input_bits=8, dense=256)
+    program = compile(network, config)
+    check_memories(program)
+    assert not program.memory.on_host and program.memory.words == config.spike_words == 16384
+    assert len(network.layers) == 19
+    estimated = sum(layer.estimated_cycles for layer in program.layers)
+    assert 3.0e6 < estimated < 4.5e6
+
+
+# Refusals ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("branches, change, match", [
+    ((conv(4, 3, 3, padding=1),), {"spike_words": 16}, "needs .* spike words at least"),
+    ((IdentityBranch(source=INPUT, weight=np.array([40000, 1, 1], np.int32)),),
+     {"accumulator_bits": 20}, "layer 'conv': .*identity, 1..40000, do not fit in 15 bits"),
+    ((conv(4, 3, 1, pool=Pool(kind="sum", size=40, stride=40)),), {"accumulator_bits": 20},
+     "layer 'conv': .*window .* is 40, outside of 1..32"),
+])
+def test_refusals(branches, change, match):
+    config = replace(CONV, **change)
+    side = 40 if "window" in match else 6
+    with pytest.raises(CompileError, match=match):
+        compile(one_layer(config, (3, side, side), branches[0].outputs, *branches), config)
+
+
+def test_overflow_counts_windows_and_gain():
+    """Four spikes of a pool, three times: 127 * 12 * 2 = 3048 does not fit in 12 bits."""
+    branch = ConvBranch(source=INPUT, weight=np.full((1, 2, 1, 1), 127, np.int8), gain=3,
+                        pool=Pool(kind="sum", size=2, stride=2))
+    network = one_layer(CONV, (2, 4, 4), 1, branch)
+    compile(network, replace(CONV, accumulator_bits=13))
+    with pytest.raises(CompileError, match="can reach 3048.*accumulator_bits = 13"):
+        compile(network, replace(CONV, accumulator_bits=12))

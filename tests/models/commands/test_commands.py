@@ -1,0 +1,121 @@
+"""The command line, end to end on small digits."""
+
+import json
+
+import pytest
+from safetensors import SafetensorError
+from typer.testing import CliRunner
+
+from quadfire.models.commands.app import app, main
+from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.neurons import SpikingNeuron
+
+runner = CliRunner()
+
+
+def run(*words) -> str:
+    result = runner.invoke(app, [*map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "net.safetensors"
+    output = run("train", "--dataset", "digits", "--hidden", 24, "--hidden", 16, "--epochs", 4,
+                 "--rate", 0.01, "--no-augment", "--out", path)
+    assert "of 359 held-out images" in output
+    return path
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_train_quantize_evaluate(checkpoint, bits):
+    path = checkpoint.with_name(f"int{bits}.safetensors")
+    output = run("quantize", checkpoint, "--bits", bits, "--epochs", 1, "--out", path)
+    assert "rounded" in output and "adapted" in output
+    network = IntegerNetwork.load(path)
+    assert [layer.outputs for layer in network.layers] == [24, 16, 10]
+    assert network.about["accuracy"]["held_out"] > 0.7
+    table = run("evaluate", checkpoint, path)
+    assert "float" in table and "integer" in table
+    share = network.about["accuracy"]["held_out"]
+    assert f"{share:.2%}" in table and str(round(share * 359)) in table
+
+
+def test_rounding_alone_trains_nothing(checkpoint):
+    path = checkpoint.with_name("rounded.safetensors")
+    run("quantize", checkpoint, "--epochs", 0, "--out", path)
+    accuracy = IntegerNetwork.load(path).about["accuracy"]
+    assert accuracy["rounded"] == accuracy["held_out"]
+
+
+def test_info_tells_how_a_file_was_made(checkpoint):
+    path = checkpoint.with_name("info.safetensors")
+    run("quantize", checkpoint, "--epochs", 0, "--out", path)
+    assert "QIF" in run("info", checkpoint) and "command" in run("info", checkpoint)
+    output = run("info", path)
+    assert "Q2.10" in output and "readout" in output and "float_accuracy" in output
+
+
+def test_compare_writes_every_run(tmp_path):
+    path = tmp_path / "compare.json"
+    run("compare", "--dataset", "digits", "--epochs", 1, "--seeds", 2, "--window", 1.0,
+        "--out", path)
+    rows = json.loads(path.read_text())["neurons"]
+    assert [row["neuron"]["kind"] for row in rows] == ["qif", "lif"]
+    assert all(len(row["held_out"]) == 2 for row in rows)
+
+
+def test_help_teaches():
+    output = run("--help")
+    for word in ("train", "quantize", "evaluate", "info", "compare", "safetensors"):
+        assert word in output
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["info", "nothing.safetensors"], "there is no such file"),
+    (["quantize", "--bits", "5"], "bits must be 4 or 8, not 5"),
+    (["untrained", "2C3-10", "--shape", "1", "8", "8", "--out", "/dev/null/net.safetensors"],
+     "/dev/null"),
+])
+def test_errors_are_one_line(monkeypatch, capsys, words, message):
+    monkeypatch.setattr("sys.argv", ["models", *words])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    """safetensors has an error of its own for it."""
+    def refuse(*_, **__):
+        raise SafetensorError("I/O error: no space left")
+
+    monkeypatch.setattr("quadfire.models.integer.network.save_file", refuse)
+    monkeypatch.setattr("sys.argv", ["models", "untrained", "2C3-10", "--shape", "1", "8", "8"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert "error: I/O error: no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "--steps", 0], ["train", "--out", "."], ["compare", "--seeds", 0],
+    ["compare", "--out", "."], ["quantize", "--images", 0], ["quantize", "--epochs", -1],
+    ["quantize", "--calibrate", -5], ["quantize", "--out", "."], ["report", "--images", 0],
+    ["report", "--images", -5], ["report", "--calibrate", -5], ["report", "--out", "."],
+    ["untrained", "--steps", 0], ["untrained", "--out", "."],
+    ["experiments", "neurons", "--out", __file__], ["dynamics", "--out", __file__]])
+def test_options_are_checked_before_anything_is_done(monkeypatch, words):
+    monkeypatch.setattr(SpikingNeuron, "__init__", None)    # no network is made
+    for module in ("training", "integers"):
+        monkeypatch.setattr(f"quadfire.models.commands.{module}.load_dataset", None)
+    result = runner.invoke(app, [*map(str, words)])
+    assert result.exit_code == 2 and f"Invalid value for '{words[-2]}'" in result.stderr
+
+
+def test_a_file_that_names_no_data_set(tmp_path):
+    path = tmp_path / "net.safetensors"
+    run("untrained", "2C3-10", "--shape", 1, 8, 8, "--steps", 1, "--out", path)
+    with pytest.raises(ValueError, match="names no data set: name it by --dataset"):
+        run("evaluate", path)
+    assert "359" in run("evaluate", path, "--dataset", "digits")

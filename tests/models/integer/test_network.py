@@ -1,0 +1,232 @@
+"""The integer network's file: it comes back, and a bad one is refused with the reason."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from quadfire.models.integer.network import (
+    ConvBranch, IdentityBranch, IntegerNetwork, Layer, NetworkError, Pool, dense,
+)
+from quadfire.models.integer.random_network import random_conv_network, random_network
+from quadfire.rtl.contract.config import PRESETS
+from quadfire.rtl.contract.numerics import Neuron
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture
+def network() -> IntegerNetwork:
+    return random_network(np.random.default_rng(2), PRESETS["tiny"], sizes=[6, 5, 4], readout=True,
+                          weight_bits=4, input_bits=8)
+
+
+@pytest.fixture
+def parts(network, tmp_path):
+    """(path, head, tensors) of a good file, to be spoilt."""
+    path = tmp_path / "network.safetensors"
+    network.save(path)
+    with safe_open(path, framework="numpy") as file:
+        return path, json.loads(file.metadata()["quadfire"]), {
+            name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def rewrite(path, head, tensors):
+    save_file(tensors, path, {"quadfire": json.dumps(head)})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_network_comes_back(tmp_path, seed):
+    path, again = tmp_path / "a" / "one.safetensors", tmp_path / "two.safetensors"
+    network = random_conv_network(np.random.default_rng(seed), PRESETS["default"])
+    network.about["accuracy"] = 0.5
+    network.save(path)
+    loaded = IntegerNetwork.load(path)
+    assert loaded.about == {"accuracy": 0.5}
+    for name in ("input_shape", "shapes", "steps", "input_bits", "state_bits", "fraction_bits"):
+        assert getattr(network, name) == getattr(loaded, name)
+    for before, after in zip(network.layers, loaded.layers, strict=True):
+        assert np.array_equal(before.shift, after.shift)
+        assert np.array_equal(before.bias, after.bias)
+        for name in ("name", "neuron", "weight_bits", "outputs"):
+            assert getattr(before, name) == getattr(after, name)
+        for one, other in zip(before.branches, after.branches, strict=True):
+            assert np.array_equal(one.weight, other.weight)
+            assert replace(one, weight=other.weight) == other
+    loaded.save(again)
+    assert path.read_bytes() == again.read_bytes()
+
+
+def change_head(**changes):
+    return lambda head, tensors: head.update(changes)
+
+
+def change_layer(**changes):
+    return lambda head, tensors: head["layers"][0].update(changes)
+
+
+def change_branch(layer=0, **changes):
+    return lambda head, tensors: head["layers"][layer]["branches"][0].update(changes)
+
+
+def change_neuron(**changes):
+    return lambda head, tensors: head["layers"][0]["neuron"].update(changes)
+
+
+def change_tensor(name, function):
+    return lambda head, tensors: tensors.update({name: function(tensors[name])})
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (change_head(version=1), "version 1 cannot be read, only 2: export the network again"),
+    (change_head(format="onnx"), "the format is not 'quadfire-integer-network'"),
+    (change_head(steps=0), "steps must be an integer in 1..65536, not 0"),
+    (change_head(steps=True), "steps must be an integer"),
+    (change_head(input_bits=9), "input_bits must be an integer in 0..8, not 9"),
+    (change_head(fraction_bits=11), "fraction_bits must be at most state_bits - 2"),
+    (change_head(layers=[]), "tensor '0.0.weight' belongs to no layer"),
+    (lambda head, tensors: head.pop("steps"), "'steps' is missing"),
+    (change_head(input_shape=[6, 1]), "input_shape must be"),
+    (change_head(input_shape=6), "the metadata is malformed"),
+    (change_head(input_shape=[6, 0, 1]), "H of input_shape must be an integer in 1"),
+    (change_head(input_shape=[6, 2, 1]), "the last map must be 1 x 1, not 2 x 1"),
+    (change_branch(kind="attention"), "branch 0: kind 'attention' is not known"),
+    (change_branch(dilation=2), "branch 0 must have exactly the fields gain, padding, pool,"),
+    (change_branch(source=0), "layer 'layer0': source 0 is not an earlier layer"),
+    (change_branch(source=-2), "branch 0: source must be an integer in -1"),
+    (change_branch(stride=0), "stride must be an integer in 1..255, not 0"),
+    (change_branch(padding=1), "padding must be an integer in 0..0, not 1"),
+    (change_branch(gain=0), "gain must be an integer in 1..16, not 0"),
+    (change_branch(pool={"kind": "mean", "size": 1, "stride": 1, "padding": 0}),
+     "the pool: the kind of a pool must be 'sum' or 'max', not 'mean'"),
+    (change_branch(pool={"kind": "sum", "size": 1}), "the pool must have exactly the fields"),
+    (change_branch(pool={"kind": "sum", "size": 2, "stride": 1, "padding": 0}),
+     "pixels can neither be pooled"),
+    (change_branch(1, pool={"kind": "sum", "size": 2, "stride": 1, "padding": 0}),
+     "layer 'layer1', branch 0: no window of 2 x 2 fits in a map of 1 x 1"),
+    (change_layer(name=7), "layer 7: its name must be a text"),
+    (change_layer(weight_bits=5), "weight_bits must be 4 or 8, not 5"),
+    (change_layer(neuron=None), "only the last layer may be a readout"),
+    (change_neuron(theta=99999), "theta must lie in"),
+    (change_neuron(hi=4000), "hi must fit in 12 signed bits, not 4000"),
+    (change_neuron(threshold=1), "the neuron must have exactly the fields"),
+    (change_tensor("0.0.weight", lambda w: w * 0 + 8),
+     "branch 0: weight .0, 0, 0, 0. = 8 is outside of 4 signed bits"),
+    (change_tensor("0.0.weight", lambda w: w.astype(np.float32) * np.nan), "'0.0.weight' holds"),
+    (change_tensor("0.0.weight", lambda w: w.astype(np.int16)), "weight must be int8, not int16"),
+    (change_tensor("0.0.weight", lambda w: w[0]),
+     r"weight must have shape .outputs, channels, height, width., not"),
+    (change_tensor("0.shift", lambda s: s[1:]), r"shift must have shape \[5\], not \[4\]"),
+    (change_tensor("0.shift", lambda s: s * 0 + 40), "shift of channel 0 must be in"),
+    (change_tensor("1.0.weight", lambda w: w[:, 1:].copy()),
+     "layer 'layer1', branch 0: takes 4 channels, its source has 5"),
+    (lambda head, tensors: tensors.pop("1.bias"), "'1.bias' is missing"),
+    (lambda head, tensors: tensors.update(extra=np.zeros(2)), "'extra' belongs to no layer"),
+])
+def test_a_bad_file_is_refused(parts, change, message):
+    path, head, tensors = parts
+    change(head, tensors)
+    rewrite(path, head, tensors)
+    with pytest.raises(NetworkError, match=message):
+        IntegerNetwork.load(path)
+
+
+NEURON = Neuron(square=True, soft=False, factor=0, theta=512, lo=-2048, hi=2047, initial=0, reset=0,
+                delta=0)
+
+
+def conv(source: int, *shape: int, **options) -> ConvBranch:
+    return ConvBranch(source=source, weight=np.ones(shape, np.int8), **options)
+
+
+def identity(source: int, outputs: int, value: int = 1) -> IdentityBranch:
+    return IdentityBranch(source=source, weight=np.full(outputs, value, np.int32))
+
+
+def layer(name: str, *branches, neuron=NEURON) -> Layer:
+    outputs = branches[0].outputs
+    return Layer(name=name, branches=branches, weight_bits=8, shift=np.zeros(outputs, np.int8),
+                 bias=np.zeros(outputs, np.int32), neuron=neuron)
+
+
+def build(*layers: Layer, input_bits: int = 0) -> IntegerNetwork:
+    return IntegerNetwork(input_shape=(3, 6, 5), layers=layers, steps=2, input_bits=input_bits,
+                          state_bits=12, fraction_bits=10)
+
+
+def test_shapes_of_a_graph():
+    network = build(
+        layer("a", conv(-1, 4, 3, 3, 3, padding=1)),
+        layer("b", conv(0, 4, 4, 3, 3, padding=1), identity(0, 4)),
+        layer("c", conv(1, 7, 4, 3, 3, stride=2, padding=1), conv(0, 7, 4, 1, 1, stride=2, gain=2)),
+        layer("d", conv(2, 2, 7, 1, 1, pool=Pool(kind="sum", size=3, stride=3))), input_bits=8)
+    assert network.shapes == ((4, 6, 5), (4, 6, 5), (7, 3, 3), (2, 1, 1))
+    assert (network.inputs, network.outputs) == (90, 2)
+    assert [network.bits_of(one) for one in network.layers] == [8, 0, 0, 0]
+    low, high = network.layers[2].sum_range()
+    assert (low == 0).all() and (high == 4 * 9 + 2 * 4).all()
+    assert (network.layers[3].sum_range()[1] == 9 * 7).all()
+    assert (layer("e", identity(0, 3, -500), conv(-1, 3, 1, 1, 1)).sum_range()[0] == -500).all()
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: build(layer("a", conv(-1, 4, 3, 3, 3)), layer("b", conv(-1, 1, 3, 6, 5))),
+     "layer 'a': no later layer reads it"),
+    (lambda: build(layer("a", conv(-1, 3, 3, 1, 1), identity(-1, 3)), input_bits=4),
+     "layer 'a': pixels can neither be pooled nor pass by an identity"),
+    (lambda: build(layer("a", conv(-1, 3, 3, 1, 1)), layer("b", conv(0, 3, 3, 1, 1), conv(
+        -1, 3, 3, 1, 1)), input_bits=4), "layer 'b': cannot add pixels and spikes"),
+    (lambda: build(layer("a", conv(-1, 3, 3, 2, 2), conv(-1, 3, 3, 1, 1))),
+     r"layer 'a', branch 1: makes a map of \[3, 6, 5\], branch 0 one of \[3, 5, 4\]"),
+    (lambda: build(layer("a", conv(-1, 3, 3, 7, 7))), "kernel of 7 x 7 is larger than its map of"),
+    (lambda: build(layer("a", conv(-1, 3, 3, 1, 1), identity(-1, 4))), "branch 1: has 4 outputs"),
+    (lambda: build(layer("a", conv(-1, 4, 3, 1, 1), identity(-1, 4))),
+     "branch 1: has 4 weights, its source 3 channels"),
+    (lambda: identity(0, 3, 1 << 19), r"weight \[0\] = 524288 is outside of 20 signed bits"),
+    (lambda: Pool(kind="max", size=3, stride=1, padding=2), "padding of a pool must be an integer"),
+    (lambda: layer("a", conv(-1, 3, 3, 2, 2, stride=2)).weight, "is more than one matrix"),
+    (lambda: dense("a", np.ones((2, 5), np.int8), weight_bits=8, shift=np.zeros(2, np.int8),
+                   bias=np.zeros(2, np.int32), neuron=None, source=-1, shape=(2, 2, 1)),
+     r"weight must have shape \[outputs, 4\], not \[2, 5\]"),
+])
+def test_graphs_that_cannot_be(make, message):
+    with pytest.raises(NetworkError, match=message):
+        make()
+
+
+def test_a_dense_layer_reads_a_map_in_order():
+    weight = np.arange(2 * 90, dtype=np.int8).reshape(2, 90)
+    made = dense("a", weight, weight_bits=8, shift=np.zeros(2, np.int8),
+                 bias=np.zeros(2, np.int32), neuron=None, source=-1, shape=(3, 6, 5))
+    assert np.array_equal(made.weight, weight) and made.inputs == 90
+    assert np.array_equal(made.branches[0].weight[1, 2, 3], weight[1, 75:80])
+    assert build(made).shapes == ((2, 1, 1),)
+
+
+def test_files_that_are_none(parts):
+    path, _, tensors = parts
+    whole = path.read_bytes()
+    for content in (whole[:-7], whole[:60], b"", b"PK\x03\x04 a zip of pickles"):
+        path.write_bytes(content)
+        with pytest.raises(NetworkError, match="not a safetensors file"):
+            IntegerNetwork.load(path)
+    save_file(tensors, path)
+    with pytest.raises(NetworkError, match='no metadata under "quadfire"'):
+        IntegerNetwork.load(path)
+    save_file(tensors, path, {"quadfire": "{"})
+    with pytest.raises(NetworkError, match="not JSON"):
+        IntegerNetwork.load(path)
+    path.unlink()
+    with pytest.raises(NetworkError, match="there is no such file"):
+        IntegerNetwork.load(path)
+
+
+def test_reading_a_network_needs_no_torch():
+    code = ("import sys, quadfire.models.integer.network, quadfire.models.integer.bounds, quadfire.models.integer.random_network; "
+            "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

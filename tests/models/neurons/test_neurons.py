@@ -1,0 +1,166 @@
+"""Spiking neurons: equations, gradients, state, and their canonical form."""
+
+import copy
+
+import pytest
+import torch
+
+from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks import ConvNet
+from quadfire.models.neurons import IF, LIF, PLIF, QIF, lif_step, make_neuron, qif_step
+from quadfire.models.neurons.base import fire
+from quadfire.models.neurons.surrogate import SURROGATES, rectangular, spike
+from quadfire.rtl.contract.numerics import canonical_root
+
+
+def test_rectangular_surrogate():
+    x = torch.tensor([-2.0, -0.5, -0.1, 0.0, 0.4, 0.5, 2.0], requires_grad=True)
+    spike = rectangular(x, 0.5)
+    assert spike.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    (3 * spike).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0, 0, 3, 3, 3, 0, 0]
+
+
+def test_surrogate_has_unit_area():
+    x = torch.linspace(-3, 3, 60001, dtype=torch.float64, requires_grad=True)
+    for window in (0.25, 1.0, 2.0):
+        gradient, = torch.autograd.grad(rectangular(x, window).sum(), x)
+        assert torch.trapezoid(gradient, x.detach()).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("window", [0.0, -1.0])
+def test_window_must_be_positive(window):
+    with pytest.raises(ValueError, match="window must be above 0"):
+        rectangular(torch.zeros(1), window)
+    with pytest.raises(ValueError, match="window must be above 0"):
+        QIF(window=window)
+
+
+def test_qif_step_by_hand():
+    x, v = torch.tensor([0.5, 1.0, 1.0]), torch.tensor([2.0, 0.25, 2.0])
+    # 0.5 v (v - 0.5) = 1.5, -0.03125, 1.5
+    spike, after = qif_step(x, v)
+    assert spike.tolist() == [1, 0, 1]
+    assert after.tolist() == [0, 0.96875, 0]
+    assert qif_step(x, v, v_reset=-0.5)[1].tolist() == [-0.5, 0.96875, -0.5]
+    assert qif_step(x, v, v_reset=None)[1].tolist() == [1.0, 0.96875, 1.5]
+    assert qif_step(x, v, v_reset=None, limits=(-1, 2.25))[1].tolist() == [1.0, 0.96875, 1.25]
+
+
+def test_lif_step_by_hand():
+    x, v = torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.5])
+    assert [part.tolist() for part in lif_step(x, v)] == [[1, 0], [0, 0.5]]
+    assert [part.tolist() for part in lif_step(x, v, beta=1.0, v_reset=None)] == \
+        [[1, 0], [0.5, 0.75]]
+
+
+@pytest.mark.parametrize("step", [qif_step, lif_step])
+@pytest.mark.parametrize("v_reset", [-0.25, None])
+def test_step_gradient_is_that_of_the_surrogate(step, v_reset):
+    """Off the spike the step is smooth, so finite differences tell its derivatives there."""
+    x = torch.tensor([-2.0, -0.4, 0.1], dtype=torch.float64, requires_grad=True)
+    v = torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x, v: step(x, v, v_reset=v_reset, window=0.01)[1], (x, v))
+
+
+@pytest.mark.parametrize("surrogate", list(SURROGATES))
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize(("v_reset", "window"), [(0.0, 0.5), (-0.25, 0.5), (0.0, torch.tensor(
+    [[0.5], [0.7]], dtype=torch.float64))])
+def test_hard_reset_at_once_is_that_of_its_parts(surrogate, detach, v_reset, window):
+    """Values and gradients of the fused reset, against the definition in autograd's hands."""
+    generator = torch.Generator().manual_seed(1)
+    v = torch.randn(2, 50, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 2, 50, generator=generator, dtype=torch.float64)
+    fired = spike(v - 0.3, window, surrogate)
+    gate = fired.detach() if detach else fired
+    parts = fired, v * (1 - gate) + v_reset * gate
+    fused = fire(v, 0.3, v_reset, None, window, surrogate, detach)
+    for one, two in zip(parts, fused, strict=True):
+        assert torch.equal(one, two)
+    expected, found = (torch.autograd.grad(sum((weights[i] * pair[i]).sum() for i in (0, 1)), v)[0]
+                       for pair in (parts, fused))
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_hard_reset_when_one_of_both_is_not_used():
+    for used in (0, 1):
+        v = torch.tensor([0.5, 1.2], requires_grad=True)
+        fire(v, 1.0, 0.0, None, 0.5)[used].sum().backward()
+        assert v.grad is not None
+        assert v.grad.tolist() == ([0, 1] if used == 0 else [1, pytest.approx(-1.2)])
+
+
+def test_a_network_in_the_middle_of_training_can_be_copied():
+    network = SpikingMLP([6, 5, 3], PLIF(), 2)
+    network(torch.randint(0, 256, (4, 6), dtype=torch.uint8)).sum().backward()
+    again = copy.deepcopy(network)
+    assert network.layers[0].neuron.v is not None
+    assert torch.equal(again.layers[0].neuron.v, network.layers[0].neuron.v)
+    assert not again.layers[0].neuron.v.requires_grad
+
+
+@pytest.mark.parametrize("make", [lambda neuron: SpikingMLP([6, 5, 3], neuron, 2),
+                                  lambda neuron: ConvNet("2C3-3", neuron, input_shape=(1, 4, 4))])
+def test_networks_refuse_neurons_of_single_steps(make):
+    with pytest.raises(ValueError, match="step_mode must be 'm', not 's'"):
+        make(LIF(step_mode="s"))
+
+
+@pytest.mark.parametrize("neuron", [QIF(), QIF(a=0.25, u1=-0.5), LIF(0.75), IF(),
+                                    QIF(v_reset=None, limits=(-2.0, 2.0)), LIF(v_reset=None)])
+def test_state_lasts_until_reset(neuron):
+    currents = torch.randn(9, 4, 5, generator=torch.Generator().manual_seed(1))
+    whole = neuron(currents)
+    neuron.reset()
+    parts = torch.cat([neuron(currents[:4]), neuron(currents[4:])])
+    assert torch.equal(whole, parts)
+    assert not torch.equal(neuron(currents), whole)
+    neuron.reset()
+    assert torch.equal(neuron(currents), whole)
+    assert neuron.rate == pytest.approx(whole.mean().item())
+
+
+@pytest.mark.parametrize("options", [{}, {"v_reset": -0.25}, {"v_threshold": 1.5},
+                                     {"v_reset": None, "limits": (-2.0, 2.5)}])
+@pytest.mark.parametrize("neuron", [QIF, LIF, IF])
+def test_canonical_form_spikes_alike(neuron, options):
+    currents = torch.randn(30, 8, 50, dtype=torch.float64,
+                           generator=torch.Generator().manual_seed(2))
+    neuron = neuron(**options)
+    expected = neuron(currents)
+    c = neuron.canonical()
+    w = torch.full_like(currents[0], c.initial)
+    for x, spikes in zip(currents, expected, strict=True):
+        v = w * (w if c.factor is None else c.factor) + c.gain * x + c.offset
+        found = v >= c.theta
+        assert torch.equal(found.double(), spikes)
+        v = v.clamp(c.lo, c.hi)
+        w = torch.where(found, v - c.delta if c.soft else torch.full_like(v, c.reset), v)
+    assert 0.03 < expected.mean() < 0.6
+    torch.testing.assert_close(w / c.scale + c.center, neuron.v)
+
+
+def test_canonical_of_the_default_neuron():
+    c = QIF().canonical()
+    assert c == canonical_root(0.5, 0.0, 0.5)
+    assert (c.scale, c.center, c.theta, c.reset, c.factor) == (0.5, 0.25, 0.375, -0.125, None)
+
+
+def test_config_makes_the_neuron_again():
+    neuron = QIF(a=0.25, u1=-0.5, u2=0.5, v_reset=None, limits=(-2.0, 2.0), window=0.8)
+    again = make_neuron(**neuron.config())
+    assert again.config() == neuron.config()
+    assert repr(again) == repr(neuron) and "a=0.25" in repr(again)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: make_neuron("izhikevich"), "no neuron is called 'izhikevich'; there are qif, lif, if"),
+    (lambda: make_neuron("lif", tau=2.0), "neuron 'lif': .*tau"),
+    (lambda: QIF(a=0.0), "a must be above 0"),
+    (lambda: LIF(limits=(-1.0, 0.5)), "limits must enclose v_threshold"),
+])
+def test_neurons_refuse(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

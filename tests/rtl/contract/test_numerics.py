@@ -1,0 +1,243 @@
+"""The arithmetic of the array in rational numbers, and neurons against their own recurrence."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quadfire.rtl.contract.numerics import (
+    Canonical, Neuron, canonical_euler, canonical_if, canonical_lif, canonical_root, clip, current,
+    neuron_step, round_shift,
+)
+
+pytestmark = pytest.mark.fast
+
+
+def half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def rational_step(w: int, j: int, neuron: Neuron, fraction_bits: int) -> tuple[bool, int]:
+    """The canonical map in rational numbers, in the words of the specification."""
+    x = w if neuron.square else neuron.factor
+    v = half_up(Fraction(w * x, 1 << fraction_bits)) + j
+    saturated = sorted((neuron.lo, v, neuron.hi))[1]
+    spike = saturated >= neuron.theta
+    if not spike:
+        return False, saturated
+    return True, saturated - neuron.delta if neuron.soft else neuron.reset
+
+
+def neuron(**changes) -> Neuron:
+    values = {"square": True, "soft": False, "factor": 0, "theta": 6, "lo": -32, "hi": 31,
+              "initial": -2, "reset": -2, "delta": 0}
+    return Neuron(**{**values, **changes})
+
+
+SMALL = [
+    neuron(),
+    neuron(theta=31),
+    neuron(theta=-31, reset=-32),
+    neuron(lo=-5, hi=7),
+    neuron(soft=True, delta=8),
+    neuron(soft=True, delta=31),
+    neuron(soft=True, delta=0, lo=-20, hi=20),
+    neuron(square=False, factor=8),
+    neuron(square=False, factor=-32, reset=31),
+    neuron(square=False, factor=13, soft=True, delta=6),
+    neuron(square=False, factor=16, soft=True, delta=12, lo=-9, hi=30),
+]
+
+
+@pytest.mark.parametrize("shift", range(-4, 10))
+def test_round_shift_is_rational_rounding_half_up(shift):
+    values = range(-700, 700)
+    expected = [half_up(Fraction(v) / Fraction(2) ** shift) for v in values]
+    assert [round_shift(v, shift) for v in values] == expected
+    assert round_shift(np.array(values), shift).tolist() == expected
+    assert round_shift(torch.tensor(values), shift).tolist() == expected
+
+
+def test_clip_for_every_kind_of_integer():
+    values = [-9, -4, -3, 0, 5, 6, 99]
+    expected = [-4, -4, -3, 0, 5, 5, 5]
+    assert [clip(v, -4, 5) for v in values] == expected
+    assert clip(np.array(values), -4, 5).tolist() == expected
+    assert clip(torch.tensor(values), -4, 5).tolist() == expected
+
+
+@given(st.integers(-2**31, 2**31), st.integers(-16, 31), st.integers(-2**23, 2**23))
+def test_current(acc, shift, bias):
+    assert current(acc, shift, bias) == half_up(Fraction(acc) / Fraction(2) ** shift) + bias
+
+
+@pytest.mark.parametrize("values", SMALL, ids=str)
+def test_neuron_step_exhaustively_in_six_bits(values):
+    fraction_bits = 4
+    values.check_width(6)
+    cases = [(w, j) for w in range(values.lo, values.hi + 1) for j in range(-70, 71)]
+    expected = [rational_step(w, j, values, fraction_bits) for w, j in cases]
+    assert [neuron_step(w, j, values, fraction_bits) for w, j in cases] == expected
+    for kind in (np.array, torch.tensor):
+        w, j = (kind(column) for column in zip(*cases, strict=True))
+        spike, after = neuron_step(w, j, values, fraction_bits)
+        assert [*zip(spike.tolist(), after.tolist(), strict=True)] == expected
+
+
+@st.composite
+def step_cases(draw):
+    bits = draw(st.integers(8, 18))
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    lo = draw(st.integers(low, high - 1))
+    theta = draw(st.integers(lo + 1, high))
+    hi = draw(st.integers(theta, high))
+    inside = st.integers(lo, hi)
+    values = Neuron(square=draw(st.booleans()), soft=draw(st.booleans()),
+                    factor=draw(st.integers(low, high)), theta=theta, lo=lo, hi=hi,
+                    initial=draw(inside), reset=draw(inside),
+                    delta=draw(st.integers(0, min(theta - lo, high))))
+    return draw(inside), draw(st.integers(-2**23, 2**23 - 1)), values, draw(
+        st.integers(4, bits - 2))
+
+
+@given(step_cases())
+def test_neuron_step_at_any_width(case):
+    w, j, values, fraction_bits = case
+    spike, after = neuron_step(w, j, values, fraction_bits)
+    assert (spike, after) == rational_step(w, j, values, fraction_bits)
+    assert values.lo <= after <= values.hi
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"theta": -32}, r"theta must lie in lo \+ 1..hi = -31..31, not -32"),
+    ({"theta": 32}, "not 32"),
+    ({"reset": 32}, "reset must lie in lo..hi = -32..31, not 32"),
+    ({"initial": -33}, "initial must lie"),
+    ({"soft": True, "delta": 39}, r"delta must lie in 0..theta - lo = 0..38, not 39"),
+    ({"soft": True, "delta": -1}, "delta must lie"),
+    ({"factor": 0.5}, "factor must be an integer, not 0.5"),
+    ({"theta": True}, "theta must be an integer, not True"),
+])
+def test_neuron_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        neuron(**change)
+
+
+def test_check_width_names_the_value():
+    neuron().check_width(6)
+    with pytest.raises(ValueError, match="lo must fit in 5 signed bits, not -32"):
+        neuron().check_width(5)
+    with pytest.raises(ValueError, match="factor must fit in 6 signed bits, not 32"):
+        neuron(factor=32).check_width(6)
+
+
+# Conversions -------------------------------------------------------------------------------------
+
+CONVERSIONS = {
+    "root": (lambda reset, start: canonical_root(0.25, -0.5, 0.5, 1.0, reset, start),
+             lambda u, x: 0.25 * (u + 0.5) * (u - 0.5) + x),
+    "root, other threshold": (lambda reset, start: canonical_root(0.5, 0.0, 0.5, 1.3, reset, start),
+                              lambda u, x: 0.5 * u * (u - 0.5) + x),
+    "euler": (lambda reset, start: canonical_euler(2.0, 1.0, 0.0, 0.8, 1.0, reset, start),
+              lambda u, x: u + (x + 1.0 * (u - 0.0) * (u - 0.8)) / 2.0),
+    "lif": (lambda reset, start: canonical_lif(0.5, 1.0, reset, start),
+            lambda u, x: 0.5 * u + x),
+    "lif, rest and gain": (lambda reset, start: canonical_lif(0.75, 1.0, reset, start, gain=0.25,
+                                                              v_rest=0.2, scale=0.3),
+                           lambda u, x: 0.2 + 0.75 * (u - 0.2) + 0.25 * x),
+    "if": (lambda reset, start: canonical_if(1.0, reset, start), lambda u, x: u + x),
+}
+THRESHOLDS = {"root, other threshold": 1.3}
+
+
+def run_canonical(c: Canonical, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The canonical map in float64 through time: (spikes, u after reset)."""
+    w = np.full_like(currents[0], c.initial)
+    spikes, membranes = [], []
+    for x in currents:
+        v = np.clip(w * (w if c.factor is None else c.factor) + c.gain * x + c.offset, c.lo, c.hi)
+        spikes.append(v >= c.theta)
+        w = np.where(spikes[-1], v - c.delta if c.soft else c.reset, v)
+        membranes.append(w / c.scale + c.center)
+    return np.array(spikes), np.array(membranes)
+
+
+@pytest.mark.parametrize("v_reset", [0.0, -0.25, None])
+@pytest.mark.parametrize("limits", [(-3.0, 2.5), (-8.0, 8.0)])
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_conversion_keeps_every_spike(name, limits, v_reset):
+    make, recurrence = CONVERSIONS[name]
+    threshold = THRESHOLDS.get(name, 1.0)
+    start = 0.125
+    currents = np.random.default_rng(5).normal(0.3, 1.0, (40, 500))
+    u = np.full_like(currents[0], start)
+    expected, membranes = [], []
+    for x in currents:
+        v = np.clip(recurrence(u, x), *limits)
+        expected.append(v >= threshold)
+        u = np.where(expected[-1], v - threshold if v_reset is None else v_reset, v)
+        membranes.append(u)
+    canonical = make(v_reset, start).limited(*limits)
+    spikes, found = run_canonical(canonical, currents)
+    assert 0.02 < np.mean(expected) < 0.95
+    assert np.array_equal(spikes, expected)
+    np.testing.assert_allclose(found, membranes, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+@pytest.mark.parametrize("v_reset", [0.0, None])
+def test_integer_neuron_follows_the_real_one(name, v_reset):
+    """One step from equal membranes: the integer one is off by rounding alone, 2 LSB."""
+    fraction_bits = 13
+    one = 1 << fraction_bits
+    canonical = CONVERSIONS[name][0](v_reset, 0.0)
+    values = canonical.limited(-2.0, 2.0).integer(18, fraction_bits)
+    rng = np.random.default_rng(6)
+    w = rng.integers(values.lo, values.hi + 1, 2000)
+    j = rng.integers(-one, one, 2000)
+    real = w * (w / one if canonical.factor is None else canonical.factor) + j
+    spike, after = neuron_step(w, j, values, fraction_bits)
+    clear = abs(real - canonical.theta * one) > 1
+    assert np.array_equal(spike[clear], (real >= canonical.theta * one)[clear])
+    kept = clear & ~spike
+    assert abs(after - np.clip(real, values.lo, values.hi))[kept].max() <= 2
+
+
+def test_saddle_node_is_where_the_theory_says():
+    """J = 1/4 is the rheobase: below it w settles at (1 - sqrt(1 - 4J)) / 2, above it fires."""
+    canonical = canonical_root(0.5, 0.0, 0.5, 4.0)
+    below = (0.24 - canonical.offset) / canonical.gain
+    above = (0.26 - canonical.offset) / canonical.gain
+    spikes, membranes = run_canonical(canonical, np.full((200, 1), below))
+    assert not spikes.any()
+    settled = canonical.scale * (membranes[-1, 0] - canonical.center)
+    assert settled == pytest.approx((1 - math.sqrt(1 - 4 * 0.24)) / 2, abs=1e-6)
+    assert run_canonical(canonical, np.full((200, 1), above))[0].any()
+
+
+def test_integer_rounds_half_up_and_saturates_limits_only():
+    base = canonical_lif(0.5)
+    fixed = replace(base, theta=0.5 + 1 / 32, reset=-1 / 32, initial=-1 / 32).integer(8, 4)
+    assert (fixed.theta, fixed.reset, fixed.factor) == (9, 0, 8)
+    assert (fixed.lo, fixed.hi) == (-128, 127)
+    assert base.limited(-1.0, 1.5).integer(8, 4).lo == -8
+    with pytest.raises(ValueError, match=r"threshold = 9 .*outside of the state's range -8\.\.7"):
+        replace(base, theta=9.0).integer(8, 4)
+    with pytest.raises(ValueError, match="factor"):
+        replace(base, factor=100.0).integer(8, 4)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: canonical_root(0.0, 0, 1), "quadratic coefficient must be above 0"),
+    (lambda: canonical_euler(0.0, 1, 0, 1), "tau must be above 0"),
+    (lambda: canonical_lif(0.5, scale=0.0), "scale must be above 0"),
+    (lambda: canonical_if().limited(1.0, 1.0), "low must be below high"),
+])
+def test_conversions_refuse(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
