@@ -11,9 +11,9 @@ from quadfire.rtl.control.counters import Counters
 from quadfire.rtl.fetch.event_encoder import EventReader
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
-from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, Receiver
+from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.fetch.raster import Scanner
-from quadfire.rtl.control.packet_sender import Sender
+from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.lib.skid import Skid
 from quadfire.rtl.fetch.spike_memory import SpikeMemory
@@ -42,7 +42,7 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.receiver = receiver = Receiver(config)
+        m.submodules.receiver = receiver = PacketReceiver(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.spike_memory = spikes = SpikeMemory(config)
         m.submodules.scanner = scanner = Scanner(config)
@@ -51,7 +51,7 @@ class Core(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = Collector(config)
-        m.submodules.sender = sender = Sender(serial=not config.lut_ram)
+        m.submodules.sender = sender = PacketSender(serial=not config.lut_ram)
         m.submodules.counters = counters = Counters(registered=bool(config.lut_ram))
 
         # Both streams end at registers: the receiver's, and a skid.
@@ -127,7 +127,8 @@ class Core(wiring.Component):
         ]
         return m
 
-    def _answers(self, m: Module, executor: Executor, sender: Sender, tap, sequencer: Sequencer):
+    def _answers(self, m: Module, executor: Executor, sender: PacketSender, tap,
+                 sequencer: Sequencer):
         """Taps leave as packets of one tile each, as soon as a tile is complete.
 
         The executor answers, and starts a pass, only when no pass runs and neither a tile nor an
@@ -156,7 +157,7 @@ class Core(wiring.Component):
             tap_words.write.word.data.eq(tap.word),
             tap_words.valid.eq(written),
             sequencer.tap_done.eq(tap.valid & tap.last),
-            header.opcode.eq(Answer.TAPS),
+            header.opcode.eq(Answer.PROBE),
             header.sequence.eq(executor.tag),
             header.length.eq(lanes),
             executor.sender_busy.eq(taps | answering),

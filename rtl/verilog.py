@@ -18,7 +18,7 @@ from quadfire.rtl.neuron.input_current import Current
 from quadfire.rtl.fetch.event_encoder import EventReader
 from quadfire.rtl.lib.module_library import PortDirection, convert, named_ports
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
-from quadfire.rtl.control.packet_receiver import Receiver
+from quadfire.rtl.control.packet_receiver import PacketReceiver
 from quadfire.rtl.contract.tape import VERSION
 from quadfire.rtl.array.weight_memory import WeightMemory
 
@@ -100,7 +100,7 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
         "widths": {"accumulator": config.accumulator_bits, "folded_planes": config.plane_bits,
                    "current": config.current_bits, "state": config.state_bits,
                    "state_fraction": config.fraction_bits, "spike_word": config.word_bits},
-        "latencies": {"receiver": Receiver.latency_of(config),
+        "latencies": {"receiver": PacketReceiver.latency_of(config),
                       "events": EventReader.latency_of(config),
                       "weights": WeightMemory.latency_of(config),
                       "current": Current.latency_of(config),

@@ -45,7 +45,7 @@ def plans(network: IntegerNetwork, layer: int, config: ArrayConfig
     if network.shapes[layer][1:] != (1, 1):
         kinds["tiles"] = _tiles
     strides = {1, *(reading.stride for reading in readings)} & {1, 2, 4}
-    for stride in sorted(strides) if config.taps else (1,):
+    for stride in sorted(strides) if config.kernel_taps else (1,):
         kinds["taps" if stride == 1 else f"taps of stride {stride}"] = partial(_taps, stride=stride)
     found, reasons = {}, {}
     for kind, make in kinds.items():
@@ -130,7 +130,7 @@ def _blocks(axis: Axis) -> list[tuple[int, int]]:
 
 def _taps(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig, *,
           stride: int) -> list[Pass]:
-    if not config.taps:
+    if not config.kernel_taps:
         raise Unfit("the array has no line buffers: use one with line_words above 0")
     if any(reading.stride % stride for reading in readings):
         raise Unfit("its branches have different strides")

@@ -37,7 +37,7 @@ class Expected:
     @property
     def opcode(self) -> Answer:
         return {"spikes": Answer.SPIKES, "map": Answer.SPIKES,
-                "counters": Answer.REPORT}.get(self.what, Answer.TAPS)
+                "counters": Answer.REPORT}.get(self.what, Answer.PROBE)
 
 
 @dataclass(frozen=True)

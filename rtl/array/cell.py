@@ -36,7 +36,7 @@ class Cell(wiring.Component):
 
     Where registers are dear (`ArrayConfig.running_sums`) there is no running sum and nothing to
     load. LUT RAM is then read, added to and written in one cycle, by each of a cell's parts with a
-    command register of its own (`ArrayConfig.cell_parts`). Block RAM is read at the clock
+    command register of its own (`ArrayConfig.cell_halves`). Block RAM is read at the clock
     edge that begins the command, and written at the falling edge in the middle of it: the next
     command finds the sum there, for the price of half a cycle to add in.
 
@@ -86,7 +86,7 @@ class Cell(wiring.Component):
         m.d.comb += [
             self.address_out.eq(registered(m, self.address_in, "address")),
             self.control_out.eq(registered(m, self.control_in, "command")),
-            self.write_out.eq(registered(m, self.write_in, "write", config.extra)),
+            self.write_out.eq(registered(m, self.write_in, "write", config.stage_domain)),
         ]
 
         m.submodules.weight_memory = weights = WeightMemory(
@@ -101,13 +101,13 @@ class Cell(wiring.Component):
             weights.write_data.eq(self.write_in.data),
         ]
 
-        if config.cell_parts == 1:
+        if config.cell_halves == 1:
             m.d.comb += self.sums_out.eq(accumulate(
                 m, config, self.control_in, self.control_out, weights.weights, self.sums_in,
                 last=self.bank == config.banks - 1))
             return m
-        lanes = config.group_lanes // config.cell_parts
-        for part in range(config.cell_parts):
+        lanes = config.group_lanes // config.cell_halves
+        for part in range(config.cell_halves):
             some = Accumulators(config, lanes, len(weights.weights[0]))
             m.submodules[f"part_{part}"] = placed(
                 platform, "part_wide" if self.takes_wide else "part", some)

@@ -55,7 +55,7 @@ class Group(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.taps else 0)
+        bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.kernel_taps else 0)
         hop = config.lut_ram
         # the shifted sums come a cycle after the command, go to the queue, and rest there for one
         queue = 3 if config.scan_queue else 0
@@ -74,7 +74,7 @@ class Group(wiring.Component):
         ]
         with m.If(self.write_in.group != self.group):
             m.d.comb += [named.weight.eq(0), named.parameter.eq(0)]
-        mine = registered(m, named, "mine", config.extra)
+        mine = registered(m, named, "mine", config.stage_domain)
 
         scan = Signal(scan_layout(config))
         address, control, write = self.address_in, self.control_in, mine
@@ -82,7 +82,7 @@ class Group(wiring.Component):
             address, control = self.address_out, self.control_out
         sums = Signal(sums_layout(config), name="no_sums")
         for bank in range(config.banks):
-            wide = config.taps and bank == config.banks // 2
+            wide = config.kernel_taps and bank == config.banks // 2
             cell = Cell(config, takes_wide=wide)
             m.submodules[f"cell_{bank}"] = placed(platform, "cell_wide" if wide else "cell", cell)
             m.d.comb += [
@@ -94,7 +94,7 @@ class Group(wiring.Component):
             ]
             last, address, control = control, cell.address_out, cell.control_out
             write, sums = cell.write_out, cell.sums_out
-            if config.taps and bank in (2, 5):
+            if config.kernel_taps and bank in (2, 5):
                 line = LineBuffer(config)
                 m.submodules[f"line_{bank}"] = placed(platform, "line", line)
                 m.d.comb += [

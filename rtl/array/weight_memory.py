@@ -69,7 +69,7 @@ class WeightMemory(wiring.Component):
         s2_quiet, s2_wide = Signal(init=1), Signal()
         s2_row = Signal(config.row_bits, reset_less=True)
         m.d.sync += s1_quiet.eq(~self.read)
-        output = m.d[config.extra]
+        output = m.d[config.stage_domain]
         output += [s2_quiet.eq(s1_quiet), s2_row.eq(read.data)]
         weights = Signal.like(self.weights, name="read_weights", reset_less=True)
         m.d.comb += self.weights.eq(weights)

@@ -135,7 +135,7 @@ class ArrayConfig:
         return bool(self.lut_ram) and self.outputs <= _MOST_RUNNING
 
     @property
-    def cell_parts(self) -> int:
+    def cell_halves(self) -> int:
         """Parts of a cell, each with registers of its own for what addresses its accumulators.
 
         Where LUT RAM is read, added to and written in one cycle, its address must not go far: to
@@ -145,7 +145,7 @@ class ArrayConfig:
         return max(self.group_lanes // 4, 1) if at_once else 1
 
     @property
-    def taps(self) -> bool:
+    def kernel_taps(self) -> bool:
         """Whether the banks can be the taps of a 3 x 3 kernel."""
         return self.line_words > 0
 
@@ -190,7 +190,7 @@ class ArrayConfig:
         return self.accumulator_bits + 8
 
     @property
-    def extra(self) -> str:
+    def stage_domain(self) -> str:
         """Domain of the pipeline stages that only a fast clock needs: "comb", no stages, without
         LUT RAM, where the clock is slow and logic is dear."""
         return "sync" if self.lut_ram else "comb"

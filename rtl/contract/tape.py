@@ -42,7 +42,7 @@ class Opcode(enum.IntEnum):
 class Answer(enum.IntEnum):
     """What a packet from the device holds; payload in brackets."""
 
-    TAPS = 0x81         #: one tile of logits or membranes ["lanes" signed words]
+    PROBE = 0x81        #: one tile of logits or membranes ["lanes" signed words]
     SPIKES = 0x82       #: spike words [words ...]
     REPORT = 0x83       #: counters [COUNTERS]
     ERROR = 0x84        #: a packet was refused [Fault, header of that packet as received]

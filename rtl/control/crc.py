@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Checksum", "SerialChecksum"]
+__all__ = ["Crc32", "SerialCrc32"]
 
 _POLYNOMIAL = 0xEDB88320        # of Ethernet and zlib, least significant bit first
 _ONES = 0xFFFFFFFF
@@ -25,7 +25,7 @@ def _backward(register: int) -> int:
     return register
 
 
-class Checksum(wiring.Component):
+class Crc32(wiring.Component):
     """The CRC register, always with the latest word added to it:
 
         x' = M x ^ word,    M: forward by 32 bits
@@ -62,7 +62,7 @@ class Checksum(wiring.Component):
         return m
 
 
-class SerialChecksum(wiring.Component):
+class SerialCrc32(wiring.Component):
     """The CRC register x and a word, both of which shift:
 
         x' = x >> 1 ^ polynomial (x[0] ^ word[0])

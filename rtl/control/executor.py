@@ -9,7 +9,7 @@ from quadfire.rtl.control.answers import ANSWER, Answers
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from quadfire.rtl.lib.onehot_fsm import OneHot
-from quadfire.rtl.control.pass_check import impossible_words, possible_fields
+from quadfire.rtl.control.pass_check import pass_word_faults, pass_field_bits
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD
 from quadfire.rtl.fetch.raster import source_write_layout
 from quadfire.rtl.lib.chain_layouts import write_layout
@@ -374,7 +374,7 @@ class Executor(wiring.Component):
         took_index, checked_index = Signal.like(index), Signal.like(index)
         final_source = Signal()
         m.d.sync += [
-            wrong.eq(Cat(impossible_words(config, late, fields))),
+            wrong.eq(Cat(pass_word_faults(config, late, fields))),
             took.eq(self._reading & taken),
             took_index.eq(index),
             write.valid.eq(states.at("SOURCES") & taken & ~self._over),
@@ -386,7 +386,7 @@ class Executor(wiring.Component):
             m.d.sync += impossible.eq(1)
 
         kept = Signal(PASS_LAYOUT)
-        for name, (first, width) in possible_fields(config).items():
+        for name, (first, width) in pass_field_bits(config).items():
             m.d.comb += kept[name].eq(late[first:first + width])
         m.d.comb += [write.half.eq(half), write.source.eq(source), write.word.eq(took_index),
                      write.data.eq(late)]

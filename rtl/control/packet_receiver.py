@@ -1,16 +1,16 @@
-"""Receiver: takes packets from the stream and lets only whole, undamaged ones pass."""
+"""Packet receiver: takes packets from the stream and lets only whole, undamaged ones pass."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.control.crc import Checksum, SerialChecksum
+from quadfire.rtl.control.crc import Crc32, SerialCrc32
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
 from quadfire.rtl.lib.stream_memory import Store
 from quadfire.rtl.contract.tape import Fault
 
-__all__ = ["PACKET_WORD", "STREAM_WORD", "Receiver"]
+__all__ = ["PACKET_WORD", "STREAM_WORD", "PacketReceiver"]
 
 #: A word at the edge of the core; `last` ends a packet.
 STREAM_WORD = data.StructLayout({"data": 32, "last": 1})
@@ -23,7 +23,7 @@ PACKET_WORD = data.StructLayout({"data": 32, "last": 1, "fault": 4})
 _MARGIN = 8
 
 
-class Receiver(wiring.Component):
+class PacketReceiver(wiring.Component):
     """Stores a packet, and passes it on once its length and its CRC-32 have proved right.
 
     A bad packet is taken back from the store, but for its header, which is passed on with the
@@ -89,7 +89,7 @@ class Receiver(wiring.Component):
         s2_closing, s3_closing, s4_closing = (Signal(name=f"s{k}_closing") for k in (2, 3, 4))
         m.d.sync += [s2_closing.eq(closing), s3_closing.eq(s2_closing), s4_closing.eq(s3_closing)]
         if config.lut_ram:
-            m.submodules.checksum = checksum = Checksum()
+            m.submodules.checksum = checksum = Crc32()
             m.d.sync += s1_word.eq(self.i.payload.data)
             m.d.comb += [
                 self.i.ready.eq(room & ~closing & ~s2_closing),
@@ -98,7 +98,7 @@ class Receiver(wiring.Component):
                 closing.eq(s1_valid & s1_last),
             ]
         else:
-            m.submodules.checksum = checksum = SerialChecksum()
+            m.submodules.checksum = checksum = SerialCrc32()
             m.d.comb += [
                 self.i.ready.eq(room & ~checksum.busy & ~closing & ~s2_closing),
                 checksum.word.eq(self.i.payload.data),

@@ -1,17 +1,17 @@
-"""Sender: makes packets of answers."""
+"""Packet sender: makes packets of answers."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.control.crc import Checksum, SerialChecksum
+from quadfire.rtl.control.crc import Crc32, SerialCrc32
 from quadfire.rtl.lib.onehot_fsm import OneHot
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
 
-__all__ = ["Sender"]
+__all__ = ["PacketSender"]
 
 
-class Sender(wiring.Component):
+class PacketSender(wiring.Component):
     """Puts the CRC-32 behind every packet; `last` marks the last word before it, then the CRC.
 
     serial: the checksum takes a bit a cycle.
@@ -41,7 +41,7 @@ class Sender(wiring.Component):
         return m
 
     def _parallel(self, m: Module):
-        m.submodules.checksum = checksum = Checksum()
+        m.submodules.checksum = checksum = Crc32()
         move = Signal()
         s1_valid, s1_crc, s2_valid, s2_crc = (Signal(name=name) for name in (
             "s1_valid", "s1_crc", "s2_valid", "s2_crc"))
@@ -77,7 +77,7 @@ class Sender(wiring.Component):
         states.finish()
 
     def _serial(self, m: Module):
-        m.submodules.checksum = checksum = SerialChecksum()
+        m.submodules.checksum = checksum = SerialCrc32()
         last, crc = Signal(), Signal()      # the word is a packet's last; it is the CRC
         m.d.comb += [
             checksum.word.eq(self.i.payload.data),

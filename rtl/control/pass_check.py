@@ -6,17 +6,17 @@ from amaranth.lib import data
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, Emit
 
-__all__ = ["impossible_words", "possible_fields"]
+__all__ = ["pass_word_faults", "pass_field_bits"]
 
 
-def possible_fields(config: ArrayConfig) -> dict[str, tuple[int, int]]:
+def pass_field_bits(config: ArrayConfig) -> dict[str, tuple[int, int]]:
     """Where every field is in its word, and how many bits of it a possible PASS may use."""
     most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
             "column": config.tiles_per_word - 1, "sources": config.sources - 1,
             "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
             "parameters": config.parameter_words - 1, "tile": config.parameter_words - 1,
             "site_rows": config.weight_rows - 1, "unused": 0}
-    if not config.taps:
+    if not config.kernel_taps:
         most |= dict.fromkeys(("taps", "start", "stride", "row", "x_low", "x_high", "y_low",
                                "y_high", "line"), 0)
     if not config.state_words:
@@ -28,7 +28,7 @@ def possible_fields(config: ArrayConfig) -> dict[str, tuple[int, int]]:
     return result
 
 
-def impossible_words(config: ArrayConfig, word: Value, fields: data.View) -> list[Value]:
+def pass_word_faults(config: ArrayConfig, word: Value, fields: data.View) -> list[Value]:
     """Whether a word says what the array cannot do, if it is word 0, 1, ... of a PASS.
 
     fields: those of the words before it.
@@ -50,8 +50,8 @@ def impossible_words(config: ArrayConfig, word: Value, fields: data.View) -> lis
         here[name][1].append(when)
 
     taps, rounds = here["taps"][0], here["rounds"][0]
-    never("taps", taps & (rounds != 0) if config.taps else taps)
-    if config.taps:
+    never("taps", taps & (rounds != 0) if config.kernel_taps else taps)
+    if config.kernel_taps:
         never("line", fields.taps & (here["line"][0] > config.line_words - 2))
     if config.state_words:
         never("state", (fields.load | fields.store) & (here["state"][0] >= config.state_words))

@@ -23,14 +23,14 @@ from quadfire.rtl.contract.tape import Emit
 from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.fetch.word_reader import WordReader
 
-__all__ = ["DRAIN_INTERVAL", "Sequencer", "emitting_cycles", "read_latency", "scan_limit",
-           "settle_cycles", "start_addresses", "waiting_commands"]
+__all__ = ["DRAIN_INTERVAL", "Sequencer", "backlog_limit", "command_queue_depth",
+           "first_event_latency", "probe_cycles", "settle_cycles", "start_addresses"]
 
 #: Cycles from a scan of a drain to the next one at least.
 DRAIN_INTERVAL = 2
 
 
-def read_latency(config: ArrayConfig) -> int:
+def first_event_latency(config: ArrayConfig) -> int:
     """Cycles from the start of a pass until its first event can be sent."""
     return (Scanner.latency_of(config) + WordReader.latency_of(config)
             + EventReader.latency_of(config) + 1)
@@ -39,16 +39,16 @@ def read_latency(config: ArrayConfig) -> int:
 def start_addresses(config: ArrayConfig) -> list[AddressKind]:
     """What a pass tells the groups before its first event, one a cycle."""
     return [AddressKind.NEURON, AddressKind.TILE,
-            *([AddressKind.LINE] if config.taps else []),
+            *([AddressKind.LINE] if config.kernel_taps else []),
             *([AddressKind.STATE] if config.state_words else [])]
 
 
-def waiting_commands(config: ArrayConfig) -> int:
+def command_queue_depth(config: ArrayConfig) -> int:
     """Commands that can wait to be sent."""
     return 2 if config.lut_ram else 1
 
 
-def scan_limit(config: ArrayConfig) -> int:
+def backlog_limit(config: ArrayConfig) -> int:
     """Cycles of scans that may wait for the neurons when another one is sent."""
     return max(config.scan_queue - 2, 0) * config.scan_period
 
@@ -61,7 +61,7 @@ def settle_cycles(config: ArrayConfig) -> int:
     return spike_latency(config) + 2 + config.forwards - config.scan_period
 
 
-def emitting_cycles(config: ArrayConfig) -> int:
+def probe_cycles(config: ArrayConfig) -> int:
     """Cycles from a scan that emits taps, where none waits, to what follows it."""
     return tap_latency(config) + 3
 
@@ -88,8 +88,8 @@ class Sequencer(wiring.Component):
     the pass before, come after a command that loads them (see `quadfire.rtl.array.cell`), which counts as a null.
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
-    `waiting_commands` can wait to be sent. A scan waits for room in the queue of the neurons, which
-    take `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
+    `command_queue_depth` can wait to be sent. A scan waits for room in the queue of the neurons,
+    which take `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
     emits taps waits for `tap_room` before and for `tap_done` after.
 
     start: begin a pass; `fields` must stay until `busy` falls. The `count_*` strobes divide the
@@ -122,9 +122,10 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, fields = self.config, self.fields
-        assert read_latency(config) + WeightMemory.latency_of(config) >= Parameters.load_cycles, \
+        until_sums = first_event_latency(config) + WeightMemory.latency_of(config)
+        assert until_sums >= Parameters.load_cycles, \
             "neuron words are loaded while the first events are on their way"
-        taps = fields.taps if config.taps else C(0, 1)
+        taps = fields.taps if config.kernel_taps else C(0, 1)
         command = command_layout(config)
 
         # Commands are made.
@@ -139,7 +140,7 @@ class Sequencer(wiring.Component):
         strobes = Signal(data.StructLayout({**dict.fromkeys(names, 1), "kind": AddressKind}))
         move, held, blocked = Signal(), Signal(), Signal()
         coming, comes = Signal(command), Signal()       # the next head; there is one
-        if waiting_commands(config) == 1:
+        if command_queue_depth(config) == 1:
             m.d.comb += [space.eq(move), coming.eq(ahead), comes.eq(made)]
         else:
             second, second_valid = Signal(command, reset_less=True), Signal()
@@ -159,7 +160,7 @@ class Sequencer(wiring.Component):
                              *(strobes[name].eq(coming.control[name]) for name in names)]
 
         # They are sent.
-        limit, period = scan_limit(config), config.scan_period
+        limit, period = backlog_limit(config), config.scan_period
         backlog = Signal(range(limit + period + 1))
         few = Signal(init=1)                # not more than `limit`
         tap_room, tap_done = Signal(), Signal()

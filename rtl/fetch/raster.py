@@ -169,7 +169,7 @@ class Scanner(wiring.Component):
         # The output that leaves at this site: two to the left, one up, counted through.
         outside, even = Signal(4), Signal(2)
         mask = Signal(2)
-        if config.taps:
+        if config.kernel_taps:
             right, below = out_x - fields.x_low, out_y - fields.y_low
             m.d.comb += mask.eq(Mux(fields.stride == 0, 0, Mux(fields.stride == 1, 1, 3)))
             m.d.sync += [

@@ -76,7 +76,7 @@ class SpikeMemory(wiring.Component):
                 reads[-1].en.eq(self.move),
                 writes[-1].addr.eq(Mux(self.tile_write, self.tile_address, self.host_address)),
             ]
-        output = m.d[config.extra]
+        output = m.d[config.stage_domain]
         with m.If(self.move if config.lut_ram else C(1)):
             output += word.eq(Cat(read.data for read in reads))
         data, enable = Cat(write.data for write in writes), Cat(write.en for write in writes)

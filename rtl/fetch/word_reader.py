@@ -224,8 +224,8 @@ class WordReader(wiring.Component):
             asked.place.end.eq(marking),
             self.address.eq(f2_address),
         ]
-        f1 = registered(m, asked, "f1", config.extra)
-        m.d[config.extra] += [
+        f1 = registered(m, asked, "f1", config.stage_domain)
+        m.d[config.stage_domain] += [
             f1_address.eq(run.address + window),
             f1_word.eq(word),
             f1_x.eq(run.x + column),
@@ -239,7 +239,7 @@ class WordReader(wiring.Component):
             placed.eq(f1),
             # as unsigned numbers, those below 0 are beyond every map
             placed.inside.eq(f1.inside & (f1_x < f1_width) & (f1_y < f1_height)),
-            f2.eq(registered(m, placed, "f2", config.extra)),
+            f2.eq(registered(m, placed, "f2", config.stage_domain)),
         ]
         back = f2
         for stage in range(1, SpikeMemory.latency_of(config) + 1):
@@ -252,14 +252,14 @@ class WordReader(wiring.Component):
                                    | Mux(back.any & ~back.begin, s1_word, 0))
 
         # s2, s3: which of its parts hold spikes
-        s2, s2_word = registered(m, s1, "s2", config.extra), Signal(width, reset_less=True)
+        s2, s2_word = registered(m, s1, "s2", config.stage_domain), Signal(width, reset_less=True)
         s2_parts = Signal(parts(config), reset_less=True)
-        s3, s3_word = registered(m, s2, "s3", config.extra), Signal(width, reset_less=True)
+        s3, s3_word = registered(m, s2, "s3", config.stage_domain), Signal(width, reset_less=True)
         s3_part, s3_left = (Signal(parts(config), name=name, reset_less=True)
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
         part, left = split(s2_parts)
-        m.d[config.extra] += [
+        m.d[config.stage_domain] += [
             s2_word.eq(s1_word),
             s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
             s3_word.eq(s2_word),

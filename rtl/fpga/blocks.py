@@ -20,9 +20,9 @@ from quadfire.rtl.fetch.event_encoder import EventReader
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.array.group import Group
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
-from quadfire.rtl.control.packet_receiver import Receiver
+from quadfire.rtl.control.packet_receiver import PacketReceiver
 from quadfire.rtl.fetch.raster import Scanner
-from quadfire.rtl.control.packet_sender import Sender
+from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.verilog import TOP, component_verilog, generate
 from quadfire.rtl.array.weight_memory import WeightMemory
@@ -68,9 +68,9 @@ BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
     "events": EventReader,
     "sequencer": Sequencer,
     "executor": Executor,
-    "receiver": Receiver,
+    "receiver": PacketReceiver,
     "collector": Collector,
-    "sender": lambda config: Sender(),
+    "sender": lambda config: PacketSender(),
 }
 
 

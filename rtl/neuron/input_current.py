@@ -126,8 +126,8 @@ class Current(wiring.Component):
         # last of them for rounding
         fine_bits = config.current_bits + 1
         s3 = registered(m, s2, "s3")
-        s4 = registered(m, s3, "s4", config.extra)
-        s5 = registered(m, s4, "s5", config.extra)
+        s4 = registered(m, s3, "s4", config.stage_domain)
+        s5 = registered(m, s4, "s5", config.stage_domain)
         s3_shifted = Signal(signed(fine_bits + 7), reset_less=True)
         s4_shifted = Signal(signed(fine_bits + 1), reset_less=True)
         s5_value = Signal(signed(config.current_bits), reset_less=True)
@@ -146,7 +146,7 @@ class Current(wiring.Component):
             s3_shift.eq(self.channel.shift[:3]),
             s3_bias.eq(self.channel.bias),
         ]
-        m.d[config.extra] += [
+        m.d[config.stage_domain] += [
             s4_shifted.eq(s3_shifted >> (s3_shift & 0b110)),
             s4_shift.eq(s3_shift[0]),
             s4_bias.eq(s3_bias),

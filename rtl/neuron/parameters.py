@@ -76,8 +76,8 @@ class Parameters(wiring.Component):
             Signal(range(config.parameter_words), name=name, reset_less=True)
             for name in ("first", "tile", "following"))
         starts, shows = Signal(), Signal()      # an address of kind NEURON, TILE
-        place = registered(m, self.load.address, "place", config.extra)
-        m.d[config.extra] += [
+        place = registered(m, self.load.address, "place", config.stage_domain)
+        m.d[config.stage_domain] += [
             starts.eq(self.load.kind == AddressKind.NEURON),
             shows.eq(self.load.kind == AddressKind.TILE),
         ]
@@ -98,13 +98,13 @@ class Parameters(wiring.Component):
 
         # The word read in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)
-        m.d[config.extra] += word.eq(read.data)
+        m.d[config.stage_domain] += word.eq(read.data)
         m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])
 
         s1_index, s2_index = (Signal(range(count + 1), name=name, init=count)
                               for name in ("s1_index", "s2_index"))
         m.d.sync += s1_index.eq(index)
-        m.d[config.extra] += s2_index.eq(s1_index)
+        m.d[config.stage_domain] += s2_index.eq(s1_index)
         neuron = Signal(neuron_layout(config), name="loaded", reset_less=True)
         m.d.comb += self.neuron.eq(neuron)
         with m.Switch(s2_index):

@@ -84,7 +84,7 @@ class Taps(wiring.Component):
             passed.valid.eq(self.tap_in.valid | sends),
             passed.word.eq(Mux(sends, old.data, self.tap_in.word)),
             passed.last.eq(sends & last),
-            self.tap_out.eq(registered(m, passed, "tap", self.config.extra)),
+            self.tap_out.eq(registered(m, passed, "tap", self.config.stage_domain)),
         ]
         with m.If(Mux(self.first, starts, self.tap_in.valid & self.tap_in.last)
                   | (sends & ~last)):

@@ -11,9 +11,9 @@ goes through the words that the reader fetches, one step a word. Times are cycle
     and sent                 two cycles later (without LUT RAM one), or later
 
 A command waits where the sequencer is not ready for it: while an output drains, and where it sends
-an output to the neurons while more than `scan_limit` cycles of such work are queued. Two commands
-and two events can wait (without LUT RAM one command); while they do, all words behind them that
-were taken wait as well, and those that were not go on.
+an output to the neurons while more than `backlog_limit` cycles of such work are queued. Two
+commands and two events can wait (without LUT RAM one command); while they do, all words behind them
+that were taken wait as well, and those that were not go on.
 """
 
 import heapq
@@ -27,7 +27,8 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fetch.event_encoder import EventReader
 from quadfire.rtl.fetch.raster import Scanner
 from quadfire.rtl.control.sequencer import (
-    DRAIN_INTERVAL, emitting_cycles, scan_limit, settle_cycles, start_addresses, waiting_commands,
+    DRAIN_INTERVAL, backlog_limit, command_queue_depth, probe_cycles, settle_cycles,
+    start_addresses,
 )
 from quadfire.rtl.lib.skid import Skid
 from quadfire.rtl.contract.tape import Emit
@@ -192,15 +193,15 @@ class _Sender:
     sequencer sees it, which does not know of the cycle that a scan may have to wait for them."""
 
     def __init__(self, config: ArrayConfig):
-        self.limit, self.period = scan_limit(config), config.scan_period
-        self.emit_cycles = emitting_cycles(config)
+        self.limit, self.period = backlog_limit(config), config.scan_period
+        self.emit_cycles = probe_cycles(config)
         self.forwards = config.forwards
         self.busy_until = 0
         self.turn = -self.period                    # of the last scan at the neurons
         self.made = 0                               # the cycle in which the last command was made
         self.sent = self.sent_before = 0            # in which the last two were sent
         self.free = 1 + len(start_addresses(config))    # the next one can be sent from here on
-        self.two = waiting_commands(config) == 2
+        self.two = command_queue_depth(config) == 2
         self.waited = 0                             # cycles of the last one, before and after
 
     def send(self, made: int, *, scan: bool = False, emits: bool = False) -> None:

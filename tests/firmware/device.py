@@ -319,7 +319,7 @@ class Device:
                 mask = -1 << column * c.lanes          # clears the columns after it
                 self.spikes[at] = int(self.spikes[at]) & ~mask | value << column * c.lanes
         emitted = {Emit.NONE: [], Emit.LOGITS: taps[-1:], Emit.MEMBRANES: taps}[item["emit"]]
-        return [self.answer(Answer.TAPS, tap) for tap in emitted]
+        return [self.answer(Answer.PROBE, tap) for tap in emitted]
 
     def neurons(self, item, tile, sums):
         """(spikes, taps) [steps, lanes] of one tile, and whether it is a readout."""

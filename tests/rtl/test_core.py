@@ -281,7 +281,7 @@ def test_an_error_waits_for_the_pass_and_its_taps(device):
     while (words := device.transport.core.take()) is not None:
         answers.append(decode(words))
     opcodes = [answer.opcode for answer in answers]
-    assert opcodes == [*[Answer.TAPS] * 2 * CONFIG.banks, Answer.ERROR]
+    assert opcodes == [*[Answer.PROBE] * 2 * CONFIG.banks, Answer.ERROR]
     assert {len(answer.payload) for answer in answers[:-1]} == {CONFIG.lanes}
     device.works()
 
@@ -326,7 +326,7 @@ def network_vectors(seed: int, *, input_bits: int, readout: bool, sizes=(21, 12,
             return encode(Answer.SPIKES, tag, words)
         membranes = result.membranes[item.layer][item.step, item.image].numpy()
         first = item.index * CONFIG.lanes
-        return encode(Answer.TAPS, tag, membranes[first:first + CONFIG.lanes])
+        return encode(Answer.PROBE, tag, membranes[first:first + CONFIG.lanes])
 
     packets, answers = [], []
     for tape in (program.setup_tape(tag=5),

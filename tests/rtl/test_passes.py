@@ -11,7 +11,7 @@ from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import COUNTERS, Answer, Emit
 from quadfire.sim.verilator.core import VerilatedTransport
 
-from tests.rtl.definition import Layer, Part
+from tests.rtl.layer_definition import Branch, LayerDefinition
 from tests.rtl.passes import dense_tape, predicted, tape
 from tests.rtl.control.tape_writer import DoesNotFit, Tape
 
@@ -34,7 +34,7 @@ def stalled():
 def check(device: VerilatedTransport, written: Tape, *, cycles: bool = True) -> dict[str, int]:
     """Every answer is what it must be, and so are the counters with `cycles`; they are returned."""
     answers = [decode(words) for words in device.exchange(written.packets, written.answers)]
-    kinds = [Answer.TAPS] * len(written.taps) + [Answer.SPIKES] * written.reads + [Answer.REPORT]
+    kinds = [Answer.PROBE] * len(written.taps) + [Answer.SPIKES] * written.reads + [Answer.REPORT]
     assert [answer.opcode for answer in answers] == kinds
     taps = [answer.payload for answer in answers[:len(written.taps)]]
     for index, (got, wanted) in enumerate(zip(taps, written.taps, strict=True)):
@@ -58,8 +58,8 @@ def random_spikes(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return spikes.astype(np.uint8)
 
 
-def random_part(rng: np.random.Generator, config: ArrayConfig, slots: int, outputs: int, *,
-                kernels: tuple[int, ...], channels: int, limit: int) -> Part:
+def random_branch(rng: np.random.Generator, config: ArrayConfig, slots: int, outputs: int, *,
+                kernels: tuple[int, ...], channels: int, limit: int) -> Branch:
     """A map with a pool and a kernel; all its weights of one output add up to `limit` at most."""
     k, c = int(rng.choice(kernels)), int(rng.integers(1, channels + 1))
     padding = int(rng.integers(0, k // 2 + 2)) if k > 1 else 0
@@ -71,39 +71,41 @@ def random_part(rng: np.random.Generator, config: ArrayConfig, slots: int, outpu
                      for n, more in zip((height, width), surplus, strict=True))
     high = (1 << config.weight_bits - 1) - 1
     high = min(high, max(1, limit // (c * k * k * size * size)))
-    return Part(spikes=random_spikes(rng, slots, c, height, width),
+    return Branch(spikes=random_spikes(rng, slots, c, height, width),
                 weight=rng.integers(-high - 1, high + 1, (outputs, c, k, k)), padding=padding,
                 pool=(size, step), pool_padding=pool_padding, any=bool(rng.integers(2)))
 
 
 def random_layer(rng: np.random.Generator, config: ArrayConfig, *, taps: bool, tiles: int = 1,
                  readout: bool = False, emit: Emit = Emit.NONE,
-                 kernels: tuple[int, ...] | None = None, stride: int | None = None) -> Layer:
-    """With taps sometimes with a second part: a projection, or an identity with wide weights."""
+                 kernels: tuple[int, ...] | None = None, stride: int | None = None
+                 ) -> LayerDefinition:
+    """With taps sometimes with a second branch: a projection, or an identity with wide weights."""
     slots = int(rng.integers(1, min(8, config.slots) + 1))
     planes = rng.integers(3) == 0
     outputs, limit = tiles * config.lanes, 1 << config.accumulator_bits - 3
     kernels = kernels or ((1, 3, 3, 3, 2, 5, 7) if taps else (1, 2, 3))
     stride = stride or int(rng.choice([1, 1, 1, 2, 4 if taps else 3]))
-    parts = [random_part(rng, config, slots, outputs, kernels=kernels, channels=33, limit=limit)]
-    _, _, rows, columns = parts[0].sums(stride).shape
+    branches = [random_branch(rng, config, slots, outputs, kernels=kernels, channels=33,
+                              limit=limit)]
+    _, _, rows, columns = branches[0].sums(stride).shape
     if taps and stride == 1 and rng.integers(3) == 0:
         if rng.integers(2):
             wide = 1 << config.wide_bits - 1
-            parts.append(Part(
+            branches.append(Branch(
                 spikes=random_spikes(rng, slots, config.lanes, rows, columns),
                 wide=rng.integers(-min(wide, limit), min(wide, limit), config.lanes)))
         else:       # the projection's stride is the step of its source
             step = int(rng.integers(1, 3))
-            parts.append(Part(
+            branches.append(Branch(
                 spikes=random_spikes(rng, slots, 3, *(step * (n - 1) + 1 for n in (rows, columns))),
                 weight=rng.integers(-50, 50, (outputs, 3, 1, 1)) % 100 - 50, pool=(1, step)))
-        parts = parts[::rng.choice([1, -1])]
-    return Layer(parts=parts, neuron=None if readout else random_neuron(rng, config),
-                 bias=rng.integers(-500, 500, outputs),
-                 shift=rng.integers(2, 6, outputs) + slots * planes, planes=bool(planes),
-                 steps=int(rng.integers(1, min(8, config.slots) + 1)) if planes else slots,
-                 stride=stride, emit=emit)
+        branches = branches[::rng.choice([1, -1])]
+    return LayerDefinition(
+        branches=branches, neuron=None if readout else random_neuron(rng, config),
+        bias=rng.integers(-500, 500, outputs), shift=rng.integers(2, 6, outputs) + slots * planes,
+        planes=bool(planes), stride=stride, emit=emit,
+        steps=int(rng.integers(1, min(8, config.slots) + 1)) if planes else slots)
 
 
 def random_tape(rng: np.random.Generator, config: ArrayConfig, *, taps: bool, pieces: int = 1,
@@ -112,7 +114,7 @@ def random_tape(rng: np.random.Generator, config: ArrayConfig, *, taps: bool, pi
     while True:
         layer = random_layer(rng, config, taps=taps, **options)
         tiles = options.get("tiles", 1)
-        rows = layer.parts[0].sums(layer.stride).shape[2]
+        rows = layer.branches[0].sums(layer.stride).shape[2]
         cuts = np.unique(rng.integers(1, rows, pieces - 1)) if rows > 1 else ()
         try:
             return tape(layer, config, taps=taps, narrow=int(rng.integers(0, 3)),
@@ -174,9 +176,9 @@ def test_dense_layers_over_a_map_in_passes_that_share_their_sums(device, passes,
         height, width = int(rng.integers(passes, 5)), int(rng.integers(1, 4))
         channels = int(rng.integers(1, 256 // (height * width) + 1))
         planes, outputs = index % 3 == 2, tiles * CONFIG.lanes
-        layer = Layer(
-            parts=[Part(spikes=random_spikes(rng, slots, channels, height, width),
-                        weight=rng.integers(-25, 26, (outputs, channels, height, width)))],
+        layer = LayerDefinition(
+            branches=[Branch(spikes=random_spikes(rng, slots, channels, height, width),
+                             weight=rng.integers(-25, 26, (outputs, channels, height, width)))],
             neuron=random_neuron(rng, CONFIG) if index % 2 else None,
             bias=rng.integers(-500, 500, outputs), shift=rng.integers(2, 9, outputs),
             steps=int(rng.integers(1, 9)) if planes else slots, planes=planes, emit=emit)
@@ -190,11 +192,12 @@ def test_dense_layers_over_a_map_in_passes_that_share_their_sums(device, passes,
 def test_no_spike_and_all_spikes(device, value, taps):
     """One cycle for every spike, and for every slot of a site without one."""
     slots, channels, height, width = 4, 20, 5, 6
-    part = Part(spikes=np.full((slots, channels, height, width), value, np.uint8), padding=1,
-                weight=np.random.default_rng(1).integers(-9, 9, (CONFIG.lanes, channels, 3, 3)))
+    branch = Branch(spikes=np.full((slots, channels, height, width), value, np.uint8), padding=1,
+                    weight=np.random.default_rng(1).integers(
+                        -9, 9, (CONFIG.lanes, channels, 3, 3)))
     neuron = random_neuron(np.random.default_rng(2), CONFIG)
-    layer = Layer(parts=[part], neuron=neuron, steps=slots, bias=np.arange(CONFIG.lanes),
-                  shift=np.full(CONFIG.lanes, 3))
+    layer = LayerDefinition(branches=[branch], neuron=neuron, steps=slots,
+                            bias=np.arange(CONFIG.lanes), shift=np.full(CONFIG.lanes, 3))
     seen = check(device, tape(layer, CONFIG, taps=taps))
     inside = (3 * height - 2) * (3 * width - 2) if not taps else height * width
     assert seen["events"] == value * slots * channels * inside
@@ -208,11 +211,12 @@ def test_windows_that_reach_out_of_the_map(device, taps, counts, size):
     rng = np.random.default_rng([size, taps])
     for height, width, step, pool_padding in ((5, 4, 2, 1), (3, 7, 1, 1), (6, 6, 2, 0),
                                               (4, 5, 3, size - 1)):
-        part = Part(spikes=random_spikes(rng, 3, 9, height, width), padding=1, pool=(size, step),
-                    weight=rng.integers(-20, 20, (CONFIG.lanes, 9, 3, 3)),
-                    pool_padding=pool_padding, any=counts == "any")
-        layer = Layer(parts=[part], neuron=random_neuron(rng, CONFIG), steps=3,
-                      bias=rng.integers(-500, 500, CONFIG.lanes), shift=np.full(CONFIG.lanes, 3))
+        branch = Branch(spikes=random_spikes(rng, 3, 9, height, width), padding=1,
+                        pool=(size, step), weight=rng.integers(-20, 20, (CONFIG.lanes, 9, 3, 3)),
+                        pool_padding=pool_padding, any=counts == "any")
+        layer = LayerDefinition(
+            branches=[branch], neuron=random_neuron(rng, CONFIG), steps=3,
+            bias=rng.integers(-500, 500, CONFIG.lanes), shift=np.full(CONFIG.lanes, 3))
         check(device, tape(layer, CONFIG, taps=taps, column=3))
 
 

@@ -63,7 +63,7 @@ def test_selftest_finds_what_is_wrong():
     line.tamper = changed(Opcode.SPIKES, 3)
     with pytest.raises(DeviceError, match="words of the spike memory are wrong, the first at 2"):
         TESTS["spike memory"](device)
-    line.tamper, line.garble = (lambda index, words: words), changed(Answer.TAPS, 1)
+    line.tamper, line.garble = (lambda index, words: words), changed(Answer.PROBE, 1)
     with pytest.raises(DeviceError, match="wrong, the first of image 0, output 1"):
         TESTS["golden network"](device)
 

@@ -233,7 +233,7 @@ def test_another_configuration_is_refused_by_driver_and_device():
     (flip, "damaged: the checksum"),
     (lambda answer: answer[:-1], "damaged: the header announces"),
     (lambda answer: encode(Answer.SPIKES, int(answer[0]) >> 16 & 255, answer[1:-1]), "instead of"),
-    (lambda answer: encode(Answer.TAPS, int(answer[0]) >> 16 & 255, [1]), "of 1 words instead of"),
+    (lambda answer: encode(Answer.PROBE, int(answer[0]) >> 16 & 255, [1]), "of 1 words instead of"),
 ])
 def test_a_damaged_answer_is_told(garble, match):
     device, transport, inputs, outputs = ready()
@@ -247,10 +247,10 @@ def test_a_damaged_answer_is_told(garble, match):
 
 def test_stale_answers_are_dropped():
     device, transport, inputs, outputs = ready()
-    transport.queue += [encode(Answer.TAPS, 200, [1, 2, 3, 4]),
+    transport.queue += [encode(Answer.PROBE, 200, [1, 2, 3, 4]),
                         encode(Answer.INFO, 0, [0] * 4)]
     assert np.array_equal(device.run(inputs).outputs, outputs)
-    transport.queue.append(encode(Answer.TAPS, 200, [1, 2, 3, 4]))
+    transport.queue.append(encode(Answer.PROBE, 200, [1, 2, 3, 4]))
     assert device.program and device.info().network == device.program.network_id
 
 

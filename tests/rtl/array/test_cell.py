@@ -55,7 +55,7 @@ class CellBench(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig):
-        self.config, self.cell = config, Cell(config, takes_wide=config.taps)
+        self.config, self.cell = config, Cell(config, takes_wide=config.kernel_taps)
         super().__init__({
             "write__valid": In(1), "write__payload": In(write_layout(config)),
             "command__valid": In(1), "command__payload": In(command_layout(config)),

@@ -11,7 +11,7 @@ from quadfire.rtl.contract import numerics
 from quadfire.rtl.array.chain import NeuronArray, spike_latency, tap_latency
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.control.sequencer import emitting_cycles, settle_cycles
+from quadfire.rtl.control.sequencer import probe_cycles, settle_cycles
 from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, control_layout, write_layout
 from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
 from quadfire.rtl.verilog import component_verilog
@@ -172,7 +172,7 @@ class Passes:
                 if emits:
                     self.emitting.append(len(self.commands))
                 last = final and tile == tiles - 1
-                space = (emitting_cycles(c) if emits else c.scan_period) + last * settle_cycles(c)
+                space = (probe_cycles(c) if emits else c.scan_period) + last * settle_cycles(c)
                 self.command(space=space, write=scan < slots, shift=scan < slots,
                              fresh=scan < slots, slot=scan % c.slots, scan=1, how={
                                  "keep": planes and not final, "replay": scan >= slots,

@@ -71,13 +71,13 @@ def test_combinations_that_cannot_be_built(changes, message):
 def test_extremes_that_can_be_built():
     smallest = ArrayConfig(**{name: low for name, (low, _) in LIMITS.items()})
     assert (smallest.groups, smallest.outputs, smallest.word_bits) == (1, 1, 32)
-    assert not smallest.taps
+    assert not smallest.kernel_taps
     assert (smallest.tiles_per_word, smallest.word_columns, smallest.scan_period) == (32, 32, 6)
     largest = ArrayConfig(**{name: high for name, (_, high) in LIMITS.items()}
                           | {"group_lanes": 4, "line_words": 0})
     assert (largest.groups, largest.outputs, largest.word_bits) == (32, 2048, 128)
     assert (largest.stream_words, largest.word_columns, largest.tiles_per_word) == (4, 4, 1)
-    assert ArrayConfig(**{**largest.as_dict(), "banks": 9, "line_words": 4096}).taps
+    assert ArrayConfig(**{**largest.as_dict(), "banks": 9, "line_words": 4096}).kernel_taps
     assert changed(lanes=8, weight_bits=4, group_lanes=8).scan_period == 8
 
 
@@ -85,7 +85,7 @@ def test_extremes_that_can_be_built():
 def test_presets(name):
     config = preset(name)
     assert config is PRESETS[name]
-    assert config.taps == (config.line_words > 0) == (config.banks == 9)
+    assert config.kernel_taps == (config.line_words > 0) == (config.banks == 9)
     assert config.wide_bits + (config.group_lanes - 1).bit_length() == config.row_bits <= 32
     assert config.lanes == config.groups * config.group_lanes
     assert config.word_columns * config.column_bits == config.word_bits

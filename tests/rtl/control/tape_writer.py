@@ -12,7 +12,7 @@ from quadfire.firmware.tape.packets import encode, pack
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, TARGET, Emit, Opcode
 
-from tests.rtl.definition import Layer, expected
+from tests.rtl.layer_definition import LayerDefinition, expected
 
 __all__ = ["DoesNotFit", "Tape", "Writer", "map_words", "weight_rows", "wide_rows"]
 
@@ -117,7 +117,7 @@ class Writer:
                                                                     self.config)
                           for tile in range(len(weight) // lanes)})
 
-    def parameters(self, layer: Layer) -> dict[str, int]:
+    def parameters(self, layer: LayerDefinition) -> dict[str, int]:
         """Neuron words and channels; the fields that name them."""
         words = np.full(len(NEURON_WORDS), 0x5A5A5A5A, np.int64)
         words[0] = _READOUT
@@ -131,7 +131,7 @@ class Writer:
             self.blocks(Opcode.PARAMETERS, channels[:, group].ravel(), len(words), group=group)
         return {"parameters": 0, "tile": len(words)}
 
-    def finish(self, layer: Layer, acc: np.ndarray, column: int) -> Tape:
+    def finish(self, layer: LayerDefinition, acc: np.ndarray, column: int) -> Tape:
         """Read the output, at 0, and the counters."""
         spikes, words = expected(acc, layer, self.config)
         output = _output_words(spikes, column, self.config, layer.neuron is not None)

@@ -1,11 +1,11 @@
-"""Checksum: CRC-32 as zlib computes it; a message with its CRC is whole."""
+"""Crc32: CRC-32 as zlib computes it; a message with its CRC is whole."""
 
 import random
 import zlib
 
 import pytest
 
-from quadfire.rtl.control.crc import Checksum, SerialChecksum
+from quadfire.rtl.control.crc import Crc32, SerialCrc32
 
 from tests.rtl.bench_tools import simulate
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.fast
 
 
 def test_crc_and_whole():
-    dut = Checksum()
+    dut = Crc32()
 
     async def bench(ctx):
         rng = random.Random(1)
@@ -43,7 +43,7 @@ def test_crc_and_whole():
 
 
 def test_serial_words_come_back_and_the_crc_follows():
-    dut = SerialChecksum()
+    dut = SerialCrc32()
 
     async def bench(ctx):
         rng = random.Random(2)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, Receiver
+from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.contract.tape import Fault
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
@@ -60,7 +60,7 @@ FAULTS = {"good": None, "zero length": None, "crc": Fault.CRC, "truncated": Faul
           "overrun": Fault.OVERRUN, "oversize": Fault.OVERSIZE}
 
 
-def receiver_vectors(dut: Receiver, packets: list[list[int]], **options) -> dict:
+def receiver_vectors(dut: PacketReceiver, packets: list[list[int]], **options) -> dict:
     words = [packed(STREAM_WORD, data=word, last=index == len(words) - 1)
              for words in packets for index, word in enumerate(words)]
     out = [packed(PACKET_WORD, data=word, last=last, fault=fault)
@@ -81,7 +81,7 @@ def mixture(rng: random.Random, count: int) -> list[list[int]]:
 def test_faults(kind):
     """The model says what the tape promises, and the receiver what the model says."""
     rng = random.Random(kind)
-    dut = Receiver(CONFIG)
+    dut = PacketReceiver(CONFIG)
     good = packet(2, rng)
     def passed(words):
         return [*((word, 0, 0) for word in words[:-2]), (words[-2], 1, 0)]
@@ -98,7 +98,7 @@ def test_faults(kind):
 @pytest.mark.fast
 @pytest.mark.parametrize(("idle", "backpressure"), STALLS)
 def test_mixtures(idle, backpressure):
-    dut = Receiver(CONFIG)
+    dut = PacketReceiver(CONFIG)
     for seed in range(2):
         Play(dut, receiver_vectors(dut, mixture(random.Random(seed), 10)), idle=idle,
              backpressure=backpressure, seed=seed)
@@ -106,7 +106,7 @@ def test_mixtures(idle, backpressure):
 
 @pytest.mark.fast
 def test_latency_from_the_crc_to_the_header_and_full_rate():
-    dut = Receiver(CONFIG)
+    dut = PacketReceiver(CONFIG)
     rng = random.Random(1)
     lengths = [ROOM, 0, 0, 1, 7, ROOM]
     vectors = receiver_vectors(dut, [packet(length, rng) for length in lengths])
@@ -127,7 +127,7 @@ def test_latency_from_the_crc_to_the_header_and_full_rate():
 
 @pytest.mark.fast
 def test_latency_where_the_checksum_is_serial():
-    dut = Receiver(SERIAL)
+    dut = PacketReceiver(SERIAL)
     rng = random.Random(1)
     play = Play(dut, receiver_vectors(dut, [packet(3, rng), packet(0, rng)]))
     sent, got = play.moments["i"], play.moments["o"]
@@ -139,7 +139,7 @@ def test_latency_where_the_checksum_is_serial():
 @pytest.mark.fast
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fate_where_the_checksum_is_serial(kind):
-    dut = Receiver(SERIAL)
+    dut = PacketReceiver(SERIAL)
     for bad in kinds(random.Random(3))[kind]:
         Play(dut, receiver_vectors(dut, [bad[:40], packet(2, random.Random(4))]), idle=0.2)
 
@@ -148,7 +148,7 @@ def test_every_fate_where_the_checksum_is_serial(kind):
 @pytest.mark.parametrize("packet_words", [32, 64])
 def test_a_full_store_waits_for_its_consumer(packet_words):
     config = ArrayConfig(packet_words=packet_words, sources=1)
-    dut = Receiver(config)
+    dut = PacketReceiver(config)
     rng = random.Random(2)
     packets = [packet(config.payload_words, rng) for _ in range(8)]
     packets.insert(4, damaged(packet(config.payload_words, rng), rng, 2))
@@ -163,14 +163,14 @@ def test_a_full_store_waits_for_its_consumer(packet_words):
 @given(st.integers(0, 2**32), st.integers(1, 4), st.sampled_from([0, 0.5]),
        st.sampled_from([0, 0.5, 0.9]))
 def test_random_mixtures(seed, count, idle, backpressure):
-    dut = Receiver(CONFIG)
+    dut = PacketReceiver(CONFIG)
     Play(dut, receiver_vectors(dut, mixture(random.Random(seed), count)), idle=idle,
          backpressure=backpressure)
 
 
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
-    dut = Receiver(CONFIG)
+    dut = PacketReceiver(CONFIG)
     rng = random.Random(3)
     packets = [p for bad in kinds(rng).values() for p in [*bad[:2], packet(2, rng)]]
     assert run_bench(simulator, component_verilog(dut, "receiver"), "receiver",

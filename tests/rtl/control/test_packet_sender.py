@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
-from quadfire.rtl.control.packet_sender import Sender
+from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_bench
@@ -16,7 +16,7 @@ from tests.rtl.bench_tools import STALLS, Play, packed
 LENGTHS = [1, 2, 3, 1, 1, 18, 4, 2]
 
 
-def sender_vectors(dut: Sender, lengths: list[int], seed: int = 1) -> dict:
+def sender_vectors(dut: PacketSender, lengths: list[int], seed: int = 1) -> dict:
     rng = random.Random(seed)
     words, out = [], []
     for length in lengths:
@@ -33,14 +33,14 @@ def sender_vectors(dut: Sender, lengths: list[int], seed: int = 1) -> dict:
 def test_the_model_is_the_words_and_their_crc():
     words = [0x85010002, 1, 0xFFFFFFFF]
     body = b"\x02\x00\x01\x85\x01\x00\x00\x00\xff\xff\xff\xff"
-    assert Sender.model(None, words) == [*words, zlib.crc32(body)]
+    assert PacketSender.model(None, words) == [*words, zlib.crc32(body)]
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize(("idle", "backpressure"), STALLS)
 def test_against_the_model(serial, idle, backpressure):
-    dut = Sender(serial=serial)
+    dut = PacketSender(serial=serial)
     rng = random.Random(9)
     for seed in range(2):
         lengths = LENGTHS + [rng.randint(1, 12) for _ in range(0 if serial else 10)]
@@ -49,7 +49,7 @@ def test_against_the_model(serial, idle, backpressure):
 
 @pytest.mark.fast
 def test_latency_and_full_rate():
-    dut = Sender()
+    dut = PacketSender()
     play = Play(dut, sender_vectors(dut, [6, 1, 4]))
     words, out = play.moments["i"], play.moments["o"]
     first = out[0]
@@ -59,7 +59,7 @@ def test_latency_and_full_rate():
 
 @pytest.mark.fast
 def test_latency_and_rate_of_the_serial_one():
-    dut = Sender(serial=True)
+    dut = PacketSender(serial=True)
     play = Play(dut, sender_vectors(dut, [3, 2]))
     first = play.moments["i"][0]
     out = [first + 34 + offset for offset in (0, 35, 70, 104, 139, 174, 208)]
@@ -69,6 +69,6 @@ def test_latency_and_rate_of_the_serial_one():
 
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
-    dut = Sender()
+    dut = PacketSender()
     verilog = component_verilog(dut, "sender")
     assert run_bench(simulator, verilog, "sender", sender_vectors(dut, LENGTHS), tmp_path) == 9

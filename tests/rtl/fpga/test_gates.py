@@ -128,7 +128,7 @@ def test_a_packed_netlist_computes_the_golden_network(config, parts, tmp_path, m
     pytest.importorskip("pyosys", reason="make bench installs it")
     if parts > 1:
         monkeypatch.setattr("quadfire.rtl.contract.config._MOST_RUNNING", 0)
-    assert config.cell_parts == parts
+    assert config.cell_halves == parts
     verilog, packed = _gates(config, tmp_path)
     assert packed.memory_ports and packed.multipliers and packed.luts, packed
     with Accelerator(VerilatedTransport(config, verilog=verilog, idle_limit=20_000),

@@ -9,7 +9,7 @@ from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import Answer, Fault
 from quadfire.sim.verilator.core import VerilatedTransport
 
-from tests.rtl.definition import Layer, Part, expected
+from tests.rtl.layer_definition import Branch, LayerDefinition, expected
 from tests.rtl.passes import tape
 
 CONFIG = preset("tiny-conv")
@@ -21,12 +21,12 @@ def transport():
         yield device
 
 
-def spikes_of(layer: Layer) -> np.ndarray:
+def spikes_of(layer: LayerDefinition) -> np.ndarray:
     """[H, W, steps, outputs] by the definition."""
-    return expected(layer.parts[0].sums(layer.stride), layer, CONFIG)[0]
+    return expected(layer.branches[0].sums(layer.stride), layer, CONFIG)[0]
 
 
-def run(transport, layer: Layer, **fields) -> np.ndarray:
+def run(transport, layer: LayerDefinition, **fields) -> np.ndarray:
     """The same by the core."""
     written = tape(layer, CONFIG, **fields)
     answers = [decode(words) for words in transport.exchange(written.packets, written.answers)]
@@ -36,7 +36,8 @@ def run(transport, layer: Layer, **fields) -> np.ndarray:
     return bits.reshape(*shape[:3], -1)[..., :shape[3]]
 
 
-def layers(seed: int, steps: int, kernel: int, tiles: int = 1) -> tuple[Layer, list[Layer]]:
+def layers(seed: int, steps: int, kernel: int, tiles: int = 1
+           ) -> tuple[LayerDefinition, list[LayerDefinition]]:
     """A layer, and the same for every part of its time steps."""
     rng = np.random.default_rng(seed)
     outputs, channels = tiles * CONFIG.lanes, int(rng.integers(1, 20))
@@ -45,9 +46,10 @@ def layers(seed: int, steps: int, kernel: int, tiles: int = 1) -> tuple[Layer, l
     neuron = random_neuron(rng, CONFIG)
     shift, bias = rng.integers(0, 3, outputs), rng.integers(-200, 200, outputs)
 
-    def part(first: int, last: int) -> Layer:
-        return Layer(parts=[Part(spikes=spikes[first:last], weight=weight, padding=kernel // 2)],
-                     neuron=neuron, bias=bias, shift=shift, steps=last - first)
+    def part(first: int, last: int) -> LayerDefinition:
+        branch = Branch(spikes=spikes[first:last], weight=weight, padding=kernel // 2)
+        return LayerDefinition(branches=[branch], neuron=neuron, bias=bias, shift=shift,
+                               steps=last - first)
 
     return part(0, steps), [part(0, 1), part(1, steps - 2), part(steps - 2, steps)]
 

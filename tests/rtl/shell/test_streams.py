@@ -107,7 +107,7 @@ def test_answers(answers):
     rng = random.Random(answers)
     dut, packets = Answers(), []
     for _ in range(25):
-        opcode = rng.choice([Answer.TAPS, Answer.REPORT, Answer.ERROR])
+        opcode = rng.choice([Answer.PROBE, Answer.REPORT, Answer.ERROR])
         length = 2 if opcode == Answer.ERROR else rng.randrange(6)
         packets.append([opcode << 24 | length, *(rng.getrandbits(32) for _ in range(length + 1))])
     for idle, backpressure in STALLS:

@@ -1,7 +1,7 @@
 """What a layer must compute, by the definition of a convolution and of a neuron, in plain integers.
 
-A `Layer` is some tiles of outputs: sources (maps, kernels, pools) of one output map, neurons with a
-bias per output.
+A `LayerDefinition` is some tiles of outputs: branches (maps, kernels, pools) that add up to one
+output map, and neurons with a bias per output.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import Neuron, neuron_step, round_shift
 from quadfire.rtl.contract.tape import Emit
 
-__all__ = ["Layer", "Part", "expected"]
+__all__ = ["Branch", "LayerDefinition", "expected"]
 
 
 @dataclass(kw_only=True)
-class Part:
+class Branch:
     """spikes [slots, C, H, W] through a pool and a kernel [outputs, C, k, k].
 
     pool: size and step of its windows, which reach `pool_padding` pixels out of the map; any: a
@@ -54,21 +54,21 @@ class Part:
         total = np.zeros((len(x), len(self.weight), rows, columns), np.int64)
         for ky in range(self.kernel):
             for kx in range(self.kernel):
-                part = x[:, :, ky:ky + stride * (rows - 1) + 1:stride,
+                branch = x[:, :, ky:ky + stride * (rows - 1) + 1:stride,
                          kx:kx + stride * (columns - 1) + 1:stride]
-                total += np.einsum("oc,schw->sohw", self.weight[:, :, ky, kx].astype(int), part)
+                total += np.einsum("oc,schw->sohw", self.weight[:, :, ky, kx].astype(int), branch)
         return total
 
 
 @dataclass(kw_only=True)
-class Layer:
+class LayerDefinition:
     """Parts that add up, then J = round(acc 2^-shift) + bias and a neuron, or none: a readout.
 
     bias, shift: [outputs], whole tiles. planes: the slots are bit planes of the input, for `steps`
     time steps; else there are as many steps as slots.
     """
 
-    parts: list[Part]
+    branches: list[Branch]
     neuron: Neuron | None
     bias: np.ndarray
     shift: np.ndarray
@@ -78,7 +78,8 @@ class Layer:
     emit: Emit = Emit.NONE
 
 
-def expected(acc: np.ndarray, layer: Layer, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
+def expected(acc: np.ndarray, layer: LayerDefinition, config: ArrayConfig
+             ) -> tuple[np.ndarray, np.ndarray]:
     """(spikes, membranes or sums of a readout), both [H', W', steps, outputs], from sums
     [slots, outputs, H', W']."""
     if layer.planes:
