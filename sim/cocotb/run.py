@@ -12,13 +12,13 @@ from quadfire.paths import PACKAGE
 from quadfire.sim.verilator import build, toolchain
 from quadfire.sim.cocotb import vectors as golden
 
-__all__ = ["BenchFailure", "run_bench", "run_module"]
+__all__ = ["CocotbFailure", "run_testbench", "run_module"]
 
 #: Icarus must read Amaranth's `always @*` as Verilog, not as SystemVerilog, or it stays at X.
 ICARUS_FLAGS = ("-g2005",)
 
 
-class BenchFailure(AssertionError):
+class CocotbFailure(AssertionError):
     """A bench failed. The message has its first errors, its log and waveform by path."""
 
 #: A second top module that writes a waveform, as Verilog where cocotb's own is SystemVerilog.
@@ -30,14 +30,14 @@ endmodule
 """
 
 
-def run_bench(simulator: str, verilog: str, top: str, vectors: dict, build_dir: Path | str, *,
-              module: str = "quadfire.sim.cocotb.transactions", seed: int = 1, waves: bool | None = None) -> int:
+def run_testbench(simulator: str, verilog: str, top: str, vectors: dict, build_dir: Path | str, *,
+              module: str = "quadfire.sim.cocotb.testbench_block", seed: int = 1, waves: bool | None = None) -> int:
     """Play golden vectors into module `top` of `verilog` on "verilator" or "icarus".
 
-    The bench is `module`: quadfire.sim.cocotb.transactions for a block, quadfire.sim.cocotb.bench_core for the whole core. `build_dir`
+    The bench is `module`: quadfire.sim.cocotb.testbench_block for a block, quadfire.sim.cocotb.testbench_core for the whole core. `build_dir`
     gets the vectors, the log and results; simulators are cached elsewhere. waves: write a waveform;
     None does so by a second run when the first fails. Returns the number of tests that passed;
-    raises BenchFailure otherwise.
+    raises CocotbFailure otherwise.
     """
     path = golden.write(Path(build_dir).resolve() / "vectors.json", vectors)
     return run_module(simulator, verilog, top, module, path.parent, waves=waves, seed=seed,
@@ -58,7 +58,7 @@ def run_module(simulator: str, verilog: str, top: str, module: str, build_dir: P
         _run(simulator, verilog, top, module, build_dir, environment, seed, True)
     if waves is not False:
         text += f"\nwaveform: {_waveform(simulator, build_dir)}"
-    raise BenchFailure(text)
+    raise CocotbFailure(text)
 
 
 def _run(simulator: str, verilog: str, top: str, module: str, build_dir: Path,

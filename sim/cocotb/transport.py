@@ -1,6 +1,6 @@
 """The core in a cocotb simulation behind the driver's transport.
 
-The simulator runs in the background; the bench `quadfire.sim.cocotb.bench_remote` in it does what this end says, so
+The simulator runs in the background; the bench `quadfire.sim.cocotb.testbench_remote` in it does what this end says, so
 that the unmodified driver works on Verilator with VPI, and on Icarus, which knows X.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator import build
-from quadfire.sim.cocotb.run import BenchFailure, run_module
+from quadfire.sim.cocotb.run import CocotbFailure, run_module
 from quadfire.sim.verilator.core import ProtocolError
 
 __all__ = ["CocotbTransport"]
@@ -47,7 +47,7 @@ class CocotbTransport(Transport):
 
         def simulate() -> None:
             try:
-                run_module(simulator, text, "quadfire", "quadfire.sim.cocotb.bench_remote", self._folder.name,
+                run_module(simulator, text, "quadfire", "quadfire.sim.cocotb.testbench_remote", self._folder.name,
                            waves=False, environment=environment, seed=seed)
             except (Exception, SystemExit) as error:  # _ask() raises it again
                 self._failure = error
@@ -63,7 +63,7 @@ class CocotbTransport(Transport):
                     peer = server.accept()[0]
                 except TimeoutError:
                     if not self._thread.is_alive():
-                        raise BenchFailure("the simulator did not start") from self._failure
+                        raise CocotbFailure("the simulator did not start") from self._failure
                 else:
                     peer.setblocking(True)
                     self._connection = Connection(peer.detach())
@@ -76,7 +76,7 @@ class CocotbTransport(Transport):
             error, result, self.cycles = self._connection.recv()
         except (EOFError, OSError):
             self._thread.join()
-            raise BenchFailure("the simulator ended before its time") from self._failure
+            raise CocotbFailure("the simulator ended before its time") from self._failure
         if error is not None:
             raise (TimeoutError if error == "TimeoutError" else ProtocolError)(result)
         return result

@@ -1,4 +1,4 @@
-"""Golden vectors: what goes into a block and what must come out, for the bench of `quadfire.sim.cocotb.transactions`.
+"""Golden vectors: what goes into a block and what must come out, for the bench of `quadfire.sim.cocotb.testbench_block`.
 
 A set of vectors is plain JSON, written with `channel` and `vectors` below:
 

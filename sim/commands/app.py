@@ -85,16 +85,16 @@ def cocotb(
         raise typer.Exit(subprocess.run(command, cwd=CHECKOUT, check=False).returncode)
     if vectors is None:
         raise _fail(ValueError("a Verilog file needs a file of vectors as well"))
-    from quadfire.sim.cocotb.run import BenchFailure, run_bench
+    from quadfire.sim.cocotb.run import CocotbFailure, run_testbench
 
     module = top or verilog.stem
     try:
         for name in [simulator] if simulator else toolchain.simulators():
             folder = builder.BUILD / "bench" / f"{module}-{name}"
-            passed = run_bench(name, verilog.read_text(), module, golden.read(vectors), folder,
+            passed = run_testbench(name, verilog.read_text(), module, golden.read(vectors), folder,
                                seed=seed, waves=waves or None)
             console.print(f"{module} on {name}: {passed} tests passed, seed {seed} ({folder})")
-    except (OSError, ValueError, BenchFailure, toolchain.ToolchainError) as error:
+    except (OSError, ValueError, CocotbFailure, toolchain.ToolchainError) as error:
         raise _fail(error) from None
 
 
@@ -359,14 +359,14 @@ def figures(rows: Annotated[Path | None, typer.Option(
 
     Writes figures.md, figures.json and pictures. Fails where RTL and PyTorch differ.
     """
-    from quadfire.sim.report import charts, published as peers
+    from quadfire.sim.report import charts, published
     from quadfire.sim.report import figures as tables
 
-    subjects = importlib.import_module("quadfire.sim.report.benchmarks")      # only here: it takes PyTorch to load
+    benchmarks = importlib.import_module("quadfire.sim.report.benchmarks")      # only here: it takes PyTorch to load
     found = tables.read_rows(rows)
     networks = []
     try:
-        for name, measure in (subjects.SUBJECTS | (subjects.DEEP if deep else {})).items():
+        for name, measure in (benchmarks.BENCHMARKS | (benchmarks.DEEP if deep else {})).items():
             begin = time.monotonic()
             networks.append(tables.figures_of(measure(), found))
             console.print(f"{name}: {networks[-1]['cycles']:,.0f} cycles, "
@@ -374,7 +374,7 @@ def figures(rows: Annotated[Path | None, typer.Option(
                           f"({time.monotonic() - begin:.0f} s)")
     except (OSError, ValueError, toolchain.ToolchainError) as error:
         raise _fail(error) from None
-    tables.write(output, networks, peers.markdown())
+    tables.write(output, networks, published.markdown())
     pictures = charts.draw(output, networks, found)
     console.print(f"{output}/figures.md, figures.json, {', '.join(pictures)}", soft_wrap=True)
     if wrong := sum(item["mismatches"] or 0 for item in networks):

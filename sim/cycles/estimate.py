@@ -18,7 +18,7 @@ from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer.network import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 
 __all__ = ["Design", "LayerEstimate", "draw", "estimate", "pareto", "resources", "sweep"]
 
@@ -70,12 +70,12 @@ def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerE
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must lie in 0..1, not {rate!r}")
     inputs, spikes = draw(program.network, rate, seed)
-    predicted = cycles.predict(program, inputs, spikes)[0]
-    operations = cycles.synaptic_operations(program.inner, inputs, spikes)
+    predicted = network_model.predict(program, inputs, spikes)[0]
+    operations = network_model.synaptic_operations(program.inner, inputs, spikes)
     layer_of = np.array([item.layer for item in program.passes])
     result = []
     for index, layer in enumerate(program.layers):
-        parts = dict(zip(cycles.CLASSES, map(int, predicted[layer_of == index].sum(axis=0)),
+        parts = dict(zip(network_model.CLASSES, map(int, predicted[layer_of == index].sum(axis=0)),
                          strict=True))
         words = layer.streamed_words + layer.map_words + (0 if index else program.input_words)
         result.append(LayerEstimate(

@@ -20,16 +20,16 @@ from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import untrained
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 from quadfire.sim.report import deep as deep_networks
 from quadfire.sim.verilator.build import BUILD
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.report.demo import DEMOS
-from quadfire.sim.report.figures import CLASSES, Layer, Measurement
+from quadfire.sim.report.figures import CLASSES, LayerFigures, Measurement
 from quadfire.paths import PACKAGE, PRETRAINED
 from quadfire.sim.verilator.core import VerilatedTransport
 
-__all__ = ["DEEP", "SUBJECTS", "deep", "estimated", "of_summary", "static", "trained"]
+__all__ = ["DEEP", "BENCHMARKS", "deep", "estimated", "of_summary", "static", "trained"]
 
 #: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
 RATE = 0.34
@@ -38,7 +38,7 @@ _STEPS = 4
 
 
 def static(program: Program) -> list[dict[str, int]]:
-    """What a layer has whatever its spikes: dense_sop, updates and words, see `figures.Layer`.
+    """What a layer has whatever its spikes: dense_sop, updates and words, see `figures.LayerFigures`.
 
     Pixels count as one synaptic operation a synapse and step, however many bits they have.
     """
@@ -47,7 +47,7 @@ def static(program: Program) -> list[dict[str, int]]:
     if not network.input_bits:
         one = one[None]
     spikes = [np.ones((1, 1, *shape), bool) for shape in network.shapes]
-    dense = network.steps * cycles.synaptic_operations(network, one, spikes)
+    dense = network.steps * network_model.synaptic_operations(network, one, spikes)
     return [{"dense_sop": int(operations),
              "updates": network.steps * int(np.prod(shape)) if layer.neuron is not None else 0,
              "words": report.streamed_words + report.map_words
@@ -88,10 +88,10 @@ def trained(title: str, demo: str, config: str, bits: int, images: int, alone: i
     expected = reference.run(network, x, record=True)
     program, outputs, one, many = _runs(network, shape, x.numpy(), alone)
     compared, mismatched, _ = first_mismatch(outputs, expected, network)
-    operations = cycles.synaptic_operations(
+    operations = network_model.synaptic_operations(
         network, x.numpy(), [fired.numpy() for fired in expected.spikes])
     layers = tuple(
-        Layer(name=layer.name, cycles=counters["busy"] / images,
+        LayerFigures(name=layer.name, cycles=counters["busy"] / images,
               **{part: counters[part] / images for part in CLASSES},
               total_cycles=counters["cycles"] / images, active_sop=int(count) / images, **fixed)
         for layer, counters, count, fixed in zip(
@@ -140,7 +140,7 @@ def deep(title: str, name: str, config: str) -> Measurement:
 def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
     """What a summary of `sim deep` says."""
     layers = tuple(
-        Layer(name=layer["layer"], cycles=layer["cycles"],
+        LayerFigures(name=layer["layer"], cycles=layer["cycles"],
               **{part: layer[part] for part in CLASSES}, active_sop=layer["active_sop"],
               total_cycles=layer["streamed_cycles"], **more)
         for layer, more in zip(summary["by_layer"], fixed, strict=True))
@@ -173,13 +173,13 @@ def estimated(title: str, layers: str, side: int, steps: int, config: str, image
     x = _digits(images)[0].reshape(-1, 1, 28, 28).float()
     pixels = functional.interpolate(x, (side, side), mode="area").to(torch.uint8).numpy()
     spikes = _spikes(network, images)
-    predicted = cycles.predict(program, pixels, spikes).sum(axis=0) / images
-    operations = cycles.synaptic_operations(network, pixels, spikes) / images
+    predicted = network_model.predict(program, pixels, spikes).sum(axis=0) / images
+    operations = network_model.synaptic_operations(network, pixels, spikes) / images
     of_layer = np.array([item.layer for item in program.passes])
     result = []
     for index, fixed in enumerate(static(program)):
         busy, *parts = predicted[of_layer == index].sum(axis=0).tolist()
-        result.append(Layer(
+        result.append(LayerFigures(
             name=network.layers[index].name, cycles=busy, **dict(zip(CLASSES, parts, strict=True)),
             total_cycles=max(busy, fixed["words"]), active_sop=float(operations[index]), **fixed))
     total, words = (sum(getattr(layer, name) for layer in result)
@@ -192,7 +192,7 @@ def estimated(title: str, layers: str, side: int, steps: int, config: str, image
 
 
 #: The networks of the tables: how to measure them, by what they are called meanwhile.
-SUBJECTS: dict[str, Callable[[], Measurement]] = {
+BENCHMARKS: dict[str, Callable[[], Measurement]] = {
     "784-128-10 on default": lambda: trained("784-128-10", "dense", "default", 8, 200),
     "784-128-10 on small": lambda: trained("784-128-10", "dense", "small", 4, 200),
     "convolutions": lambda: trained("16C3-P2-32C3-P2-128-10", "conv", "default", 8, 40),

@@ -25,7 +25,7 @@ from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import random_pictures, untrained
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
 
@@ -66,10 +66,10 @@ def summary_of(program: Program, inputs: np.ndarray, outputs, expected: referenc
     compared, mismatched, first = first_mismatch(outputs, expected, network)
     spikes = [layer.numpy() for layer in expected.spikes]
     predicted = np.zeros(len(network.layers), np.int64)
-    for item, busy in zip(program.passes, cycles.predict(program, inputs, spikes)[:, :, 0].sum(0),
-                          strict=True):
+    busy_of_passes = network_model.predict(program, inputs, spikes)[:, :, 0].sum(axis=0)
+    for item, busy in zip(program.passes, busy_of_passes, strict=True):
         predicted[item.layer] += busy
-    operations = cycles.synaptic_operations(network, inputs, spikes)
+    operations = network_model.synaptic_operations(network, inputs, spikes)
     layers = []
     fired = iter(spikes)
     for index, (layer, counters) in enumerate(zip(network.layers, outputs.layer_counters,

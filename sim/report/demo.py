@@ -19,7 +19,7 @@ from quadfire.models.datasets import Dataset, mnist5k
 from quadfire.models.integer.network import IntegerNetwork
 from quadfire.models.training.train import accuracy
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 from quadfire.sim.report import pictures
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.paths import PRETRAINED
@@ -106,9 +106,9 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
     unequal = int((plain.outputs != expected.logits.numpy()).sum())
 
     fired = [layer.numpy() for layer in expected.spikes]
-    predicted = cycles.predict(program, pixels, fired)[:, :, 0].sum() / len(x)
+    predicted = network_model.predict(program, pixels, fired)[:, :, 0].sum() / len(x)
     counters = {name: value / len(x) for name, value in plain.counters.items()}
-    operations = int(cycles.synaptic_operations(integers, pixels, fired).sum()) / len(x)
+    operations = int(network_model.synaptic_operations(integers, pixels, fired).sum()) / len(x)
     summary = {
         "network": demo.name, "configuration": config, "weight_bits": bits,
         "images": len(x),

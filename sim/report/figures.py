@@ -28,7 +28,7 @@ from pathlib import Path
 from quadfire.sim.verilator.build import BUILD
 from quadfire.paths import PACKAGE
 
-__all__ = ["Layer", "Measurement", "area_of", "figures_of", "markdown", "read_rows", "write"]
+__all__ = ["LayerFigures", "Measurement", "area_of", "figures_of", "markdown", "read_rows", "write"]
 
 #: Picojoules at 45 nm.
 ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 4.6
@@ -42,7 +42,7 @@ CLASSES = ("events", "nulls", "drains", "starved")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerFigures:
     """One layer, one image, means over images.
 
     cycles: of computing, of which events, nulls, drains and starved. total_cycles: with what is
@@ -81,7 +81,7 @@ class Measurement:
     images: int
     latency_cycles: float
     image_cycles: float
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerFigures, ...]
     accuracy: float | None = None
     mismatches: int | None = None
     compared: int | None = None
@@ -194,8 +194,8 @@ def _time_lines(figures: dict) -> Iterable[list[str]]:
                _significant(device.get("sop_per_cycle_per_dsp"))]
 
 
-def markdown(networks: Sequence[dict], peers: str) -> str:
-    """The tables, `networks` as of `figures_of`, and that of the peers."""
+def markdown(networks: Sequence[dict], published: str) -> str:
+    """The tables, `networks` as of `figures_of`, and that of published figures."""
     work = _table(
         ["network", "array", "weights, input", "cycles by", "T", "dense SOP", "active SOP",
          "cycles", "SOP a cycle", "utilisation", "dense SOP a cycle", "energy proxy",
@@ -205,11 +205,11 @@ def markdown(networks: Sequence[dict], peers: str) -> str:
          "latency", "images a second", "active GSOP a second", "SOP a cycle and kLUT",
          "SOP a cycle and DSP"], (line for item in networks for line in _time_lines(item)), 3)
     return (f"# Figures\n\n{(__doc__ or '').strip()}\n\n## Work of an image\n\n{work}\n"
-            f"## Time and area\n\n{time}\n## Peers\n\n{peers}")
+            f"## Time and area\n\n{time}\n## Peers\n\n{published}")
 
 
-def write(folder: Path, networks: Sequence[dict], peers: str) -> None:
+def write(folder: Path, networks: Sequence[dict], published: str) -> None:
     """`figures.json` and `figures.md`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures.json").write_text(json.dumps(networks, indent=2) + "\n")
-    (folder / "figures.md").write_text(markdown(networks, peers))
+    (folder / "figures.md").write_text(markdown(networks, published))

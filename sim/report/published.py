@@ -6,11 +6,11 @@ nobody's network, time steps, spike rates, device and tools are those of another
 
 from dataclasses import dataclass
 
-__all__ = ["PEERS", "Peer", "markdown"]
+__all__ = ["PUBLISHED", "Published", "markdown"]
 
 
 @dataclass(frozen=True)
-class Peer:
+class Published:
     """reports: figures of the source, as given there. fair, unfair: what can be compared, what not.
 
     beside: the network of our table that comes nearest, "" where none does.
@@ -29,31 +29,31 @@ class Peer:
         return f"[arXiv:{self.arxiv}](https://arxiv.org/abs/{self.arxiv})"
 
 
-PEERS = (
-    Peer("Flexi-NeurA", "2602.18140",
+PUBLISHED = (
+    Published("Flexi-NeurA", "2602.18140",
          "256-128-10 on MNIST: 97.23 % (96.23 % in a later version), 1.1 ms an image, 1,623 logic "
          "cells, 7 block RAMs, 111 mW",
          "256-128-10", "the same layers, event driven",
          "LIF; its network is trained, our two of that shape are not; other device and tools"),
-    Peer("Spiker+", "2401.01141",
+    Published("Spiker+", "2401.01141",
          "MNIST: 780 µs an image, 7,612 logic cells, 18 block RAMs, 180 mW",
          "784-128-10", "the same task, a small device",
          "LIF; circuits generated for one network, while the array takes any; all of MNIST, ours "
          "knows 4,000 digits"),
-    Peer("snn-fpga", "2507.07284",
+    Published("snn-fpga", "2507.07284",
          "MNIST: 0.52 ms an image at 100 MHz on an Artix-7, 6,358 LUT, 40.5 block RAMs",
          "784-128-10", "the same task on a programmable array, code public",
          "integrate-and-fire; other layers and time steps; LUTs of six inputs"),
-    Peer("Semantics-preserving co-design", "2604.22179",
+    Published("Semantics-preserving co-design", "2604.22179",
          "MNIST: 0.1375 µs an image at 80 MHz; 87.40 %, 10,000 of 10,000 images as in software",
          "784-128-10", "identical to its software, as ours",
          "time to first spike, a network small enough for 11 cycles; ten points less accurate"),
-    Peer("FireFly", "2301.01905",
+    Published("FireFly", "2301.01905",
          "peak of 5.53 TOP/s at 300 MHz; 8 SOP a cycle and DSP48E2",
          "VGG-11, ResNet-19", "convolutional networks, any that its software maps",
          "a dense peak: at a spike rate r only r of it is active, ours counts active SOP; two "
          "operations a SOP, so 2.76 TSOP/s; UltraScale+ and vendor tools"),
-    Peer("FireFly v2", "2309.16158",
+    Published("FireFly v2", "2309.16158",
          "500-600 MHz; twice the throughput and DSP efficiency of FireFly",
          "VGG-11, ResNet-19",
          "convolutions, pools and residuals, time steps side by side, no membrane stored, as ours",
@@ -62,9 +62,9 @@ PEERS = (
 
 
 def markdown() -> str:
-    """The table of peers."""
-    lines = ["| peer | source | reports | beside our | what compares | what does not |",
+    """The table of published figures."""
+    lines = ["| accelerator | source | reports | beside our | what compares | what does not |",
              "|---|---|---|---|---|---|"]
     lines += [f"| {p.name} | {p.source} | {p.reports} | {p.beside} | {p.fair} | {p.unfair} |"
-              for p in PEERS]
+              for p in PUBLISHED]
     return "\n".join(lines) + "\n"

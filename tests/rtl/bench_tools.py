@@ -1,6 +1,6 @@
 """Golden vectors (see `quadfire.sim.cocotb.vectors`) played into a block by Amaranth's own simulator.
 
-The same vectors go through the generated Verilog with `quadfire.sim.cocotb.run.run_bench`: every block has
+The same vectors go through the generated Verilog with `quadfire.sim.cocotb.run.run_testbench`: every block has
 one set of stimuli and one model, and three simulators that must agree.
 """
 

@@ -12,7 +12,7 @@ from quadfire.rtl.contract.tape import (
     COUNTERS, MAGIC, PASS, SOURCE, TARGET, VERSION, Answer, Emit, Fault, Opcode,
 )
 from quadfire.sim.verilator.build import core_verilog
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 from quadfire.sim.verilator.core import VerilatedTransport
 
 CONFIG = preset("tiny")
@@ -356,5 +356,5 @@ def test_networks_equal_the_integer_reference(device, seed, input_bits, readout)
 @pytest.mark.parametrize("input_bits", [0, 3])
 def test_verilog_between_axi_stream_models(simulator, input_bits, tmp_path):
     vectors = network_vectors(7, input_bits=input_bits, readout=bool(input_bits), sizes=(9, 8, 4))
-    assert run_bench(simulator, core_verilog(CONFIG), "quadfire", vectors, tmp_path,
-                     module="quadfire.sim.cocotb.bench_core") == 10
+    assert run_testbench(simulator, core_verilog(CONFIG), "quadfire", vectors, tmp_path,
+                     module="quadfire.sim.cocotb.testbench_core") == 10

@@ -6,7 +6,7 @@ import numpy as np
 
 from quadfire.firmware import Accelerator
 from quadfire.rtl.contract.tape import COUNTERS
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 
 __all__ = ["assert_cycles"]
 
@@ -21,10 +21,10 @@ def assert_cycles(accelerator: Accelerator, inputs: np.ndarray, spikes: Sequence
     assert program is not None
     profile = accelerator.run(inputs, profile=True).profile
     assert profile is not None
-    predicted = cycles.predict(program, inputs, [layer.numpy() for layer in spikes])
+    predicted = network_model.predict(program, inputs, [layer.numpy() for layer in spikes])
     layer_of = np.array([item.layer for item in program.passes])
     for layer in range(len(program.network.layers)):
-        for column, name in enumerate(cycles.CLASSES):
+        for column, name in enumerate(network_model.CLASSES):
             got = profile[:, layer, COUNTERS.index(name)]
             if name in ("busy", "drains"):
                 got = got - profile[:, layer, COUNTERS.index("output_wait")]

@@ -12,7 +12,7 @@ from quadfire.models.integer.random_network import (
 )
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import COUNTERS
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
 
@@ -61,9 +61,9 @@ def test_random_networks(device, seed, steps, convolutions):
         assert np.array_equal(outputs.outputs, expected.spikes[-1].numpy())
     profile = device.run(inputs, profile=True).profile
     assert profile is not None and profile.shape[0] == 3
-    predicted = cycles.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
+    predicted = network_model.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
     assert np.array_equal(profile[:, :, COUNTERS.index("events")].sum(axis=1),
-                          predicted[:, :, cycles.CLASSES.index("events")].sum(axis=1))
+                          predicted[:, :, network_model.CLASSES.index("events")].sum(axis=1))
 
 
 def test_without_a_state_memory_a_long_sequence_is_refused():

@@ -20,7 +20,7 @@ from quadfire.models.integer.network import (
 from quadfire.models.integer.random_network import random_conv_network, random_inputs
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import Opcode
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.cycles import network_model
 
 from tests.firmware.device import FakeTransport
 from tests.firmware.networks import random_neuron, residual_network
@@ -54,8 +54,8 @@ def check(program, inputs, *, late=False, seed=0):
     want = expected.logits if network.layers[-1].neuron is None else expected.spikes[-1]
     assert np.array_equal(plain.outputs, want.numpy())
     assert np.array_equal(probed.outputs, want.numpy())
-    predicted = cycles.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
-    events = predicted[:, :, cycles.CLASSES.index("events")].sum()
+    predicted = network_model.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
+    events = predicted[:, :, network_model.CLASSES.index("events")].sum()
     assert plain.counters["events"] == probed.counters["events"] == events
 
 

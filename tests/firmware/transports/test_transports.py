@@ -28,7 +28,7 @@ from quadfire.sim.verilator.axi_shell import BusError, VerilatedShell
 from quadfire.sim.verilator.axi_transport import (
     AxiDmaModel, Memory, VerilatedAxiTransport, simulated,
 )
-from quadfire.sim.cocotb.bench_axi import written
+from quadfire.sim.cocotb.testbench_axi import written
 from quadfire.sim.verilator.pynq_standin import Pynq
 
 TINY = preset("tiny")

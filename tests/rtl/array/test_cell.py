@@ -15,7 +15,7 @@ from quadfire.rtl.lib.chain_layouts import (
 from quadfire.rtl.verilog import component_verilog
 from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import Play, packed, simulate
 from tests.rtl.array.test_weight_memory import weights_of
@@ -231,5 +231,5 @@ def test_commands_pass_on_one_cycle_later_and_sums_come_with_a_shift(name):
 @pytest.mark.parametrize("name", ["tiny", "block_ram"])
 def test_verilog(name, simulator, tmp_path):
     dut = CellBench(CONFIGS[name])
-    assert run_bench(simulator, component_verilog(dut, "cell"), "cell", cell_vectors(dut),
+    assert run_testbench(simulator, component_verilog(dut, "cell"), "cell", cell_vectors(dut),
                      tmp_path) == 9

@@ -16,7 +16,7 @@ from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, control_
 from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import Play, packed, wrap
 from tests.rtl.neuron.test_pipeline import kinds
@@ -262,5 +262,5 @@ def test_verilog(simulator, name, tmp_path):
     dut = ArrayBench(CONFIGS[name])
     verilog = component_verilog(dut, "array_bench")
     for index in (3, -1) if name == "tiny" else (0,):
-        assert run_bench(simulator, verilog, "array_bench",
+        assert run_testbench(simulator, verilog, "array_bench",
                          array_passes(dut, index, count=3).vectors(), tmp_path) == 9

@@ -14,7 +14,7 @@ from quadfire.rtl.lib.chain_layouts import (
 )
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import Play, packed
 
@@ -118,5 +118,5 @@ def test_latency():
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
     dut = LineBench(CONFIGS["shortest"])
-    assert run_bench(simulator, component_verilog(dut, "line"), "line",
+    assert run_testbench(simulator, component_verilog(dut, "line"), "line",
                      line_vectors(dut, [0, 6, 1, 4], first=True), tmp_path) == 9

@@ -13,7 +13,7 @@ from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, Packe
 from quadfire.rtl.contract.tape import Fault
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import STALLS, Play, packed
 
@@ -173,5 +173,5 @@ def test_verilog(simulator, tmp_path):
     dut = PacketReceiver(CONFIG)
     rng = random.Random(3)
     packets = [p for bad in kinds(rng).values() for p in [*bad[:2], packet(2, rng)]]
-    assert run_bench(simulator, component_verilog(dut, "receiver"), "receiver",
+    assert run_testbench(simulator, component_verilog(dut, "receiver"), "receiver",
                      receiver_vectors(dut, packets), tmp_path) == 9

@@ -9,7 +9,7 @@ from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import STALLS, Play, packed
 
@@ -71,4 +71,4 @@ def test_latency_and_rate_of_the_serial_one():
 def test_verilog(simulator, tmp_path):
     dut = PacketSender()
     verilog = component_verilog(dut, "sender")
-    assert run_bench(simulator, verilog, "sender", sender_vectors(dut, LENGTHS), tmp_path) == 9
+    assert run_testbench(simulator, verilog, "sender", sender_vectors(dut, LENGTHS), tmp_path) == 9

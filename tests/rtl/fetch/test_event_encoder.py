@@ -14,7 +14,7 @@ from quadfire.rtl.fetch.event_encoder import EventReader, event_layout
 from quadfire.rtl.verilog import component_verilog
 from quadfire.rtl.fetch.word_reader import PART, entry_layout, place_layout, several
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import STALLS, Play, packed
 
@@ -112,5 +112,5 @@ def test_several_of_any_number_of_bits(count):
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
     dut = EventReader(CONFIGS["tiny-conv"])
-    assert run_bench(simulator, component_verilog(dut, "events"), "events",
+    assert run_testbench(simulator, component_verilog(dut, "events"), "events",
                      events_vectors(dut, corner_words(dut.config)), tmp_path) == 9

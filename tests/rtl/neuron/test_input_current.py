@@ -13,7 +13,7 @@ from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.lib.chain_layouts import AddressKind
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import Play, packed
 
@@ -190,5 +190,5 @@ def test_rounding_is_half_up_at_every_shift(shift):
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
     dut = CurrentBench(CONFIGS["tiny"])
-    assert run_bench(simulator, component_verilog(dut, "current"), "current",
+    assert run_testbench(simulator, component_verilog(dut, "current"), "current",
                      current_vectors(dut, 24), tmp_path) == 9

@@ -17,7 +17,7 @@ from quadfire.rtl.neuron.parameters import neuron_layout
 from quadfire.rtl.lib.chain_layouts import registered
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import run_bench
+from quadfire.sim.cocotb.run import run_testbench
 
 from tests.rtl.bench_tools import Play, packed, wrap
 
@@ -257,5 +257,5 @@ def test_verilog(simulator, tmp_path):
         rng = random.Random(index)
         neuron = kinds(dut.config)[index]
         steps, gaps = runs(rng, neuron, dut.config, 40, 4)
-        assert run_bench(simulator, component_verilog(dut, "pipeline"), "pipeline",
+        assert run_testbench(simulator, component_verilog(dut, "pipeline"), "pipeline",
                          neuron_vectors(dut, neuron, steps, gaps=gaps), tmp_path) == 9

@@ -1,6 +1,6 @@
 """The AXI shell as Verilog, on every simulator: registers, streams, resets, protocol rules.
 
-The bench is `quadfire.sim.cocotb.bench_axi`, the rules are those of `quadfire.sim.cocotb.axi_checks`. Here by default one width and
+The bench is `quadfire.sim.cocotb.testbench_axi`, the rules are those of `quadfire.sim.cocotb.axi_checks`. Here by default one width and
 one level of stalls on each simulator; all of them in the slow test.
 """
 
@@ -19,7 +19,7 @@ from quadfire.rtl.shell.verilog import TOP as AXI_TOP
 from quadfire.rtl.shell.verilog import generate
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.axi_checks import CHANNELS, TOP, checked, rule
-from quadfire.sim.cocotb.run import BenchFailure, run_bench, run_module
+from quadfire.sim.cocotb.run import CocotbFailure, run_testbench, run_module
 from quadfire.paths import PRETRAINED
 
 from tests.rtl.test_core import network_vectors
@@ -41,8 +41,8 @@ def axi_vectors(stream_bits: int, levels: list[str], seed: int = 3) -> dict:
 
 def bench(simulator, stream_bits, levels, folder) -> int:
     verilog, description = generate(CONFIG, stream_bits)
-    return run_bench(simulator, checked(verilog, description["ports"]), TOP,
-                     axi_vectors(stream_bits, levels), folder, module="quadfire.sim.cocotb.bench_axi")
+    return run_testbench(simulator, checked(verilog, description["ports"]), TOP,
+                     axi_vectors(stream_bits, levels), folder, module="quadfire.sim.cocotb.testbench_axi")
 
 
 @pytest.mark.cocotb
@@ -66,9 +66,9 @@ def test_a_broken_rule_is_told(tmp_path):
         "quadfire_axi dut(", "wire [63:0] tdata; assign m_axis_tdata = tdata ^ "
         "{63'b0, m_axis_tvalid & ~m_axis_tready & m_axis_t_pending};\n  quadfire_axi dut(").replace(
         ".m_axis_tdata(m_axis_tdata)", ".m_axis_tdata(tdata)")
-    with pytest.raises(BenchFailure, match="m_axis_t: the payload changed before ready"):
-        run_bench("icarus", broken, TOP, axi_vectors(64, ["heavy"]), tmp_path,
-                  module="quadfire.sim.cocotb.bench_axi", waves=False)
+    with pytest.raises(CocotbFailure, match="m_axis_t: the payload changed before ready"):
+        run_testbench("icarus", broken, TOP, axi_vectors(64, ["heavy"]), tmp_path,
+                  module="quadfire.sim.cocotb.testbench_axi", waves=False)
 
 
 def test_rules_have_names():
@@ -110,6 +110,6 @@ def test_the_trained_network(simulator, tmp_path):
     path = golden.write(tmp_path / "vectors.json", {
         "registers": constants(config, 64), "frames": frames, "answers": answers,
         "timeout": 100_000, "levels": ["none"]})
-    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "quadfire.sim.cocotb.bench_axi",
+    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "quadfire.sim.cocotb.testbench_axi",
                       tmp_path, environment={"QUADFIRE_VECTORS": str(path), "QUADFIRE_SEED": "1",
                                              "COCOTB_TEST_FILTER": "packets"}) == 2

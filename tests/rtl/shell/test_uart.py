@@ -50,7 +50,7 @@ def loop() -> str:
 def test_bits_in_their_own_time(loop, simulator, drift, tmp_path):
     """Clocks that differ by 2 %, breaks, glitches, framing errors."""
     environment = {"QUADFIRE_BIT": str(CLOCK / BAUD * drift), "QUADFIRE_SEED": str(drift)}
-    assert run_module(simulator, loop, "uart_loop", "quadfire.sim.cocotb.bench_uart", tmp_path,
+    assert run_module(simulator, loop, "uart_loop", "quadfire.sim.cocotb.testbench_uart", tmp_path,
                       environment=environment) == 3
 
 

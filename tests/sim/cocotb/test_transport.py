@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.cocotb.run import BenchFailure
+from quadfire.sim.cocotb.run import CocotbFailure
 from quadfire.sim.cocotb.transport import CocotbTransport
 from quadfire.sim.verilator.toolchain import ToolchainError
 from quadfire.sim.verilator.core import ProtocolError, VerilatedTransport
 
-from tests.sim.report.standin import BROKEN, loopback
+from tests.sim.standins import BROKEN, loopback
 
 pytestmark = pytest.mark.cocotb
 
@@ -69,7 +69,7 @@ def test_a_broken_rule_of_the_stream_is_reported(simulator, rule):
 
 
 def test_a_simulation_that_cannot_start_says_why(simulator):
-    with pytest.raises(BenchFailure, match="did not start") as raised:
+    with pytest.raises(CocotbFailure, match="did not start") as raised:
         transport(simulator, loopback(valid="nope"))
     assert isinstance(raised.value.__cause__, ToolchainError)
 

@@ -7,7 +7,7 @@ import pytest
 
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.cycles import network_model as cycles, estimate
+from quadfire.sim.cycles import estimate, network_model
 from tests.firmware.networks import residual_network
 
 CONFIG = replace(preset("default"), current_bits=24)
@@ -41,11 +41,11 @@ def test_operations_are_those_of_the_definition():
     network = residual_network(CONFIG, 12, (32,), steps=1, input_bits=0)
     inputs = np.zeros((1, 1, *network.input_shape), bool)
     spikes = [np.zeros((1, 1, *shape), bool) for shape in network.shapes]
-    assert not cycles.synaptic_operations(network, inputs, spikes).any()
+    assert not network_model.synaptic_operations(network, inputs, spikes).any()
     inputs[0, 0, 1, 5, 5] = True
-    assert cycles.synaptic_operations(network, inputs, spikes)[0] == 9 * 32
+    assert network_model.synaptic_operations(network, inputs, spikes)[0] == 9 * 32
     inputs[0, 0, 1, 0, 0] = True
-    assert cycles.synaptic_operations(network, inputs, spikes)[0] == 13 * 32
+    assert network_model.synaptic_operations(network, inputs, spikes)[0] == 13 * 32
 
 
 def test_pareto():

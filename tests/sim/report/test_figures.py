@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.report import charts, figures, published as peers, benchmarks as subjects
-from quadfire.sim.cycles import network_model as cycles
+from quadfire.sim.report import benchmarks, charts, figures, published
+from quadfire.sim.cycles import network_model
 from tests.firmware.networks import residual_network
 
 pytestmark = pytest.mark.fast
@@ -40,7 +40,7 @@ ROWS = [bench_row("ecp5-25f"), bench_row("xc7", fmax_mhz_median=None, dsp=0),
 
 @pytest.fixture
 def made_up() -> dict:
-    return figures.figures_of(subjects.of_summary("made-up", SUMMARY, FIXED), ROWS)
+    return figures.figures_of(benchmarks.of_summary("made-up", SUMMARY, FIXED), ROWS)
 
 
 def test_work_follows_from_the_definitions(made_up):
@@ -74,8 +74,8 @@ def _cells(table: str, network: str) -> list[str]:
 
 
 def test_tables_say_what_was_not_measured(made_up, tmp_path):
-    unknown = figures.figures_of(subjects.of_summary("unknown", SUMMARY, FIXED), [])
-    figures.write(tmp_path, [made_up, unknown], peers.markdown())
+    unknown = figures.figures_of(benchmarks.of_summary("unknown", SUMMARY, FIXED), [])
+    figures.write(tmp_path, [made_up, unknown], published.markdown())
     assert json.loads((tmp_path / "figures.json").read_text()) == [made_up, unknown]
     _, work, time, others = (tmp_path / "figures.md").read_text().split("\n## ")
     assert _cells(work, "made-up")[5:11] == ["3,840", "960", "200", "4.80", "60.0% of 8", "19.2"]
@@ -84,8 +84,8 @@ def test_tables_say_what_was_not_measured(made_up, tmp_path):
         "ecp5-25f", "100.0 MHz", "400", "400", "4.00 µs", "250,000"]
     assert _cells(time, "unknown")[2:] == [
         figures.UNKNOWN if at not in (2, 3) else "400" for at in range(9)]
-    for peer in peers.PEERS:
-        assert peer.source in others and peer.unfair in others
+    for other in published.PUBLISHED:
+        assert other.source in others and other.unfair in others
 
 
 @pytest.mark.parametrize("bits", [0, 8])
@@ -93,11 +93,11 @@ def test_dense_operations_are_those_of_all_spikes(bits):
     """With every input spiking, an accelerator that looks at spikes saves nothing."""
     config, steps = preset("large"), 3
     network = residual_network(config, 6, (8, 16), steps=steps, input_bits=bits)
-    static = subjects.static(compile(network, config))
+    static = benchmarks.static(compile(network, config))
     spikes = [np.ones((steps, 1, *shape), bool) for shape in network.shapes]
     inputs = np.full((1, *network.input_shape), 255, np.uint8) if bits else \
         np.ones((steps, 1, *network.input_shape), bool)
-    active = cycles.synaptic_operations(network, inputs, spikes)
+    active = network_model.synaptic_operations(network, inputs, spikes)
     dense = np.array([layer["dense_sop"] for layer in static])
     of_pixels = np.array([bool(bits) and index == 0 for index in range(len(dense))])
     assert (dense[~of_pixels] == active[~of_pixels]).all() and dense.all()
@@ -108,7 +108,7 @@ def test_dense_operations_are_those_of_all_spikes(bits):
 
 
 def test_an_estimate_agrees_with_itself():
-    item = subjects.estimated("256-128-10", "128-10", 16, 4, "default", images=2)
+    item = benchmarks.estimated("256-128-10", "128-10", 16, 4, "default", images=2)
     assert item.total("cycles") == sum(item.total(name) for name in figures.CLASSES)
     assert item.total("dense_sop") == 4 * (256 * 128 + 128 * 10)
     assert item.total("updates") == 4 * 128 and item.made == "model" and item.compared is None
@@ -132,12 +132,12 @@ def test_a_summary_of_another_network_is_refused(monkeypatch, tmp_path, other):
     path.parent.mkdir()
     path.write_text(json.dumps({name: value for name, value in (SUMMARY | right | other).items()
                                 if value is not None}))
-    monkeypatch.setattr(subjects, "BUILD", tmp_path)
-    monkeypatch.setattr(subjects, "_is_fresh", lambda path: True)
-    monkeypatch.setattr(subjects.deep_networks, "network_of", None)
+    monkeypatch.setattr(benchmarks, "BUILD", tmp_path)
+    monkeypatch.setattr(benchmarks, "_is_fresh", lambda path: True)
+    monkeypatch.setattr(benchmarks.deep_networks, "network_of", None)
     ((part, value),) = other.items()
     with pytest.raises(ValueError, match=f"is of {part} {value!r}, not {right[part]!r}: remove it"):
-        subjects.deep("VGG-11", "vgg11", "large")
+        benchmarks.deep("VGG-11", "vgg11", "large")
 
 
 @pytest.mark.parametrize(("newer", "fresh"), [
@@ -147,13 +147,13 @@ def test_a_summary_is_as_old_as_what_makes_it(monkeypatch, tmp_path, newer, fres
     for folder in ("rtl", "firmware", "models", "sim"):
         (tmp_path / folder).mkdir()
     files = ["rtl/array/cell.py", "sim/report/charts.py", "summary.json",
-             *(f"sim/{name}" for name in subjects._MAKERS)]
+             *(f"sim/{name}" for name in benchmarks._MAKERS)]
     for name in (*files, newer):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1000, 2000 if name == newer else 1000))
-    monkeypatch.setattr(subjects, "PACKAGE", tmp_path)
-    assert subjects._is_fresh(tmp_path / "summary.json") == fresh
-    assert not subjects._is_fresh(tmp_path / "none.json")
+    monkeypatch.setattr(benchmarks, "PACKAGE", tmp_path)
+    assert benchmarks._is_fresh(tmp_path / "summary.json") == fresh
+    assert not benchmarks._is_fresh(tmp_path / "none.json")
 
 
 def test_the_command_writes_all(monkeypatch, tmp_path):
@@ -162,8 +162,8 @@ def test_the_command_writes_all(monkeypatch, tmp_path):
     rows = tmp_path / "summary.json"
     rows.write_text(json.dumps(ROWS))
     wrong = {"fine": SUMMARY, "wrong": SUMMARY | {"mismatched_spikes": 3}}
-    monkeypatch.setattr(subjects, "SUBJECTS", {
-        name: lambda summary=summary: subjects.of_summary("made-up", summary, FIXED)
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", {
+        name: lambda summary=summary: benchmarks.of_summary("made-up", summary, FIXED)
         for name, summary in wrong.items()})
     result = CliRunner().invoke(app, ["figures", "--no-deep", "--rows", str(rows), "-o",
                                       str(tmp_path / "out")])

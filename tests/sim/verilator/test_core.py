@@ -11,7 +11,7 @@ from quadfire.sim.verilator import build, toolchain
 from quadfire.sim.verilator.fuzz import FUZZ
 from quadfire.sim.verilator.core import ProtocolError, VerilatedCore, VerilatedTransport
 
-from tests.sim.report.standin import BROKEN, loopback
+from tests.sim.standins import BROKEN, loopback
 
 pytestmark = pytest.mark.fast
 

@@ -14,7 +14,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from quadfire.rtl.contract.tape import Answer
-from quadfire.sim.cocotb.transactions import Driver, Monitor, start
+from quadfire.sim.cocotb.testbench_block import Driver, Monitor, start
 from quadfire.sim.cocotb.vectors import channel
 
 

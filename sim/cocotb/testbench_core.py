@@ -1,6 +1,6 @@
 """The bench of the whole core: packets in, answers out, with AXI4-Stream models by others.
 
-A cocotb test module like `quadfire.sim.cocotb.transactions`, but the two sides of the core are AxiStreamSource and
+A cocotb test module like `quadfire.sim.cocotb.testbench_block`, but the two sides of the core are AxiStreamSource and
 AxiStreamSink of cocotbext-axi. The vectors are
 
     {"packets": [[word, ...], ...], "answers": [[word, ...], ...], "timeout": cycles}
@@ -20,7 +20,7 @@ from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeo
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.transactions import LEVELS, TAIL
+from quadfire.sim.cocotb.testbench_block import LEVELS, TAIL
 
 PERIOD = 10     # ns
 

@@ -1,6 +1,6 @@
 """The transaction bench: plays golden vectors into a block and checks what comes out.
 
-A cocotb test module, run by `quadfire.sim.cocotb.run.run_bench` with the vectors (see `quadfire.sim.cocotb.vectors`) in the
+A cocotb test module, run by `quadfire.sim.cocotb.run.run_testbench` with the vectors (see `quadfire.sim.cocotb.vectors`) in the
 file named by QUADFIRE_VECTORS. Every input channel has a driver, every output channel a monitor and
 an in-order checker; idle times and backpressure are random, from the printed seed.
 

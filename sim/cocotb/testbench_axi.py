@@ -1,6 +1,6 @@
 """The bench of the AXI shell: registers and streams, with the AXI models of cocotbext-axi.
 
-A cocotb test module like `quadfire.sim.cocotb.bench_core`; its top is the module of `quadfire.sim.cocotb.axi_checks`, and after
+A cocotb test module like `quadfire.sim.cocotb.testbench_core`; its top is the module of `quadfire.sim.cocotb.axi_checks`, and after
 every test no rule of AXI may have been broken. The vectors are
 
     {"registers": {name: value}, "frames": [[word, ...], ...], "answers": [[word, ...], ...],
@@ -32,8 +32,8 @@ from quadfire.rtl.contract.register_access import FIELDS
 from quadfire.rtl.contract.registers import ADDRESS_BITS, REGISTERS, Access, Register, find
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.axi_checks import rule
-from quadfire.sim.cocotb.transactions import LEVELS
-from quadfire.sim.cocotb.bench_core import PERIOD, pauses
+from quadfire.sim.cocotb.testbench_block import LEVELS
+from quadfire.sim.cocotb.testbench_core import PERIOD, pauses
 
 
 class Shell:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from quadfire.sim.cocotb import vectors as golden
-from quadfire.sim.cocotb.run import BenchFailure, run_bench
+from quadfire.sim.cocotb.run import CocotbFailure, run_testbench
 
-from tests.sim.report.standin import BLINK, BROKEN, DOUBLE, loopback
+from tests.sim.standins import BLINK, BROKEN, DOUBLE, loopback
 
 pytestmark = pytest.mark.cocotb
 
@@ -29,13 +29,13 @@ def loop_vectors(expected: list[int] | None = None, words: int = 40) -> dict:
 
 
 def failure(simulator: str, verilog: str, vectors: dict, folder, **options) -> str:
-    with pytest.raises(BenchFailure) as raised:
-        run_bench(simulator, verilog, "quadfire", vectors, folder, waves=False, **options)
+    with pytest.raises(CocotbFailure) as raised:
+        run_testbench(simulator, verilog, "quadfire", vectors, folder, waves=False, **options)
     return str(raised.value)
 
 
 def test_a_correct_stream_passes_at_all_nine_levels(simulator, tmp_path):
-    assert run_bench(simulator, loopback(), "quadfire", loop_vectors(), tmp_path) == 9
+    assert run_testbench(simulator, loopback(), "quadfire", loop_vectors(), tmp_path) == 9
 
 
 def test_a_correct_strobe_passes_with_its_latency(simulator, tmp_path):
@@ -43,10 +43,10 @@ def test_a_correct_strobe_passes_with_its_latency(simulator, tmp_path):
     vectors = golden.vectors([golden.channel("i", values, period=2, gaps=[0, 0, 5, 0, 0, 3, 0, 0])],
                              [golden.channel("o", [2 * v - 3 for v in values], latency=3)],
                              constants={"offset": -3})
-    assert run_bench(simulator, DOUBLE, "double", vectors, tmp_path) == 9
+    assert run_testbench(simulator, DOUBLE, "double", vectors, tmp_path) == 9
     vectors["outputs"][0]["latency"] = 4
-    with pytest.raises(BenchFailure, match="transaction 0 came after 3 cycles, not 4"):
-        run_bench(simulator, DOUBLE, "double", vectors, tmp_path, waves=False)
+    with pytest.raises(CocotbFailure, match="transaction 0 came after 3 cycles, not 4"):
+        run_testbench(simulator, DOUBLE, "double", vectors, tmp_path, waves=False)
 
 
 def test_exact_spacing_leaves_no_idle_cycles(simulator, tmp_path):
@@ -54,7 +54,7 @@ def test_exact_spacing_leaves_no_idle_cycles(simulator, tmp_path):
     vectors = golden.vectors([golden.channel("i", values, exact=True)],
                              [golden.channel("o", [2 * v for v in values])],
                              constants={"offset": 0}, timeout=100)
-    assert run_bench(simulator, DOUBLE, "double", vectors, tmp_path) == 9
+    assert run_testbench(simulator, DOUBLE, "double", vectors, tmp_path) == 9
     log = (tmp_path / f"{simulator}.log").read_text()
     assert set(re.findall(r"seed 1: (\d+) cycles", log)) == {"23"}
 
@@ -109,8 +109,8 @@ def test_an_x_is_reported_where_the_simulator_knows_it(simulator, tmp_path):
 
 def test_a_failure_leaves_a_waveform(simulator, tmp_path):
     vectors = loop_vectors([0] * 40)
-    with pytest.raises(BenchFailure, match="waveform") as raised:
-        run_bench(simulator, loopback(), "quadfire", vectors, tmp_path)
+    with pytest.raises(CocotbFailure, match="waveform") as raised:
+        run_testbench(simulator, loopback(), "quadfire", vectors, tmp_path)
     wave = tmp_path / {"verilator": "verilator.vcd", "icarus": "icarus.fst"}[simulator]
     assert str(wave) in str(raised.value)
     assert wave.stat().st_size > 500
@@ -139,7 +139,7 @@ def test_a_channel_waits_for_another(simulator, tmp_path):
     first, second = list(range(1, 20)), list(range(100, 120))
     vectors = golden.vectors([golden.channel("b", second, after="a"), golden.channel("a", first)],
                              [golden.channel("o", first + second)])
-    assert run_bench(simulator, two, "two", vectors, tmp_path) == 9
+    assert run_testbench(simulator, two, "two", vectors, tmp_path) == 9
 
 
 # The whole core ----------------------------------------------------------------------------------
@@ -152,29 +152,29 @@ def core_vectors() -> dict:
 
 
 def test_core_bench_passes(simulator, tmp_path):
-    assert run_bench(simulator, loopback(), "quadfire", core_vectors(), tmp_path,
-                     module="quadfire.sim.cocotb.bench_core") == 10
+    assert run_testbench(simulator, loopback(), "quadfire", core_vectors(), tmp_path,
+                     module="quadfire.sim.cocotb.testbench_core") == 10
 
 
 def test_core_bench_reports_the_first_wrong_word(simulator, tmp_path):
     vectors = core_vectors()
     vectors["answers"][1][3] = None     # may be anything
     vectors["answers"][2][7] ^= 1
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.bench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
     assert text.count("answer 2, word 7: expected") == 10
     vectors["answers"][2] = vectors["answers"][2][:7]
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.bench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
     assert text.count("answer 2, word 7: expected its end") == 10
 
 
 def test_core_bench_reports_surplus_missing_and_unreset_words(simulator, tmp_path):
     vectors = core_vectors()
     last = vectors["answers"].pop()
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.bench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
     assert text.count("an answer followed that is not in the vectors") == 10
     vectors["answers"] += [last, last]
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.bench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
     assert text.count("answer 5 did not come in 5000 cycles") == 10
     deaf = loopback(body=BLINK).replace("if (rst)", "if (rst && sent === 32'bx)")
     assert "reset_in_mid_stream" in failure(simulator, deaf, core_vectors(), tmp_path,
-                                            module="quadfire.sim.cocotb.bench_core")
+                                            module="quadfire.sim.cocotb.testbench_core")
