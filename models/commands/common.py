@@ -12,7 +12,7 @@ from rich.console import Console
 
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
 from quadfire.models.integer.network import IntegerNetwork, NetworkError
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 
 __all__ = ["CHECKPOINT", "PRETRAINED", "Data", "Dest", "Device", "Folder", "Seed", "command_line",

@@ -35,7 +35,8 @@ def dynamics(
     Fixed points, thresholds, boundedness and the range hardware needs; moments of the membrane
     potential behind tdBN, formula against Monte Carlo; the surrogate windows that follow.
     """
-    neuron = QIF(a, u1, u2, v_threshold=v_threshold, v_reset=None if soft else v_reset).map()
+    model = QIF(a, u1, u2, v_threshold=v_threshold, v_reset=None if soft else v_reset)
+    neuron = model.quadratic_map()
     table = Table("quantity", "value", "meaning")
     for row in report.rows(neuron, alpha, 4 * alpha * v_threshold if i_max is None else i_max):
         table.add_section() if row is None else table.add_row(*row)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from quadfire.models.datasets import Dataset, load_dataset
 from quadfire.models.integer.network import INPUT, Branch, IdentityBranch, IntegerNetwork
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.training.train import accuracy, measure
 from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load

@@ -15,7 +15,7 @@ from rich.table import Table
 from quadfire.models.training import parallel
 from quadfire.models.training.checkpoint import save_checkpoint
 from quadfire.models.datasets import DATASETS, Dataset, ImageDataset, load_dataset
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork, make_network
 from quadfire.models.neurons import make_neuron
 from quadfire.models.training.options import Options, environment, options_for
@@ -28,7 +28,7 @@ from quadfire.models.commands.progress import fit_watched
 
 __all__ = ["compare", "train"]
 
-Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "linear_lif", "clif", "glif", "arlif"]
+Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "constant_leak", "clif", "glif", "arlif"]
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
 Packaged = Literal["mnist5k", "digits"]
 

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 
 __all__ = ["Moments", "Reset", "free_variance", "input_deviation", "not_escaped",
            "one_step_moments", "propagate", "simulate", "stationary_moments"]

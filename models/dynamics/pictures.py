@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from quadfire.models.neurons.surrogate import (
     exact_isometric_window, gradient_error, gradient_gain, isometric_window, least_error_window,
 )
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.dynamics.moments import (
     Moments, Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
 )
@@ -112,7 +112,7 @@ def recurrence(neuron: QuadraticMap) -> Figure:
 def bifurcations(neuron: QuadraticMap) -> Figure:
     """Where u ends at a constant current, threshold left out; and where it would spike."""
     figure, (ax,) = panels(1, 9.0, 4.8)
-    low, high = neuron.escape_below, neuron.saddle_node
+    low, high = neuron.crisis, neuron.saddle_node
     span = high - low
     current = np.linspace(low, high, 1600)
     u = np.full_like(current, neuron.vertex)        # the critical orbit finds any attractor
@@ -206,7 +206,7 @@ def f_i_curve(neuron: QuadraticMap) -> Figure:
     figure, (whole, near) = panels(2, 4.8, 4.0)
     rheobase = neuron.rheobase()
     span = max(1.0, neuron.v_threshold)
-    ranges = (np.linspace(neuron.escape_below, rheobase + 2.5 * span, 2000),
+    ranges = (np.linspace(neuron.crisis, rheobase + 2.5 * span, 2000),
               np.linspace(rheobase - 0.04 * span, rheobase + 0.3 * span, 1500))
     for ax, current in zip((whole, near), ranges, strict=True):
         for reset, color, width, name in ((None, GREY, 4.0, "soft reset"),
@@ -214,7 +214,7 @@ def f_i_curve(neuron: QuadraticMap) -> Figure:
             variant = replace(neuron, v_reset=reset)
             ax.plot(current, variant.rate(current, 1000), "-", color=color, lw=width,
                     label=f"{name}, simulated")
-        ax.plot(current, np.minimum(neuron.rate_limit(current), 1), "--", color=GREEN, lw=1.3,
+        ax.plot(current, np.minimum(neuron.continuous_rate(current), 1), "--", color=GREEN, lw=1.3,
                 label="continuous time, closed form")
         ax.axvline(rheobase, color=ORANGE, lw=1, label=f"rheobase {rheobase:.4g}")
         if current[0] < neuron.saddle_node < current[-1]:

@@ -8,7 +8,7 @@ import numpy as np
 from quadfire.models.neurons.surrogate import (
     analytic_window_of, exact_isometric_window, gradient_gain, isometric_window, least_error_window,
 )
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.dynamics.moments import (
     Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
 )
@@ -31,7 +31,7 @@ def _map_rows(neuron: QuadraticMap) -> Iterator[Row]:
         yield "rest", "none", "no fixed point at I = 0: it spikes by itself"
     yield "saddle-node", f"{neuron.saddle_node:.6g}", "I where both fixed points merge (J = 1/4)"
     yield "flip", f"{neuron.flip:.6g}", "I below which rest alternates (J = -3/4)"
-    yield ("escape current", f"{neuron.escape_below:.6g}",
+    yield ("escape current", f"{neuron.crisis:.6g}",
            "I below which orbits leave, without reset (J = -2)")
     yield "rheobase", f"{neuron.rheobase():.6g}", "least constant I that makes it spike"
     yield "rebound", f"{neuron.rebound:.4g}", "u below which it spikes at the next step, I = 0"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quadfire.models.dynamics.moments import input_deviation, one_step_moments
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons.surrogate import gradient_error, gradient_gain
 from quadfire.models.experiments.runs import Run
 
@@ -44,7 +44,7 @@ def mismatch(run: Run, shape: tuple[int, int, int], images: Tensor, labels: Tens
         assert isinstance(network, SpikingMLP)
         logs += [math.log(gain) for gain in measured_gains(network, images, labels)]
         neuron = network.layers[0].neuron
-    window, neuron = float(neuron.window), neuron.map()
+    window, neuron = float(neuron.window), neuron.quadratic_map()
     moments = one_step_moments(neuron, run.neuron.alpha)
     return {"window": window, "measured": math.exp(sum(logs) / len(logs)),
             "formula": gradient_gain(window, moments, input_deviation(neuron, run.neuron.alpha)),

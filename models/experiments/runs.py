@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from quadfire.models.datasets import Dataset
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork
 from quadfire.models.neurons import make_neuron
 from quadfire.models.networks.operations import active_operations

@@ -5,15 +5,15 @@
 
 All of them take bytes [N, C, H, W] (direct encoding, p / 256 in every step) or frames
 [T, N, C, H, W], and give logits [N, classes], the mean over time of the readout. The fully
-connected network is `quadfire.models.networks.multilayer.SpikingMLP`, which quantisation knows as well.
+connected network is `quadfire.models.networks.mlp.SpikingMLP`, which quantisation knows as well.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import SpikingNeuron
-from quadfire.models.networks.base import ImageNetwork
+from quadfire.models.networks.image_network import ImageNetwork
 from quadfire.models.networks.convolution import ConvNet, vgg11, vgg_snn
 from quadfire.models.networks.residual import ResNet, resnet19, resnet34
 

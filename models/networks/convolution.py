@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quadfire.models.networks.multilayer import SpikingLayer
 from quadfire.models.neurons import SpikingNeuron
-from quadfire.models.networks.base import ConvLayer, ImageNetwork, over_time, scaled
+from quadfire.models.networks.image_network import ImageNetwork, scaled
+from quadfire.models.networks.layers import ConvLayer, DenseLayer, over_time
 
 __all__ = ["VGG11", "VGG_SNN", "ConvNet", "vgg11", "vgg_snn"]
 
@@ -51,7 +51,7 @@ class ConvNet(ImageNetwork):
                 raise ValueError(f"a layer must be as 16C3, 16C3S2, P2, AP2 or 128, not {word!r}")
             if found["dense"]:
                 flat = flat or channels * height * width
-                self.layers.append(SpikingLayer(flat, numbers[0], copy.deepcopy(neuron), steps,
+                self.layers.append(DenseLayer(flat, numbers[0], copy.deepcopy(neuron), steps,
                                                 alpha))
                 flat = numbers[0]
                 continue
@@ -78,7 +78,7 @@ class ConvNet(ImageNetwork):
 
     def features(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            if isinstance(layer, SpikingLayer):
+            if isinstance(layer, DenseLayer):
                 x = layer(x.flatten(2))
             else:
                 x = layer(x) if isinstance(layer, ConvLayer) else over_time(layer, x)

@@ -16,9 +16,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadfire.models.neurons import SpikingNeuron
-from quadfire.models.networks.multilayer import SpikingLayer
 from quadfire.models.neurons.tdbn import TDBatchNorm
-from quadfire.models.networks.base import ConvLayer, ImageNetwork, over_time, scaled
+from quadfire.models.networks.image_network import ImageNetwork, scaled
+from quadfire.models.networks.layers import ConvLayer, DenseLayer, over_time
 
 __all__ = ["Block", "ResNet", "resnet19", "resnet34"]
 
@@ -76,7 +76,7 @@ class ResNet(ImageNetwork):
                 self.blocks.append(Block(channels, width, neuron, steps=steps, alpha=alpha,
                                          stride=2 if stage and not number else 1))
                 channels = width
-        self.hidden = SpikingLayer(channels, hidden, copy.deepcopy(neuron), steps, alpha) \
+        self.hidden = DenseLayer(channels, hidden, copy.deepcopy(neuron), steps, alpha) \
             if hidden else None
         self.readout = nn.Linear(hidden or channels, classes)
 

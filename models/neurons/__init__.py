@@ -11,7 +11,7 @@ from quadfire.models.neurons.arlif import ARLIF, arlif_step
 from quadfire.models.neurons.base import SpikingNeuron
 from quadfire.models.neurons.clif import CLIF, clif_step
 from quadfire.models.neurons.glif import GLIF, glif_step
-from quadfire.models.neurons.integrate import IF, LinearLIF, linear_lif_step
+from quadfire.models.neurons.integrate_and_fire import IF, ConstantLeakIF, constant_leak_step
 from quadfire.models.neurons.lif import LIF, lif_step
 from quadfire.models.neurons.plif import PLIF
 from quadfire.models.neurons.qif import (
@@ -19,14 +19,14 @@ from quadfire.models.neurons.qif import (
     root_to_euler,
 )
 
-__all__ = ["ARLIF", "CLIF", "GLIF", "IF", "KINDS", "LIF", "PLIF", "QIF", "LinearLIF",
+__all__ = ["ARLIF", "CLIF", "GLIF", "IF", "KINDS", "LIF", "PLIF", "QIF", "ConstantLeakIF",
            "QIFCanonical", "QIFEuler", "SpikingNeuron", "arlif_step", "canonical_step",
-           "clif_step", "euler_to_root", "glif_step", "lif_step", "linear_lif_step",
+           "clif_step", "euler_to_root", "glif_step", "lif_step", "constant_leak_step",
            "make_neuron", "qif_euler_step", "qif_step", "root_to_euler"]
 
 #: All neurons by the name that `make_neuron` and checkpoints use.
 KINDS: dict[str, type[SpikingNeuron]] = {cls.kind: cls for cls in (
-    QIF, LIF, IF, QIFEuler, QIFCanonical, PLIF, LinearLIF, CLIF, GLIF, ARLIF)}
+    QIF, LIF, IF, QIFEuler, QIFCanonical, PLIF, ConstantLeakIF, CLIF, GLIF, ARLIF)}
 
 
 def make_neuron(kind: str, **options: Any) -> SpikingNeuron:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from quadfire.rtl.contract.numerics import Canonical
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.surrogate import (
     SURROGATES, Kernel, Window, analytic_window_of, kernel, spike, step,
 )
@@ -158,7 +158,7 @@ class SpikingNeuron(nn.Module):
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in self.config().items() if k != "kind")
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         """The neuron between two resets, for `quadfire.models.dynamics`; learnt values as tensors.
 
         Raises ValueError for a neuron that is no such map.
@@ -207,7 +207,7 @@ class SpikingNeuron(nn.Module):
         version = tuple(value._version for value in self.parameters())
         if self._known is None or self._known[0] != version:
             with torch.no_grad():
-                self._known = version, analytic_window_of(self.map(), self.alpha)
+                self._known = version, analytic_window_of(self.quadratic_map(), self.alpha)
         return self._known[1]
 
     # Running --------------------------------------------------------------------------------------

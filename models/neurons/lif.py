@@ -6,7 +6,7 @@ from torch import Tensor
 
 from quadfire.rtl.contract.numerics import Canonical, canonical_lif
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 
 __all__ = ["LIF", "lif_step"]
@@ -51,7 +51,7 @@ class LIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), **self._form()}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         return QuadraticMap.linear(self.beta, self.v_threshold, self.v_reset, gain=self.gain,
                                    v_rest=self.v_rest)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from quadfire.rtl.contract.numerics import Canonical, canonical_lif
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import SpikingNeuron
 from quadfire.models.neurons.lif import lif_step
 
@@ -42,7 +42,7 @@ class PLIF(SpikingNeuron):
         return {**super().options(x), "beta": 1 - k, "gain": k if self.decay_input else 1.0,
                 "v_rest": self.v_initial}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         k = self.w.detach().double().sigmoid()
         return QuadraticMap.linear(1 - k, self.v_threshold, self.v_reset,
                                    gain=k if self.decay_input else 1.0, v_rest=self.v_initial)

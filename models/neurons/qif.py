@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quadfire.rtl.contract.numerics import Canonical, canonical_euler, canonical_root
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 
 __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root", "qif_euler_step",
@@ -120,7 +120,7 @@ class QIF(SpikingNeuron):
         return {**super().options(x), "a": self._spread(self.a, x),
                 "u1": self._spread(self.u1, x), "u2": self._spread(self.u2, x)}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         a, u1, u2 = (value.detach().double() if isinstance(value, Tensor) else value
                      for value in (self.a, self.u1, self.u2))
         return QuadraticMap.root(a, u1, u2, self.v_threshold, self.v_reset)
@@ -158,7 +158,7 @@ class QIFEuler(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), **self._form()}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         return QuadraticMap.euler(**self._form(), v_threshold=self.v_threshold,
                                   v_reset=self.v_reset)
 
@@ -211,7 +211,7 @@ class QIFCanonical(SpikingNeuron):
         return {**super().options(x), "gain": self.gain, "offset": self.offset,
                 "delta": self.delta}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         return QuadraticMap(1.0, 0.0, self.offset, self.gain, self.v_threshold, self.v_reset)
 
     @property

@@ -37,7 +37,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.dynamics.moments import Moments, input_deviation, one_step_moments
 
 __all__ = ["SURROGATES", "Kernel", "Window", "analytic_window", "analytic_window_of", "arctan",

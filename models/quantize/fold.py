@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from quadfire.models.integer.network import INPUT, Pool, Shape
-from quadfire.models.networks.multilayer import SpikingLayer, SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, ResNet
-from quadfire.models.networks.base import ConvLayer
+from quadfire.models.networks.layers import ConvLayer, DenseLayer
 from quadfire.models.networks.residual import Block
 from quadfire.models.neurons import SpikingNeuron
 
@@ -104,7 +104,7 @@ class _Graph:
         weight, bias = layer.norm.fold(layer.conv.weight)
         return self.add(name, at, (at.branch(weight, *_geometry(layer.conv)),), bias, layer.neuron)
 
-    def dense(self, at: _Map, layer: SpikingLayer, name: str) -> _Map:
+    def dense(self, at: _Map, layer: DenseLayer, name: str) -> _Map:
         weight, bias = layer.norm.fold(layer.linear.weight)
         return self.add(name, at, (at.branch(weight.view(-1, *at.shape)),), bias, layer.neuron)
 
@@ -140,7 +140,7 @@ def _convolutions(network: ConvNet, graph: _Graph) -> None:
         number = len(graph.layers)
         if isinstance(module, ConvLayer):
             at = graph.conv(at, module, f"conv{number}")
-        elif isinstance(module, SpikingLayer):
+        elif isinstance(module, DenseLayer):
             at = graph.dense(at, module, f"hidden{number}")
         else:
             at = at.pooled(_pool(module))

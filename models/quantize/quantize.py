@@ -24,7 +24,7 @@ from quadfire.models.integer.bounds import current_range
 from quadfire.models.quantize.fold import FoldedLayer, fold
 from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
 from quadfire.models.integer.network import INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 
 __all__ = ["calibrate", "choose_exponent", "quantize", "to_grid", "to_integer"]

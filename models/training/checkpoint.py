@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork, network_from_config
 
 __all__ = ["CheckpointError", "load_checkpoint", "read", "reading", "save_checkpoint", "write"]

@@ -16,7 +16,7 @@ from quadfire.models.experiments.plans import (
     A, ROOTS, best_qif, neuron_runs, sensitivity_runs, study_runs, windows_runs,
 )
 from quadfire.models.experiments.runs import Neuron, Run, perform, validation
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import make_network
 from quadfire.models.neurons import LIF, QIF, make_neuron
 from quadfire.models.networks.operations import active_operations, dense_operations
@@ -138,7 +138,7 @@ def test_tables_of_the_readme_are_those_of_the_stored_results(capsys, monkeypatc
     stale.write_text(text.replace("| LIF, β = 0.5 | 94.", "| LIF, β = 0.5 | 99."))
     assert stale.read_text() != text
     monkeypatch.setattr(command, "README", stale)
-    with pytest.raises(ValueError, match="tables are not those of .*models document"):
+    with pytest.raises(ValueError, match="tables are not those of .*quadfire document"):
         command.document(check=True)
     command.document(check=False)
     assert stale.read_text() == text

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import (
     ConvNet, ResNet, make_network, network_from_config, resnet19, resnet34, vgg11, vgg_snn,
 )
-from quadfire.models.networks.base import over_time
+from quadfire.models.networks.layers import over_time
 from quadfire.models.networks.residual import Block
 from quadfire.models.neurons import KINDS, LIF, QIF, make_neuron
 from quadfire.models.neurons.tdbn import TDBatchNorm

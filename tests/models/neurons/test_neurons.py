@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import IF, LIF, PLIF, QIF, lif_step, make_neuron, qif_step
 from quadfire.models.neurons.base import fire

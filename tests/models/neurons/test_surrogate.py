@@ -130,7 +130,7 @@ def test_gain_is_what_autograd_measures(window):
     generator = torch.Generator().manual_seed(3)
     inputs, outputs, batch = 600, 600, 600
     neuron = QIF(0.25, 0.0, 0.5, window=window)
-    moments = one_step_moments(neuron.map())
+    moments = one_step_moments(neuron.quadratic_map())
     q = moments.rate
     s = (torch.rand(batch, inputs, generator=generator) < q).float().requires_grad_()
     weight = torch.randn(outputs, inputs, generator=generator) / (inputs * q * (1 - q)) ** 0.5
@@ -196,6 +196,6 @@ def test_window_per_channel_from_parameters_per_channel():
     QIF(0.25, window="analytic"), LIF(window="analytic"), PLIF(window="analytic", alpha=2.0),
     QIFEuler(window="analytic", alpha=2.0), QIF(0.25, v_reset=None, window="analytic")])
 def test_analytic_window_of_modules(neuron):
-    assert neuron.window == pytest.approx(analytic_window_of(neuron.map(), neuron.alpha))
+    assert neuron.window == pytest.approx(analytic_window_of(neuron.quadratic_map(), neuron.alpha))
     assert 0.5 < neuron.window < 1.5
     assert neuron.config()["window"] == "analytic"

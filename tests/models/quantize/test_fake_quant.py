@@ -10,9 +10,9 @@ from quadfire.models.datasets import digits
 from quadfire.models.quantize.fold import FoldedBranch, fold
 from quadfire.models.quantize.fake_quant import GridBranch
 from quadfire.models.integer.network import Pool
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, make_network
-from quadfire.models.neurons import GLIF, IF, LIF, PLIF, QIF, LinearLIF, QIFEuler
+from quadfire.models.neurons import GLIF, IF, LIF, PLIF, QIF, ConstantLeakIF, QIFEuler
 from quadfire.models.training.options import Options
 from quadfire.models.quantize.quantize import (
     calibrate, choose_exponent, quantize, to_grid, to_integer,
@@ -81,7 +81,7 @@ def test_grid_equals_reference_and_float(name, shape, input_bits, width, weight_
 
 @pytest.mark.parametrize("neuron", [
     QIF(v_reset=None, limits=(-2.0, 2.0)), QIFEuler(window="analytic"), LIF(0.75, v_reset=-0.25),
-    PLIF(), IF(v_reset=None, limits=(-3.0, 3.0)), LinearLIF(0.1), QIF(learn=True)],
+    PLIF(), IF(v_reset=None, limits=(-3.0, 3.0)), ConstantLeakIF(0.1), QIF(learn=True)],
     ids=lambda neuron: f"{neuron.kind}{' soft' if neuron.v_reset is None else ''}")
 def test_any_neuron(neuron):
     network, x = make("6C3-P2-8C3-AP2-12-5", (2, 12, 12), 8, neuron=neuron)

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import QIF
 
 

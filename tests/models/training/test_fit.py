@@ -20,7 +20,7 @@ from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
 from quadfire.models.datasets import ImageDataset, TensorSamples
 from quadfire.models.training.losses import tet_loss
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import GLIF, LIF, QIF
 from quadfire.models.training.options import Options, environment

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import LIF, QIF
 from quadfire.models.training.options import Options
 from quadfire.models.training.train import accuracy, fit

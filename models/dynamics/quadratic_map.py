@@ -131,7 +131,7 @@ class QuadraticMap:
         return self.current_of(-0.75)
 
     @property
-    def escape_below(self) -> float:
+    def crisis(self) -> float:
         """The current below which almost every orbit leaves to infinity (J = -2)."""
         return self.current_of(-2.0)
 
@@ -200,7 +200,7 @@ class QuadraticMap:
                 break
         return np.where(first > 0, 1 / np.maximum(first, 1), 0.0)
 
-    def rate_limit(self, current: Any) -> np.ndarray:
+    def continuous_rate(self, current: Any) -> np.ndarray:
         """The f-I curve of continuous time, du/dt = u'(u, I) - u from v_reset to V_th, in closed
         form: c2 b / (atan((V_th - m)/b) - atan((v_reset - m)/b)), b = sqrt((g I - g I_sn) / c2),
         m = (1 - c1)/(2 c2); 0 up to the saddle-node.

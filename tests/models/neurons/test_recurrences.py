@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from quadfire.models.training.checkpoint import load_checkpoint, save_checkpoint
-from quadfire.models.networks.multilayer import SpikingMLP
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import (
-    ARLIF, CLIF, GLIF, IF, KINDS, LIF, PLIF, QIF, LinearLIF, QIFCanonical, QIFEuler, euler_to_root,
-    make_neuron, root_to_euler,
+    ARLIF, CLIF, GLIF, IF, KINDS, LIF, PLIF, QIF, ConstantLeakIF, QIFCanonical, QIFEuler,
+    euler_to_root, make_neuron, root_to_euler,
 )
 from quadfire.models.quantize.quantize import quantize
 
@@ -106,7 +106,7 @@ def test_plif(v_reset, detach, decay_input):
 
 @resets
 @pytest.mark.parametrize("towards_rest", [False, True])
-def test_linear_lif(v_reset, detach, towards_rest):
+def test_constant_leak(v_reset, detach, towards_rest):
     def recurrence(step, x, v):
         if towards_rest:
             v = torch.where(v > 0.3, v - 0.3, torch.where(v < -0.3, v + 0.3, torch.zeros_like(v)))
@@ -116,7 +116,7 @@ def test_linear_lif(v_reset, detach, towards_rest):
         s = soft_spike(v - 1)
         return s, reset(v, s, v_reset, detach)
 
-    compare(LinearLIF(0.3, towards_rest=towards_rest, v_reset=v_reset, detach_reset=detach),
+    compare(ConstantLeakIF(0.3, towards_rest=towards_rest, v_reset=v_reset, detach_reset=detach),
             recurrence)
 
 
@@ -163,8 +163,8 @@ def test_glif_gates_are_the_four_neurons():
             neuron.gates.copy_(1e3 * torch.tensor([alpha, -1, gamma]))
         return neuron
 
-    for alpha, gamma, peer in ((1, 1, LIF(0.5)), (-1, 1, LinearLIF(0.125)),
-                               (-1, -1, LinearLIF(0.125, v_reset=None))):
+    for alpha, gamma, peer in ((1, 1, LIF(0.5)), (-1, 1, ConstantLeakIF(0.125)),
+                               (-1, -1, ConstantLeakIF(0.125, v_reset=None))):
         assert torch.equal(glif(alpha, gamma)(x), peer(x))
 
 
@@ -278,7 +278,7 @@ def test_root_and_euler_forms_convert_exactly():
     root, euler = QIF(a, u1, u2), QIFEuler(tau, a0, v_rest, v_c)
     assert torch.equal(root(x), euler(tau * x))
     torch.testing.assert_close(root.v, euler.v)
-    points = root.map().fixed_points()
+    points = root.quadratic_map().fixed_points()
     assert (v_rest, v_c) == pytest.approx((points.rest, points.escape))
     assert euler_to_root(tau, a0, v_rest, v_c) == pytest.approx((a, u1, u2, 1 / tau))
     # the identity of the study: Euler(k, 0, uc) is root(k, 0, uc - 1/k)
@@ -302,7 +302,7 @@ def test_conversions_refuse_what_is_complex(make, message):
 
 
 @pytest.mark.parametrize("neuron", [
-    QIFEuler(2.0, 1.0, 0.0, 0.8), PLIF(2.0), LinearLIF(0.125), QIF(0.25, learn=True),
+    QIFEuler(2.0, 1.0, 0.0, 0.8), PLIF(2.0), ConstantLeakIF(0.125), QIF(0.25, learn=True),
     QIFCanonical.of(QIF()), IF(), LIF(0.5, gain=0.5, v_rest=-0.1)])
 def test_quantizes(neuron):
     torch.manual_seed(1)
@@ -310,7 +310,7 @@ def test_quantizes(neuron):
     assert len(quantize(network).layers) == 2
 
 
-@pytest.mark.parametrize("neuron", [CLIF(), GLIF(), ARLIF(), LinearLIF(towards_rest=True)])
+@pytest.mark.parametrize("neuron", [CLIF(), GLIF(), ARLIF(), ConstantLeakIF(towards_rest=True)])
 def test_no_canonical_form(neuron):
     with pytest.raises(ValueError, match="has no canonical form: the array cannot run it"):
         neuron.canonical()
@@ -328,12 +328,12 @@ def test_no_canonical_form_per_channel(neuron):
     (lambda: ARLIF(v_reset=0.0), "v_reset must be None"),
     (lambda: PLIF(1.0), "tau must be above 1"), (lambda: CLIF(0.5), "tau must be above 1"),
     (lambda: QIFEuler(a0=0.0), "a0 must be above 0"),
-    (lambda: LinearLIF(-0.1), "leak must not be below 0"),
+    (lambda: ConstantLeakIF(-0.1), "leak must not be below 0"),
     (lambda: GLIF(tau=1.0), "tau must be in 0..1"), (lambda: GLIF(0), "steps must be above 0"),
     (lambda: LIF(step_mode="x"), "step_mode must be 'm' or 's'"),
     (lambda: LIF(alpha=0), "alpha must be above 0"),
     (lambda: QIFCanonical.of(LIF()), "is linear"),
-    (lambda: CLIF().map(), "no map of the line"),
+    (lambda: CLIF().quadratic_map(), "no map of the line"),
 ])
 def test_refused(make, message):
     with pytest.raises(ValueError, match=message):

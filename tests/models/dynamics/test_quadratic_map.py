@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quadfire.models.dynamics import QuadraticMap
-from quadfire.models.neurons import IF, LIF, PLIF, QIF, LinearLIF, QIFCanonical, QIFEuler
+from quadfire.models.neurons import IF, LIF, PLIF, QIF, ConstantLeakIF, QIFCanonical, QIFEuler
 from quadfire.rtl.contract.numerics import canonical_root
 
 from tests.models.dynamics.examples import MEMORY, NEAR, maps
@@ -30,7 +30,7 @@ def test_numbers_of_the_paper_s_parameters():
     assert NEAR.fixed_points() == (0.0, 4.5, -0.125, 2.125)
     assert NEAR.basin() == (-4.0, 4.5)
     assert NEAR.saddle_node == 1.265625 and NEAR.flip == 1.265625 - 4
-    assert NEAR.escape_below == 1.265625 - 9
+    assert NEAR.crisis == 1.265625 - 9
     assert MEMORY.fixed_points() == (0.0, 2.0, 0.5, 1.5) and MEMORY.saddle_node == 0.25
     assert NEAR.rebound == pytest.approx(-1.77, abs=5e-3)
     assert MEMORY.rebound == pytest.approx(-3.24, abs=5e-3)
@@ -64,8 +64,8 @@ def test_saddle_node_and_flip_are_where_behaviour_changes(neuron):
     assert abs(neuron(u, current) - u) > 0.1
     assert orbit(neuron, u, current, 2) == pytest.approx(u, abs=1e-6)
     # J = -2: the critical orbit stays above, leaves below
-    assert abs(orbit(neuron, neuron.vertex, neuron.escape_below + eps, 300)) < 1e3 / neuron.c2
-    assert orbit(neuron, neuron.vertex, neuron.escape_below - 0.1 / neuron.c2, 300) > 1e9
+    assert abs(orbit(neuron, neuron.vertex, neuron.crisis + eps, 300)) < 1e3 / neuron.c2
+    assert orbit(neuron, neuron.vertex, neuron.crisis - 0.1 / neuron.c2, 300) > 1e9
 
 
 @maps
@@ -81,7 +81,7 @@ def test_basin(neuron, current):
 
 @given(st.floats(0.05, 4), st.floats(-3, 3), st.floats(-3, 3), st.floats(-4, 4), st.floats(-2, 2))
 def test_conjugacy_to_the_quadratic_map(a, u1, u2, u, current):
-    """One step of u, moved to w, is one step of w^2 + J; and J is that of quadfire.rtl.contract.numerics."""
+    """One step of u, moved to w, is one step of w^2 + J, and J is that of the canonical form."""
     neuron, c = QuadraticMap.root(a, u1, u2), canonical_root(a, u1, u2)
     w = neuron.to_canonical(u)
     assert w == pytest.approx(c.scale * (u - c.center), abs=1e-9)
@@ -94,13 +94,13 @@ def test_conjugacy_to_the_quadratic_map(a, u1, u2, u, current):
 
 @pytest.mark.parametrize("neuron", [
     QIF(0.25, 0.1, 0.5), QIF(learn=True), QIFEuler(), LIF(0.7, gain=0.5, v_rest=-0.1), PLIF(1.7),
-    IF(), LinearLIF(0.2), QIFCanonical.of(QIF())])
+    IF(), ConstantLeakIF(0.2), QIFCanonical.of(QIF())])
 def test_map_is_the_module_s_step(neuron):
     v = torch.linspace(-2, 0.9, 50, dtype=torch.float64)
     x = torch.full_like(v, -5.0)        # nobody spikes
     neuron.double()
     spike, after = neuron.step(x, v)[:2]
-    quadratic = neuron.map()
+    quadratic = neuron.quadratic_map()
     silent = spike == 0
     assert silent.sum() > 20
     torch.testing.assert_close(after[silent], torch.as_tensor(quadratic(v, x))[silent])
@@ -157,8 +157,8 @@ def test_f_i_curve_near_the_saddle_node():
     slow = QuadraticMap(0.01, 1.0, 0.0, 1.0, 8.0, -8.0)
     assert slow.saddle_node == 0
     currents = np.array([1e-3, 3e-3, 1e-2])
-    assert slow.rate(currents, 5000) == pytest.approx(slow.rate_limit(currents), rel=0.05)
-    assert slow.rate_limit([0.0, -1.0]).tolist() == [0, 0]
-    tiny = slow.rate_limit([1e-6, 4e-6])
+    assert slow.rate(currents, 5000) == pytest.approx(slow.continuous_rate(currents), rel=0.05)
+    assert slow.continuous_rate([0.0, -1.0]).tolist() == [0, 0]
+    tiny = slow.continuous_rate([1e-6, 4e-6])
     assert tiny[1] / tiny[0] == pytest.approx(2, rel=0.01)
     assert tiny[0] == pytest.approx(math.sqrt(1e-6 * 0.01) / math.pi, rel=0.01)

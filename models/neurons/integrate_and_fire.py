@@ -8,14 +8,14 @@ from torch import Tensor
 
 from quadfire.rtl.contract.numerics import Canonical, canonical_if
 
-from quadfire.models.dynamics.maps import QuadraticMap
+from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 from quadfire.models.neurons.lif import lif_step
 
-__all__ = ["IF", "LinearLIF", "linear_lif_step"]
+__all__ = ["IF", "ConstantLeakIF", "constant_leak_step"]
 
 
-def linear_lif_step(x: Tensor, v: Tensor, *, leak: float = 0.125, towards_rest: bool = False,
+def constant_leak_step(x: Tensor, v: Tensor, *, leak: float = 0.125, towards_rest: bool = False,
                     v_threshold: float = 1.0, v_reset: float | None = 0.0, limits: Limits = None,
                     window: Any = 0.5, surrogate: str = "rectangular",
                     detach_reset: bool = False) -> tuple[Tensor, Tensor]:
@@ -36,23 +36,23 @@ class IF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "beta": 1.0}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         return QuadraticMap.linear(1.0, self.v_threshold, self.v_reset)
 
     def _canonical(self) -> Canonical:
         return canonical_if(self.v_threshold, self.v_reset, self.v_initial)
 
 
-class LinearLIF(SpikingNeuron):
-    """Leaky integrate-and-fire whose leak is a constant, see `linear_lif_step`.
+class ConstantLeakIF(SpikingNeuron):
+    """Leaky integrate-and-fire whose leak is a constant, see `constant_leak_step`.
 
     leak: what is lost a time step, in units of v. Without `towards_rest` the leak goes on below 0
     (the linear decay of GLIF, arXiv:2210.13768, and of TrueNorth, Cassidy et al., IJCNN 2013): it
     is a bias then, and the array runs it as IF. With it, v rests at 0.
     """
 
-    kind = "linear_lif"
-    function = staticmethod(linear_lif_step)
+    kind = "constant_leak"
+    function = staticmethod(constant_leak_step)
 
     def __init__(self, leak: float = 0.125, *, towards_rest: bool = False, **options: Any):
         super().__init__(**options)
@@ -66,9 +66,9 @@ class LinearLIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "leak": self.leak, "towards_rest": self.towards_rest}
 
-    def map(self) -> QuadraticMap:
+    def quadratic_map(self) -> QuadraticMap:
         if self.towards_rest:
-            return super().map()
+            return super().quadratic_map()
         return QuadraticMap(0.0, 1.0, -self.leak, 1.0, self.v_threshold, self.v_reset)
 
     def _canonical(self) -> Canonical:
