@@ -19,7 +19,7 @@ from quadfire.rtl.fetch.raster import Scanner
 from quadfire.rtl.lib.chain_layouts import (
     SCAN, STROBES, AddressKind, address_layout, control_layout, registered,
 )
-from quadfire.rtl.contract.tape import Emit
+from quadfire.rtl.contract.tape import PASS, Emit
 from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.fetch.word_reader import WordReader
 
@@ -276,8 +276,9 @@ class Sequencer(wiring.Component):
         # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
         # What a scan does is known a cycle after its number, so that it takes two cycles to make.
         known, final = Signal(), Signal()
-        scan, round_ = Signal(range(2 * 16)), Signal(range(16))
-        last = Signal(range(2 * 16))        # of the scans of an output
+        # A scan's number is its slot, or after all slots that of a later time step.
+        scan, round_ = Signal(PASS["slots"] + 1), Signal(PASS["rounds"])
+        last = Signal(PASS["slots"] + 1)        # of the scans of an output
         rewind, ends, last_round = Signal(), Signal(), Signal()
         drain, tapped = Signal(SCAN), Signal(SCAN)      # scans of a drain, of an event
         single = Signal()                   # the last slot's scan is an output's last

@@ -19,7 +19,7 @@ from amaranth.utils import bits_for
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.tape_layouts import PASS_LAYOUT, SOURCE_LAYOUT
 from quadfire.rtl.lib.memory_styles import BLOCK, DISTRIBUTED
-from quadfire.rtl.contract.tape import SOURCE_WORDS
+from quadfire.rtl.contract.tape import PASS, SOURCE, SOURCE_WORDS
 
 __all__ = ["CARRIED", "Scanner", "run_layout", "source_write_layout"]
 
@@ -38,8 +38,8 @@ def run_layout(config: ArrayConfig) -> data.StructLayout:
     """One source at one site."""
     return data.StructLayout({
         "address": range(config.spike_words),   # of slot 0, word 0, first pixel of the window
-        "x": signed(11),    # that pixel
-        "y": signed(11),
+        "x": SOURCE_LAYOUT.members["x0"],       # that pixel
+        "y": SOURCE_LAYOUT.members["y0"],
         "row": range(config.weight_rows),
         **{name: SOURCE_LAYOUT.members[name] for name in CARRIED},
         "starts": 1,        # every slot starts its sums, be it with nothing
@@ -119,11 +119,12 @@ class Scanner(wiring.Component):
 
         # Where every source is: at this site, and at the first of this row.
         bits = bits_for(config.spike_words - 1)
-        place = data.StructLayout({"address": bits, "row_address": bits, "x": signed(11),
-                                   "y": signed(11)})
+        place = data.StructLayout({"address": bits, "row_address": bits,
+                                   "x": signed(SOURCE["x0"]), "y": signed(SOURCE["y0"])})
         stored, here, following = Signal(place), Signal(place, reset_less=True), Signal(place)
-        x, y = Signal(10, reset_less=True), Signal(10, reset_less=True)
-        out_x, out_y = Signal(10, reset_less=True), Signal(signed(11), reset_less=True)
+        x, y = Signal(PASS["width"], reset_less=True), Signal(PASS["height"], reset_less=True)
+        out_x, out_y = (Signal(PASS["width"], reset_less=True),
+                        Signal(signed(PASS["row"] + 1), reset_less=True))
         first_site, extra = Signal(reset_less=True), Signal(reset_less=True)
         last_column, first_row, last_row, last_site, out_over = (
             Signal(name=name)
@@ -192,9 +193,10 @@ class Scanner(wiring.Component):
             m.d.comb += [self.runs.payload[name].eq(table[name]) for name in carried]
             carried = ()
         rest = Signal(range(self.latency), reset_less=True)     # cycles until a run can be made
-        padded_x, padded_y = Signal(signed(12)), Signal(signed(12))
-        end_x, end_y = Signal(signed(12)), Signal(signed(12))
-        map_x, map_y = Signal(11), Signal(11)
+        far_x, far_y = signed(SOURCE["x0"] + 1), signed(SOURCE["y0"] + 1)
+        padded_x, padded_y = Signal(far_x), Signal(far_y)
+        end_x, end_y = Signal(far_x), Signal(far_y)
+        map_x, map_y = Signal(SOURCE["map_width"] + 1), Signal(SOURCE["map_height"] + 1)
         m.d.comb += [
             free.eq(~self.runs.valid | self.runs.ready if ahead else self.runs.ready),
             take.eq(made_valid & free),

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import PASS
 from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
 
 __all__ = ["Collector"]
@@ -40,7 +41,7 @@ class Collector(wiring.Component):
         words = range(config.spike_words)
         first = Signal(words, reset_less=True)      # of this tile
         beyond = Signal(words, reset_less=True)     # first place of the next output
-        step, tile = Signal(4), Signal(4)
+        step, tile = Signal(PASS["steps"]), Signal(PASS["rounds"])
 
         # What the next `valid` does, from registers that follow the place by a cycle or two.
         last_step, last_tile, first_tile, last_column = (Signal(name=name) for name in (

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import SOURCE
 from quadfire.rtl.lib.queue import Queue
 from quadfire.rtl.fetch.raster import run_layout
 from quadfire.rtl.lib.chain_layouts import registered
@@ -109,10 +110,11 @@ class WordReader(wiring.Component):
         # Where a pass has one source the scanner keeps the run until it is over.
         run = Signal(run_layout(config), reset_less=True) if config.sources > 1 else payload
         active, marking = Signal(), Signal()
-        column, row = Signal(5, reset_less=True), Signal(5, reset_less=True)
+        x_bits, y_bits = SOURCE["window_width"], SOURCE["window_height"]
+        column, row = Signal(x_bits, reset_less=True), Signal(y_bits, reset_less=True)
         slot = Signal(range(max(config.slots, 2)), reset_less=True)
-        columns, rows = Signal(5, reset_less=True), Signal(5, reset_less=True)     # left
-        words = Signal(12, name="words_left", reset_less=True)
+        columns, rows = Signal(x_bits, reset_less=True), Signal(y_bits, reset_less=True)   # left
+        words = Signal(SOURCE["words"], name="words_left", reset_less=True)
         slots = Signal(range(max(config.slots, 2)), name="slots_left", reset_less=True)
         one_slot = Signal(reset_less=True)
         m.d.sync += one_slot.eq(self.slots == 0)
@@ -202,8 +204,9 @@ class WordReader(wiring.Component):
         f1_address, f1_word, f2_address = (
             Signal(bits, name=name, reset_less=True)
             for name in ("f1_address", "f1_word", "f2_address"))
-        f1_x, f1_y = Signal(11, reset_less=True), Signal(11, reset_less=True)
-        f1_width, f1_height = Signal(10, reset_less=True), Signal(10, reset_less=True)
+        f1_x, f1_y = Signal(SOURCE["x0"], reset_less=True), Signal(SOURCE["y0"], reset_less=True)
+        f1_width, f1_height = (Signal(SOURCE["map_width"], reset_less=True),
+                               Signal(SOURCE["map_height"], reset_less=True))
         m.d.comb += [
             asked.valid.eq(fetch),
             asked.inside.eq(active & ~run.blank),
