@@ -18,9 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from quadfire.rtl.contract.numerics import Canonical
-
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
+from quadfire.models.neurons.canonical import Canonical
 from quadfire.models.neurons.surrogate import (
     SURROGATES, Kernel, Window, analytic_window_of, kernel, spike, step,
 )

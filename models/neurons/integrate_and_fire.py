@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadfire.rtl.contract.numerics import Canonical, canonical_if
-
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
+from quadfire.models.neurons.canonical import Canonical, canonical_if
 from quadfire.models.neurons.lif import lif_step
 
 __all__ = ["IF", "ConstantLeakIF", "constant_leak_step"]

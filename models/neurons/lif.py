@@ -4,10 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from quadfire.rtl.contract.numerics import Canonical, canonical_lif
-
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
+from quadfire.models.neurons.canonical import Canonical, canonical_lif
 
 __all__ = ["LIF", "lif_step"]
 

@@ -5,10 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from quadfire.rtl.contract.numerics import Canonical, canonical_lif
-
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import SpikingNeuron
+from quadfire.models.neurons.canonical import Canonical, canonical_lif
 from quadfire.models.neurons.lif import lif_step
 
 __all__ = ["PLIF"]

@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from quadfire.rtl.contract.numerics import Canonical, canonical_euler, canonical_root
-
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
+from quadfire.models.neurons.canonical import Canonical, canonical_euler, canonical_root
 
 __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root", "qif_euler_step",
            "qif_step", "root_to_euler"]

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quadfire.rtl.contract.numerics import Canonical, Neuron
+from quadfire.models.neurons.canonical import Canonical
+from quadfire.rtl.contract.numerics import Neuron
 
 from quadfire.models.integer.encoding import present_maps
 from quadfire.models.quantize.fold import FoldedBranch

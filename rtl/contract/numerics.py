@@ -19,12 +19,10 @@ Every function takes Python integers, numpy integer arrays or torch integer tens
 This module imports neither torch nor numpy.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Canonical", "Neuron", "canonical_euler", "canonical_if", "canonical_lif",
-           "canonical_root", "clip", "current", "neuron_step", "round_shift"]
+__all__ = ["READOUT_BITS", "Neuron", "clip", "current", "neuron_step", "round_shift"]
 
 #: Width of the sum that a readout makes of its currents.
 READOUT_BITS = 32
@@ -115,128 +113,3 @@ def neuron_step(w: Any, j: Any, neuron: Neuron, fraction_bits: int) -> tuple[Any
     v = clip(v, neuron.lo, neuron.hi)
     after = v - neuron.delta if neuron.soft else neuron.reset
     return spike, v + spike * (after - v)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Canonical:
-    """A neuron in real numbers, moved to the canonical map by w = scale * (u - center).
-
-    J = gain * I + offset turns the input current I of the neuron as trained into that of the map.
-    `factor` is the second operand where the map is linear; None says that it is w (QIF).
-    """
-
-    scale: float
-    center: float
-    gain: float
-    offset: float
-    factor: float | None
-    theta: float
-    initial: float
-    reset: float
-    delta: float
-    soft: bool
-    lo: float = -math.inf
-    hi: float = math.inf
-
-    def limited(self, low: float, high: float) -> "Canonical":
-        """The same neuron, its membrane potential u saturating at low..high."""
-        if not low < high:
-            raise ValueError(f"low must be below high, not {low!r}, {high!r}")
-        return replace(self, lo=self.scale * (low - self.center),
-                       hi=self.scale * (high - self.center))
-
-    def integer(self, state_bits: int, fraction_bits: int) -> Neuron:
-        """The neuron in Q(state_bits - fraction_bits).fraction_bits, values rounded half up.
-
-        Raises ValueError naming the value that the format cannot hold.
-        """
-        one = 1 << fraction_bits
-        low, high = -(1 << (state_bits - 1)), (1 << (state_bits - 1)) - 1
-
-        def fixed(name: str, value: float) -> int:
-            result = math.floor(value * one + 0.5)
-            if not low <= result <= high:
-                raise ValueError(f"{name} = {value:.4g} (canonical) is outside of the state's "
-                                 f"range {low / one:.4g}..{high / one:.4g}: use more state bits, "
-                                 "fewer fraction bits, or a smaller scale")
-            return result
-
-        def limit(value: float) -> int:
-            return low if value * one <= low else high if value * one >= high else \
-                math.floor(value * one + 0.5)
-
-        return Neuron(square=self.factor is None, soft=self.soft,
-                      factor=0 if self.factor is None else fixed("factor", self.factor),
-                      theta=fixed("threshold", self.theta), lo=limit(self.lo), hi=limit(self.hi),
-                      initial=fixed("initial state", self.initial),
-                      reset=fixed("reset", self.reset) if not self.soft else
-                      fixed("initial state", self.initial),
-                      delta=fixed("delta", self.delta) if self.soft else 0)
-
-
-def _quadratic(c2: float, c1: float, c0: float, gain: float, v_threshold: float,
-               v_reset: float | None, v_initial: float) -> Canonical:
-    """u' = c2 u^2 + c1 u + c0 + g I  ->  w = c2 u + c1/2, J = c2 g I + c2 c0 + c1/2 - c1^2/4."""
-    if not c2 > 0:
-        raise ValueError(f"the quadratic coefficient must be above 0, not {c2!r}")
-    center = -c1 / (2 * c2)
-
-    def to_w(u: float) -> float:
-        return c2 * (u - center)
-
-    return Canonical(scale=c2, center=center, gain=c2 * gain,
-                     offset=c2 * c0 + c1 / 2 - c1 * c1 / 4, factor=None, theta=to_w(v_threshold),
-                     initial=to_w(v_initial), soft=v_reset is None,
-                     reset=to_w(v_initial if v_reset is None else v_reset),
-                     delta=c2 * v_threshold)
-
-
-def _linear(c1: float, c0: float, gain: float, scale: float, v_threshold: float,
-            v_reset: float | None, v_initial: float) -> Canonical:
-    """u' = c1 u + c0 + gain I  ->  w = scale u, J = scale (gain I + c0), x = c1."""
-    if not scale > 0:
-        raise ValueError(f"scale must be above 0, not {scale!r}")
-    return Canonical(scale=scale, center=0.0, gain=scale * gain, offset=scale * c0, factor=c1,
-                     theta=scale * v_threshold, initial=scale * v_initial, soft=v_reset is None,
-                     reset=scale * (v_initial if v_reset is None else v_reset),
-                     delta=scale * v_threshold)
-
-
-def canonical_root(a: float, u1: float, u2: float, v_threshold: float = 1.0,
-                   v_reset: float | None = 0.0, v_initial: float = 0.0) -> Canonical:
-    """QIF in root form, u' = a (u - u1)(u - u2) + I (arXiv:2510.05168).
-
-    A spike resets u to `v_reset`, or subtracts `v_threshold` where `v_reset` is None (soft).
-    """
-    return _quadratic(a, -a * (u1 + u2), a * u1 * u2, 1.0, v_threshold, v_reset, v_initial)
-
-
-def canonical_euler(tau: float, a0: float, v_rest: float, v_c: float, v_threshold: float = 1.0,
-                    v_reset: float | None = 0.0, v_initial: float = 0.0) -> Canonical:
-    """QIF in explicit-Euler form, u' = u + (I + a0 (u - v_rest)(u - v_c)) / tau.
-
-    The form of SpikingJelly's `QIFNode`.
-    """
-    if not tau > 0:
-        raise ValueError(f"tau must be above 0, not {tau!r}")
-    k = a0 / tau
-    return _quadratic(k, 1 - k * (v_rest + v_c), k * v_rest * v_c, 1 / tau, v_threshold, v_reset,
-                      v_initial)
-
-
-def canonical_lif(beta: float, v_threshold: float = 1.0, v_reset: float | None = 0.0,
-                  v_initial: float = 0.0, *, gain: float = 1.0, v_rest: float = 0.0,
-                  scale: float = 0.5) -> Canonical:
-    """LIF, u' = v_rest + beta (u - v_rest) + gain I.
-
-    snnTorch's `Leaky` has gain 1; SpikingJelly's `LIFNode` with decay_input has beta = 1 - 1/tau,
-    gain = 1/tau. `scale` is the value of w at u = 1: any value gives the same spikes in real
-    numbers, 0.5 leaves u the range +-4 where w has +-2.
-    """
-    return _linear(beta, (1 - beta) * v_rest, gain, scale, v_threshold, v_reset, v_initial)
-
-
-def canonical_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, v_initial: float = 0.0, *,
-                 scale: float = 0.5) -> Canonical:
-    """IF, u' = u + I."""
-    return _linear(1.0, 0.0, 1.0, scale, v_threshold, v_reset, v_initial)

@@ -8,8 +8,8 @@ import numpy as np
 
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.integer.network import ConvBranch, IntegerNetwork, Layer
+from quadfire.models.neurons.canonical import canonical_root
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.contract.numerics import canonical_root
 from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["RATES", "layer_network", "measure", "draw"]

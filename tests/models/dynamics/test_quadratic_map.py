@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quadfire.models.dynamics import QuadraticMap
 from quadfire.models.neurons import IF, LIF, PLIF, QIF, ConstantLeakIF, QIFCanonical, QIFEuler
-from quadfire.rtl.contract.numerics import canonical_root
+from quadfire.models.neurons.canonical import canonical_root
 
 from tests.models.dynamics.examples import MEMORY, NEAR, maps
 
