@@ -141,17 +141,20 @@ def schedule(network: IntegerNetwork, config: ArrayConfig, passes: Sequence[Pass
              ) -> tuple[Step, ...]:
     """The steps of one image. A map on the chip is read and written where it lies."""
     streams = Streams(network, config, memory.on_host)
+    held = _Held(streams)
     steps: list[Step] = []
     for chain in chains(list(enumerate(passes))):
         for output in range(chain[0][1].pixels):
             for number, item in chain:
                 part = item.at(output) if item.pixels > 1 else item
                 first = output == 0 or item.again
+                held.enter(item.layer)
                 if streams.uses(item):
-                    steps += _streamed(number, part, first, streams, memory, steps)
+                    steps += _streamed(number, part, first, streams, memory, held)
                 else:
                     bases = {source.map: _base(memory, source.map) for source in item.sources}
                     steps.append(_run(number, part, first, bases, (), streams, memory, None))
+                    held.write(steps[-1].writes)
     return tuple(steps)
 
 
@@ -185,12 +188,40 @@ def _run(number: int, item: Pass, first: bool, bases: dict[int, int], reads: tup
     return Run(number, item, first, bases, reads, target, stride, column, writes)
 
 
+class _Held:
+    """What the input buffers of the current layer hold: its loads, unless written over since."""
+
+    def __init__(self, streams: Streams):
+        self._streams = streams
+        self._layer: int | None = None
+        self._loads: dict[int, tuple[Load, range]] = {}     # by first word
+
+    def enter(self, layer: int) -> None:
+        """The next pass belongs to `layer`: another layer's loads are of no use to it."""
+        if layer != self._layer:
+            self._layer, self._loads = layer, {}
+
+    def write(self, span: range) -> None:
+        """The words of `span` are written: loads there are gone."""
+        self._loads = {base: (load, place) for base, (load, place) in self._loads.items()
+                       if place.start >= span.stop or place.stop <= span.start}
+
+    def load(self, load: Load) -> bool:
+        """Note a load; False if the buffer holds just that already."""
+        if (found := self._loads.get(load.base)) is not None and found[0] == load:
+            return False
+        words = len(load.rows) * self._streams.row_words(load.map)
+        place = range(load.base, load.base + words)
+        self.write(place)
+        self._loads[load.base] = load, place
+        return True
+
+
 def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Memory,
-              before: list[Step]) -> Iterator[Step]:
+              held: _Held) -> Iterator[Step]:
     """The segments of a pass; what a buffer holds already is not loaded again."""
     base, space = memory.workspaces[item.layer]
     parts, room, buffers = streams.divide(item, space)
-    held = _held(before, item.layer, streams)
     for index, part in enumerate(parts):
         at = base + index % buffers * room
         bases = {source.map: _base(memory, source.map) for source in part.sources
@@ -200,8 +231,7 @@ def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Me
             row_words = streams.row_words(source)
             span = range(at, at + len(rows) * row_words)
             load = Load(source, rows, at)
-            if held.get(at) != load:
-                held = _without(held, span, streams) | {at: load}
+            if held.load(load):
                 yield load
             bases[source] = at - rows.start * row_words
             reads.append(span)
@@ -209,27 +239,10 @@ def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Me
         for source in part.sources:
             bases.setdefault(source.map, 0)         # not a pixel of it is read
         target = base + buffers * room if item.layer in streams.on_host and item.drain else None
-        yield _run(number, part, first and index == 0, bases, tuple(reads), streams, memory, target)
+        run = _run(number, part, first and index == 0, bases, tuple(reads), streams, memory, target)
+        held.write(run.writes)
+        yield run
         if target is not None and part.outputs:
             words = streams.words(part)
             yield Fetch(item.layer, part.first_output, part.outputs, part.tile, part.tiles,
                         target, words)
-
-
-def _without(held: dict[int, Load], span: range, streams: Streams) -> dict[int, Load]:
-    """What of `held` does not lie in `span`."""
-    return {base: load for base, load in held.items()
-            if base >= span.stop
-            or base + len(load.rows) * streams.row_words(load.map) <= span.start}
-
-
-def _held(before: list[Step], layer: int, streams: Streams) -> dict[int, Load]:
-    """What the buffers of a layer hold: loads since its first pass, unless written over."""
-    held: dict[int, Load] = {}
-    for step in before:
-        if isinstance(step, Run):
-            held = _without(held, step.writes, streams) if step.item.layer == layer else {}
-        elif isinstance(step, Load):
-            span = range(step.base, step.base + len(step.rows) * streams.row_words(step.map))
-            held = _without(held, span, streams) | {step.base: step}
-    return held
