@@ -207,26 +207,35 @@ class _Search:
     space: int
     items: list[tuple[object, int, int, int]]
     replaced: dict[int, int]
-    tries: int = 0
 
     def run(self) -> dict[object, int] | None:
-        return self._place(0, {})
+        """Depth first, with a stack of its own: a network may have thousands of layers."""
+        placed: dict[object, int] = {}
+        open_: list[Iterator[int]] = []     # of every item placed, and of the next: bases to try
+        tries, most = 0, max(TRIES, 4 * len(self.items))
+        while len(placed) < len(self.items):
+            if len(open_) == len(placed):
+                open_.append(self._bases(len(placed), placed))
+                tries += 1
+            if (base := next(open_[-1], None)) is not None:
+                if tries > most:
+                    return None
+                placed[self.items[len(placed)][0]] = base
+                continue
+            open_.pop()
+            if not open_:
+                return None
+            placed.popitem()
+        return placed
 
-    def _place(self, index: int, placed: dict[object, int]) -> dict[object, int] | None:
-        if index == len(self.items):
-            return placed
-        self.tries += 1
+    def _bases(self, index: int, placed: dict[object, int]) -> Iterator[int]:
+        """Bases for an item among those that are placed already."""
         name, size, first, last = self.items[index]
         over = self.replaced.get(name) if isinstance(name, int) else None
         taken = sorted((placed[other], placed[other] + length, other)
                        for other, length, begin, end in self.items[:index]
                        if begin <= last and first <= end)
-        for base in self._candidates(size, taken, over):
-            if self.tries > TRIES:
-                return None
-            if found := self._place(index + 1, {**placed, name: base}):
-                return found
-        return None
+        return self._candidates(size, taken, over)
 
     def _candidates(self, size: int, taken: list[tuple[int, int, object]], over: object
                     ) -> Iterator[int]:

@@ -119,10 +119,12 @@ def _cost(passes: list[Pass], network: IntegerNetwork, config: ArrayConfig) -> f
 
 def _place_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:
     taps = {item.layer for item in passes if item.taps}
+    of_layer: dict[int, list[Pass]] = {}
+    for item in passes:
+        of_layer.setdefault(item.layer, []).append(item)
 
     def needs(layer: int, on_host: set[int]) -> int:
-        return Streams(network, config, on_host).least(
-            [item for item in passes if item.layer == layer])
+        return Streams(network, config, on_host).least(of_layer[layer])
 
     placed = place_maps(network, config, taps, needs)
     if placed is None:

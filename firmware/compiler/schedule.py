@@ -220,7 +220,7 @@ class _Held:
 def _streamed(number: int, item: Pass, first: bool, streams: Streams, memory: Memory,
               held: _Held) -> Iterator[Step]:
     """The segments of a pass; what a buffer holds already is not loaded again."""
-    base, space = memory.workspaces[item.layer]
+    base, space = memory.workspaces.get(item.layer, (0, 0))     # none: it reads only padding
     parts, room, buffers = streams.divide(item, space)
     for index, part in enumerate(parts):
         at = base + index % buffers * room

@@ -295,6 +295,13 @@ def test_own_follows_its_pass():
     assert passes[-1].drain
 
 
+def test_a_chain_of_a_thousand_layers():
+    config = preset("tiny")
+    program = compile(random_network(np.random.default_rng(0), config, [4] * 1001, steps=1), config)
+    assert len(program.passes) == 1000 and program.memory.shared
+    assert program.memory.words <= config.spike_words
+
+
 def test_network_ids_differ():
     base = random_network(np.random.default_rng(0), TINY, (20, 10), steps=2)
     layer = base.layers[0]

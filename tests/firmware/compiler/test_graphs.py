@@ -5,6 +5,7 @@ that are too narrow or too short show.
 """
 
 import collections
+import cProfile
 from dataclasses import replace
 
 import numpy as np
@@ -206,6 +207,30 @@ def test_maps_of_the_host(words, late):
     with pytest.raises(ValueError, match="more than one tape"):
         program.inference_tape(np.zeros((1, *network.input_shape), np.uint8))
     check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
+
+
+def test_a_layer_that_reads_only_padding_of_a_map_of_the_host():
+    """Rows -1 and 2 of a map of two: nothing has to be sent, so it needs no space of its own."""
+    config = replace(preset("tiny"), spike_words=64)
+    branch = conv(3, 1, (1, 3), stride=3, padding=1)
+    network = one_layer(config, (1, 2, 60), 3, branch, steps=1)
+    program = compile(network, config)
+    assert program.memory.on_host == {INPUT} and not program.memory.workspaces
+    check(program, random_inputs(np.random.default_rng(0), network, 2))
+
+
+def test_many_segments_are_scheduled_in_linear_time():
+    """Twice the height, twice the segments: calls grow with them, not with their square."""
+    def calls(height: int) -> tuple[int, int]:
+        config = replace(CONV, spike_words=400, line_words=64)
+        network = one_layer(config, (4, height, 10), 4, conv(4, 4, 3, padding=1))
+        profile = cProfile.Profile()
+        program = profile.runcall(compile, network, config)
+        assert program.memory.on_host
+        return len(program.steps), sum(entry.callcount for entry in profile.getstats())
+
+    (few, short), (many, long) = calls(60), calls(240)
+    assert many > 3 * few and long < 5 * short
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
