@@ -5,19 +5,19 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.chain import NeuronArray
-from quadfire.rtl.fetch.spike_writer import Collector
+from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.counters import Counters
-from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
-from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.lib.skid import Skid
 from quadfire.rtl.fetch.spike_memory import SpikeMemory
-from quadfire.rtl.lib.stream_memory import Store
+from quadfire.rtl.lib.stream_memory import StreamMemory
 from quadfire.rtl.contract.tape import COUNTERS, Answer
 from quadfire.rtl.fetch.word_reader import WordReader
 
@@ -45,12 +45,12 @@ class Core(wiring.Component):
         m.submodules.receiver = receiver = PacketReceiver(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.spike_memory = spikes = SpikeMemory(config)
-        m.submodules.scanner = scanner = Scanner(config)
+        m.submodules.scanner = scanner = Raster(config)
         m.submodules.words = words = WordReader(config)
-        m.submodules.events = events = EventReader(config)
+        m.submodules.events = events = EventEncoder(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)
-        m.submodules.collector = collector = Collector(config)
+        m.submodules.collector = collector = SpikeWriter(config)
         m.submodules.sender = sender = PacketSender(serial=not config.lut_ram)
         m.submodules.counters = counters = Counters(registered=bool(config.lut_ram))
 
@@ -135,7 +135,7 @@ class Core(wiring.Component):
         answer waits for the sender: packets leave in order, each whole, however slow the host is.
         """
         lanes = self.config.lanes
-        m.submodules.tap_words = tap_words = Store(
+        m.submodules.tap_words = tap_words = StreamMemory(
             {"word": 32}, max(4 * lanes, 16), registered=bool(self.config.lut_ram))
         written, level = Signal.like(tap_words.valid), Signal.like(tap_words.valid)
         tiles = Signal(3)       # complete tiles that wait for the sender, or are being sent

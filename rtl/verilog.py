@@ -14,8 +14,8 @@ from amaranth.lib.wiring import In
 from quadfire.rtl.array.chain import spike_latency
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.core import Core
-from quadfire.rtl.neuron.input_current import Current
-from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.neuron.input_current import InputCurrent
+from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.lib.module_library import PortDirection, convert, named_ports
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
 from quadfire.rtl.control.packet_receiver import PacketReceiver
@@ -101,9 +101,9 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
                    "current": config.current_bits, "state": config.state_bits,
                    "state_fraction": config.fraction_bits, "spike_word": config.word_bits},
         "latencies": {"receiver": PacketReceiver.latency_of(config),
-                      "events": EventReader.latency_of(config),
+                      "events": EventEncoder.latency_of(config),
                       "weights": WeightMemory.latency_of(config),
-                      "current": Current.latency_of(config),
+                      "current": InputCurrent.latency_of(config),
                       "neuron": NeuronPipeline.latency,
                       "array": spike_latency(config), "scan_period": config.scan_period},
         "lanes": config.outputs,

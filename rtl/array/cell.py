@@ -35,8 +35,8 @@ class Cell(wiring.Component):
     takes_wide: rows may be wide weights, see `WeightMemory`.
 
     Where registers are dear (`ArrayConfig.running_sums`) there is no running sum and nothing to
-    load. LUT RAM is then read, added to and written in one cycle, by each of a cell's parts with a
-    command register of its own (`ArrayConfig.cell_halves`). Block RAM is read at the clock
+    load. LUT RAM is then read, added to and written in one cycle, in cells of eight lanes by halves
+    with a command register each (`ArrayConfig.cell_halves`). Block RAM is read at the clock
     edge that begins the command, and written at the falling edge in the middle of it: the next
     command finds the sum there, for the price of half a cycle to add in.
 
@@ -107,16 +107,16 @@ class Cell(wiring.Component):
                 last=self.bank == config.banks - 1))
             return m
         lanes = config.group_lanes // config.cell_halves
-        for part in range(config.cell_halves):
-            some = Accumulators(config, lanes, len(weights.weights[0]))
-            m.submodules[f"part_{part}"] = placed(
-                platform, "part_wide" if self.takes_wide else "part", some)
-            m.d.comb += some.control_in.eq(self.control_in)
+        for number in range(config.cell_halves):
+            half = Accumulators(config, lanes, len(weights.weights[0]))
+            m.submodules[f"part_{number}"] = placed(
+                platform, "part_wide" if self.takes_wide else "part", half)
+            m.d.comb += half.control_in.eq(self.control_in)
             for lane in range(lanes):
-                whole = part * lanes + lane
+                whole = number * lanes + lane
                 m.d.comb += [
-                    some.weights[lane].eq(weights.weights[whole]),
-                    some.sums_in[lane].eq(self.sums_in[whole]),
-                    self.sums_out[whole].eq(some.sums_out[lane]),
+                    half.weights[lane].eq(weights.weights[whole]),
+                    half.sums_in[lane].eq(self.sums_in[whole]),
+                    self.sums_out[whole].eq(half.sums_out[lane]),
                 ]
         return m

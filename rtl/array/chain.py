@@ -10,12 +10,12 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.array.group import Group
 from quadfire.rtl.lib.module_library import placed
 from quadfire.rtl.lib.chain_layouts import (
-    TAP, address_layout, control_layout, looking_ahead, registered, write_layout,
+    PROBE_WORD, address_layout, control_layout, looking_ahead, registered, write_layout,
 )
-from quadfire.rtl.neuron.probe import Taps
+from quadfire.rtl.neuron.probe import Probe
 from quadfire.rtl.array.weight_memory import WeightMemory
 
-__all__ = ["NeuronArray", "spike_latency", "tap_latency"]
+__all__ = ["NeuronArray", "spike_latency", "probe_latency"]
 
 
 def spike_latency(config: ArrayConfig) -> int:
@@ -23,10 +23,10 @@ def spike_latency(config: ArrayConfig) -> int:
     return WeightMemory.latency_of(config) + Group.latency_of(config) + config.groups
 
 
-def tap_latency(config: ArrayConfig) -> int:
+def probe_latency(config: ArrayConfig) -> int:
     """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
     unregistered = 0 if config.lut_ram else config.groups       # hops
-    return spike_latency(config) - 1 - unregistered + Taps.latency + config.lanes
+    return spike_latency(config) - 1 - unregistered + Probe.latency + config.lanes
 
 
 class NeuronArray(wiring.Component):
@@ -51,7 +51,7 @@ class NeuronArray(wiring.Component):
             "spikes": Out(config.lanes),
             "spikes_valid": Out(1),
             "spikes_coming": Out(1),
-            "tap": Out(TAP),
+            "tap": Out(PROBE_WORD),
         })
 
     def elaborate(self, platform):
@@ -63,7 +63,7 @@ class NeuronArray(wiring.Component):
             later = control if delay < delays else looking_ahead(m, config, control, following)
             following, control = control, registered(m, later, f"control_{delay}")
         address, write = self.address, self.write
-        spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(TAP, name="no_tap")
+        spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(PROBE_WORD, name="no_tap")
         for index in range(config.groups):
             group = Group(config)
             m.submodules[f"group_{index}"] = placed(platform, "group", group)

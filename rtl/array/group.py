@@ -7,17 +7,17 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.cell import Cell
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import Current, scan_layout
+from quadfire.rtl.neuron.input_current import InputCurrent, readout_layout
 from quadfire.rtl.array.line_buffer import LineBuffer
 from quadfire.rtl.lib.module_library import placed
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
 from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.lib.queue import Queue
 from quadfire.rtl.lib.chain_layouts import (
-    TAP, address_layout, cell_control_layout, registered, sums_layout, write_layout,
+    PROBE_WORD, address_layout, cell_control_layout, registered, sums_layout, write_layout,
 )
 from quadfire.rtl.neuron.state_memory import StateMemory
-from quadfire.rtl.neuron.probe import Taps
+from quadfire.rtl.neuron.probe import Probe
 
 __all__ = ["Group"]
 
@@ -49,8 +49,8 @@ class Group(wiring.Component):
             "spikes_in": In(config.lanes),
             "spikes_out": Out(config.lanes),
             "spikes_valid": Out(1),
-            "tap_in": In(TAP),
-            "tap_out": Out(TAP),
+            "tap_in": In(PROBE_WORD),
+            "tap_out": Out(PROBE_WORD),
         })
 
     @staticmethod
@@ -59,7 +59,7 @@ class Group(wiring.Component):
         hop = config.lut_ram
         # the shifted sums come a cycle after the command, go to the queue, and rest there for one
         queue = 3 if config.scan_queue else 0
-        return (hop + bank_hops + queue + Current.latency_of(config) + NeuronPipeline.latency
+        return (hop + bank_hops + queue + InputCurrent.latency_of(config) + NeuronPipeline.latency
                 + config.group_lanes)
 
     def elaborate(self, platform):
@@ -76,7 +76,7 @@ class Group(wiring.Component):
             m.d.comb += [named.weight.eq(0), named.parameter.eq(0)]
         mine = registered(m, named, "mine", config.stage_domain)
 
-        scan = Signal(scan_layout(config))
+        scan = Signal(readout_layout(config))
         address, control, write = self.address_in, self.control_in, mine
         if config.lut_ram:      # nothing but a hop between the groups
             address, control = self.address_out, self.control_out
@@ -115,10 +115,10 @@ class Group(wiring.Component):
         m.d.comb += [scan.sums.eq(sums), scan.how.eq(how)]
 
         m.submodules.parameter_stage = parameters = Parameters(config)
-        m.submodules.current_stage = current = Current(config)
+        m.submodules.current_stage = current = InputCurrent(config)
         m.submodules.neuron_stage = neuron = NeuronPipeline(config)
         m.submodules.state_stage = states = StateMemory(config)
-        m.submodules.tap_stage = taps = Taps(config)
+        m.submodules.tap_stage = taps = Probe(config)
         m.d.comb += [
             parameters.load.eq(address),
             parameters.lane.eq(current.lane),
@@ -147,7 +147,7 @@ class Group(wiring.Component):
         ]
 
         if config.scan_queue:
-            m.submodules.scan_queue = queue = Queue(scan_layout(config), config.scan_queue)
+            m.submodules.scan_queue = queue = Queue(readout_layout(config), config.scan_queue)
             m.d.comb += queue.word.eq(registered(m, scan, "scanned"))
             m.d.sync += queue.write.eq(scanned)
             wiring.connect(m, queue.o, current.scans)

@@ -8,7 +8,7 @@ from amaranth.utils import bits_for
 from quadfire.rtl.control.answers import ANSWER, Answers
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
-from quadfire.rtl.lib.onehot_fsm import OneHot
+from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.control.pass_check import pass_word_faults, pass_field_bits
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD
 from quadfire.rtl.fetch.raster import source_write_layout
@@ -34,7 +34,7 @@ _STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
 class Executor(wiring.Component):
     """Reads packets; writes memories, starts passes, answers.
 
-    A PASS is read while the one before runs (but where it has one source, see `Scanner`), starts
+    A PASS is read while the one before runs (but where it has one source, see `Raster`), starts
     when that has ended, and the executor goes on at once with the next packet. WEIGHTS, PARAMETERS
     and SPIKES are written beside a running pass; everything else waits until the pass has ended and
     its taps have left. A PASS and all that waits does so for answers, too, that the sender has not
@@ -77,7 +77,7 @@ class Executor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self._states = states = OneHot(m, _STATES)
+        self._states = states = OneHotFsm(m, _STATES)
         self._header = Signal(HEADER_LAYOUT, reset_less=True)
         self._over = Signal()           # the packet's last word has been taken
         self._is = {opcode: Signal(name=f"is_{opcode.name}") for opcode in Opcode}

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from quadfire.rtl.control.crc import Crc32, SerialCrc32
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
-from quadfire.rtl.lib.stream_memory import Store
+from quadfire.rtl.lib.stream_memory import StreamMemory
 from quadfire.rtl.contract.tape import Fault
 
 __all__ = ["PACKET_WORD", "STREAM_WORD", "PacketReceiver"]
@@ -42,7 +42,7 @@ class PacketReceiver(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return Store.latency + (5 if config.lut_ram else 36)
+        return StreamMemory.latency + (5 if config.lut_ram else 36)
 
     def model(self, packets: list[list[int]]) -> list[tuple[int, int, int]]:
         """(data, last, fault) of every word that `packets` leave."""
@@ -69,7 +69,7 @@ class PacketReceiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, depth = self.config, self.config.packet_words
-        m.submodules.store = store = Store(
+        m.submodules.store = store = StreamMemory(
             {"word": 32, "mark": data.StructLayout({"last": 1, "fault": 4})}, depth,
             registered=bool(config.lut_ram))
         # Places in the store: written up to, valid up to.

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.control.crc import Crc32, SerialCrc32
-from quadfire.rtl.lib.onehot_fsm import OneHot
+from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
 
 __all__ = ["PacketSender"]
@@ -60,7 +60,7 @@ class PacketSender(wiring.Component):
             m.d.sync += [s1_valid.eq(0), s1_crc.eq(0), s1_word.eq(self.i.payload.data),
                          s2_valid.eq(s1_valid), s2_crc.eq(s1_crc), s2_word.eq(s1_word)]
 
-        states = OneHot(m, ["WORDS", "CRC", "CLEAR"])
+        states = OneHotFsm(m, ["WORDS", "CRC", "CLEAR"])
         m.d.comb += self.i.ready.eq(move & states.at("WORDS"))
         with states.state("WORDS"):
             with m.If(move & self.i.valid):

@@ -9,15 +9,15 @@ from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.array.chain import spike_latency, tap_latency
+from quadfire.rtl.array.chain import spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.fetch.event_encoder import EventReader, event_layout
+from quadfire.rtl.fetch.event_encoder import EventEncoder, event_layout
 from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
-from quadfire.rtl.lib.onehot_fsm import OneHot
+from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.lib.chain_layouts import (
-    SCAN, STROBES, AddressKind, address_layout, control_layout, registered,
+    LANE_READOUT, STROBES, AddressKind, address_layout, control_layout, registered,
 )
 from quadfire.rtl.contract.tape import PASS, Emit
 from quadfire.rtl.array.weight_memory import WeightMemory
@@ -32,8 +32,8 @@ DRAIN_INTERVAL = 2
 
 def first_event_latency(config: ArrayConfig) -> int:
     """Cycles from the start of a pass until its first event can be sent."""
-    return (Scanner.latency_of(config) + WordReader.latency_of(config)
-            + EventReader.latency_of(config) + 1)
+    return (Raster.latency_of(config) + WordReader.latency_of(config)
+            + EventEncoder.latency_of(config) + 1)
 
 
 def start_addresses(config: ArrayConfig) -> list[AddressKind]:
@@ -63,7 +63,7 @@ def settle_cycles(config: ArrayConfig) -> int:
 
 def probe_cycles(config: ArrayConfig) -> int:
     """Cycles from a scan that emits taps, where none waits, to what follows it."""
-    return tap_latency(config) + 3
+    return probe_latency(config) + 3
 
 
 def command_layout(config: ArrayConfig) -> data.StructLayout:
@@ -187,7 +187,8 @@ class Sequencer(wiring.Component):
         ]
 
         kinds = start_addresses(config)
-        states = OneHot(m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
+        states = OneHotFsm(
+            m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
         m.d.comb += self.busy.eq(~states.at("IDLE"))
         with states.state("IDLE"):
             m.d.sync += wait.eq(self.settle - 2)
@@ -280,7 +281,7 @@ class Sequencer(wiring.Component):
         scan, round_ = Signal(PASS["slots"] + 1), Signal(PASS["rounds"])
         last = Signal(PASS["slots"] + 1)        # of the scans of an output
         rewind, ends, last_round = Signal(), Signal(), Signal()
-        drain, tapped = Signal(SCAN), Signal(SCAN)      # scans of a drain, of an event
+        drain, tapped = Signal(LANE_READOUT), Signal(LANE_READOUT)  # scans of a drain, of an event
         single = Signal()                   # the last slot's scan is an output's last
         m.d.sync += [
             known.eq(draining & ~made),

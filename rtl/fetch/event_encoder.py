@@ -5,10 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.lib.bits import several, split_lowest
 from quadfire.rtl.lib.skid import Skid
-from quadfire.rtl.fetch.word_reader import PART, entry_layout, parts, place_layout, several, split
+from quadfire.rtl.fetch.word_reader import SLICE_BITS, entry_layout, place_layout, slices
 
-__all__ = ["EventReader", "event_layout"]
+__all__ = ["EventEncoder", "event_layout"]
 
 
 def event_layout(config: ArrayConfig) -> data.StructLayout:
@@ -23,7 +24,7 @@ def event_layout(config: ArrayConfig) -> data.StructLayout:
                               "fresh": 1, "shift": 1, "scan": 1})
 
 
-class EventReader(wiring.Component):
+class EventEncoder(wiring.Component):
     """One event per set bit of an entry, from the lowest; one null where an entry has none.
 
     A word is taken apart in two steps: its next part of four bits that holds one, then the bits of
@@ -56,10 +57,7 @@ class EventReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        count = parts(config)
-
-        def many(bits: Value) -> Value:
-            return (bits & (bits - 1)).any()
+        count = slices(config)
 
         head = self.entries.payload
         place = place_layout(config)
@@ -86,21 +84,21 @@ class EventReader(wiring.Component):
             m.d.sync += [s1_valid.eq(self.entries.valid), s1_word.eq(head.word),
                          s1_part.eq(head.part), s1_left.eq(head.left), s1_place.eq(head.place),
                          s1_last.eq(head.single),
-                         s1_many.eq(Cat(many(head.word.word_select(i, PART))
+                         s1_many.eq(Cat(several(head.word.word_select(i, SLICE_BITS))
                                         for i in range(count)))]
         with m.Elif(move & s2_last):
-            part, left = split(s1_left)
-            # of more than eight parts as a tree: synthesis finds none in `split`
+            part, left = split_lowest(s1_left)
+            # of more than eight slices as a tree: synthesis finds none in `split_lowest`
             last = left == 0 if count <= 8 else ~several(s1_left)
             m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(last),
                          s1_place.first.eq(0)]
 
         # The bits of a part.
         s2_valid = Signal()
-        s2_bits = Signal(PART, reset_less=True)
+        s2_bits = Signal(SLICE_BITS, reset_less=True)
         s2_index = Signal(range(count), reset_less=True)
         s2_place = Signal(place, reset_less=True)
-        lowest, rest = Signal(range(PART)), Signal(PART)
+        lowest, rest = Signal(range(SLICE_BITS)), Signal(SLICE_BITS)
         m.d.comb += [
             rest.eq(s2_bits & (s2_bits - 1)),
             lowest.eq(Mux(s2_bits[0], 0, Mux(s2_bits[1], 1, Mux(s2_bits[2], 2, s2_bits[3] * 3)))),
@@ -122,7 +120,7 @@ class EventReader(wiring.Component):
                 event.load.eq(Mux(s2_place.first, self.own, s2_place.slot != slot)
                               & ~s2_place.end),
                 s2_bits.eq(rest),
-                s2_last.eq(~many(rest)),
+                s2_last.eq(~several(rest)),
                 s2_place.first.eq(0),
             ]
             with m.If(s2_last):
@@ -130,8 +128,8 @@ class EventReader(wiring.Component):
                     s2_valid.eq(s1_valid),
                     s2_place.eq(s1_place),
                     s2_last.eq(~s1_valid | ~(s1_many & s1_part).any()),
-                    s2_bits.eq(Cat(Cat(s1_word[PART * i + bit] & s1_part[i]
-                                       for i in range(count)).any() for bit in range(PART))),
+                    s2_bits.eq(Cat(Cat(s1_word[SLICE_BITS * i + bit] & s1_part[i]
+                                       for i in range(count)).any() for bit in range(SLICE_BITS))),
                     s2_index.eq(Cat(Cat(s1_part[i] for i in range(count) if i >> bit & 1).any()
                                     for bit in range(len(s2_index)))),
                 ]

@@ -21,7 +21,7 @@ from quadfire.rtl.control.tape_layouts import PASS_LAYOUT, SOURCE_LAYOUT
 from quadfire.rtl.lib.memory_styles import BLOCK, DISTRIBUTED
 from quadfire.rtl.contract.tape import PASS, SOURCE, SOURCE_WORDS
 
-__all__ = ["CARRIED", "Scanner", "run_layout", "source_write_layout"]
+__all__ = ["CARRIED", "Raster", "run_layout", "source_write_layout"]
 
 #: Fields of a SOURCE that a run carries on to where its words are read.
 CARRIED = ("slot_stride", "words", "wide", "any", "window_x_stride", "window_y_stride",
@@ -52,7 +52,7 @@ def run_layout(config: ArrayConfig) -> data.StructLayout:
     })
 
 
-class Scanner(wiring.Component):
+class Raster(wiring.Component):
     """Gives the runs of a pass.
 
     write: words of the sources of the next pass, into the half that `start` will name. `fields`

@@ -1,4 +1,4 @@
-"""Collector: gives every tile of spikes its place in the spike memory."""
+"""SpikeWriter: gives every tile of spikes its place in the spike memory."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -8,10 +8,10 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS
 from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
 
-__all__ = ["Collector"]
+__all__ = ["SpikeWriter"]
 
 
-class Collector(wiring.Component):
+class SpikeWriter(wiring.Component):
     """Tile j, step t of output n has its place, word and column of it, at
 
         output_base + (n (steps + 1) + t) output_stride + (column + j) // tiles_per_word

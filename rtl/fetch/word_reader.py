@@ -7,37 +7,23 @@ from amaranth.utils import bits_for
 
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import SOURCE
+from quadfire.rtl.lib.bits import split_lowest
 from quadfire.rtl.lib.queue import Queue
 from quadfire.rtl.fetch.raster import run_layout
 from quadfire.rtl.lib.chain_layouts import registered
 from quadfire.rtl.fetch.spike_memory import SpikeMemory
 
-__all__ = ["DEPTH", "PART", "WordReader", "entry_layout", "parts", "place_layout", "several",
-           "split"]
+__all__ = ["DEPTH", "SLICE_BITS", "WordReader", "entry_layout", "place_layout", "slices"]
 
 #: Words that the reader holds or has on the way.
 DEPTH = 15
-#: Bits of a part of a word: spikes are looked for in words by parts.
-PART = 4
+#: Width of a slice of a word. Spikes are looked for slice by slice.
+SLICE_BITS = 4
 
 
-def parts(config: ArrayConfig) -> int:
-    """Parts of a word."""
-    return config.word_bits // PART
-
-
-def split(bits: Value) -> tuple[Value, Value]:
-    """Of a word's bits: the lowest that is set, and all others."""
-    lower = Cat(bits[:index].any() for index in range(len(bits)))
-    return bits & ~lower, bits & lower
-
-
-def several(bits: Value) -> Value:
-    """Whether more than one of them is set, as a tree."""
-    if len(bits) == 1:
-        return C(0)
-    low, high = bits[:len(bits) // 2], bits[len(bits) // 2:]
-    return several(low) | several(high) | (low.any() & high.any())
+def slices(config: ArrayConfig) -> int:
+    """Slices of a word."""
+    return config.word_bits // SLICE_BITS
 
 
 def place_layout(config: ArrayConfig) -> data.StructLayout:
@@ -59,8 +45,8 @@ def entry_layout(config: ArrayConfig) -> data.StructLayout:
     part, left: of its parts that hold spikes the lowest, and the others, one bit each.
     single: there are no others.
     """
-    return data.StructLayout({"word": config.word_bits, "part": parts(config),
-                              "left": parts(config), "single": 1, "place": place_layout(config)})
+    return data.StructLayout({"word": config.word_bits, "part": slices(config),
+                              "left": slices(config), "single": 1, "place": place_layout(config)})
 
 
 class WordReader(wiring.Component):
@@ -256,15 +242,16 @@ class WordReader(wiring.Component):
 
         # s2, s3: which of its parts hold spikes
         s2, s2_word = registered(m, s1, "s2", config.stage_domain), Signal(width, reset_less=True)
-        s2_parts = Signal(parts(config), reset_less=True)
+        s2_parts = Signal(slices(config), reset_less=True)
         s3, s3_word = registered(m, s2, "s3", config.stage_domain), Signal(width, reset_less=True)
-        s3_part, s3_left = (Signal(parts(config), name=name, reset_less=True)
+        s3_part, s3_left = (Signal(slices(config), name=name, reset_less=True)
                             for name in ("s3_part", "s3_left"))
         s3_spikes = Signal(reset_less=True)
-        part, left = split(s2_parts)
+        part, left = split_lowest(s2_parts)
         m.d[config.stage_domain] += [
             s2_word.eq(s1_word),
-            s2_parts.eq(Cat(s1_word.word_select(i, PART).any() for i in range(parts(config)))),
+            s2_parts.eq(Cat(s1_word.word_select(i, SLICE_BITS).any()
+                            for i in range(slices(config)))),
             s3_word.eq(s2_word),
             s3_part.eq(part),
             s3_left.eq(left),

@@ -13,15 +13,15 @@ from amaranth import *
 from amaranth.lib import wiring
 
 from quadfire.rtl.array.cell import Cell
-from quadfire.rtl.fetch.spike_writer import Collector
+from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import Current
-from quadfire.rtl.fetch.event_encoder import EventReader
+from quadfire.rtl.neuron.input_current import InputCurrent
+from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.array.group import Group
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
 from quadfire.rtl.control.packet_receiver import PacketReceiver
-from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.verilog import TOP, component_verilog, generate
@@ -61,15 +61,15 @@ BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
     "neuron": NeuronPipeline,
     "neuron-qif": lambda config: _OneKind(config, True),
     "neuron-lif": lambda config: _OneKind(config, False),
-    "current": Current,
+    "current": InputCurrent,
     "weights": WeightMemory,
-    "scanner": Scanner,
+    "scanner": Raster,
     "words": WordReader,
-    "events": EventReader,
+    "events": EventEncoder,
     "sequencer": Sequencer,
     "executor": Executor,
     "receiver": PacketReceiver,
-    "collector": Collector,
+    "collector": SpikeWriter,
     "sender": lambda config: PacketSender(),
 }
 

@@ -12,8 +12,9 @@ from amaranth.utils import bits_for
 
 from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["SCAN", "STROBES", "TAP", "AddressKind", "address_layout", "cell_control_layout",
-           "control_layout", "looking_ahead", "registered", "sums_layout", "write_layout"]
+__all__ = ["LANE_READOUT", "PROBE_WORD", "STROBES", "AddressKind", "address_layout",
+           "cell_control_layout", "control_layout", "looking_ahead", "registered", "sums_layout",
+           "write_layout"]
 
 
 class AddressKind(enum.Enum, shape=3):
@@ -36,7 +37,7 @@ def address_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 #: What a scan of a group's lanes by its neuron pipeline does.
-SCAN = data.StructLayout({
+LANE_READOUT = data.StructLayout({
     "keep": 1,      # current: the next scan adds to twice this (bit planes, highest first)
     "replay": 1,    # current: use the current of the scan before (direct encoding)
     "step": 1,      # neuron: make a time step; else only fold a bit plane
@@ -63,7 +64,7 @@ def control_layout(config: ArrayConfig) -> data.StructLayout:
         "shift": 1,     # take over the sum of the bank before
         "top": 1,       # nothing comes from the kernel row above
         "scan": 1,      # the last bank's sums go to the neurons
-        "how": SCAN,
+        "how": LANE_READOUT,
     })
 
 
@@ -101,7 +102,7 @@ def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
 
 
 #: A word on the tap chain; `last` marks the last word of the groups so far.
-TAP = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
+PROBE_WORD = data.StructLayout({"valid": 1, "last": 1, "word": signed(32)})
 
 #: Fields that make something happen; what the others say matters only beside one of these.
 STROBES = {"valid", "kind", "write", "fresh", "load", "shift", "scan", "weight", "parameter"}

@@ -8,13 +8,13 @@ from functools import reduce
 from amaranth import *
 from amaranth.hdl import ValueLike
 
-__all__ = ["OneHot"]
+__all__ = ["OneHotFsm"]
 
 
-class OneHot:
+class OneHotFsm:
     """As `m.FSM`, but for the encoding and that all states are named at once, the first one first.
 
-        states = OneHot(m, ["IDLE", "RUN"])
+        states = OneHotFsm(m, ["IDLE", "RUN"])
         with states.state("IDLE"):
             with m.If(start):
                 states.next = "RUN"

@@ -1,4 +1,4 @@
-"""Store: words in block RAM, read in order as a stream."""
+"""StreamMemory: words in block RAM, read in order as a stream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.lib.memory_styles import BLOCK
 
-__all__ = ["Store"]
+__all__ = ["StreamMemory"]
 
 
-class Store(wiring.Component):
+class StreamMemory(wiring.Component):
     """Parts of words are written where `write` says; those before `valid` are read.
 
     shapes: the parts, {name: shape}. depth: words, a power of two; places count modulo twice as
@@ -35,7 +35,7 @@ class Store(wiring.Component):
         if depth & (depth - 1) or depth < 2:
             raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
         self.depth, self.registered = depth, registered
-        self.latency = Store.latency - (not registered)
+        self.latency = StreamMemory.latency - (not registered)
         self.shapes = data.StructLayout(dict(shapes))
         super().__init__({
             "write": In(data.StructLayout({

@@ -9,23 +9,23 @@ from quadfire.rtl.contract import numerics
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.lib.memory_styles import BLOCK
 from quadfire.rtl.neuron.parameters import channel_layout
-from quadfire.rtl.lib.chain_layouts import SCAN, registered, sums_layout
+from quadfire.rtl.lib.chain_layouts import LANE_READOUT, registered, sums_layout
 
-__all__ = ["Current", "lane_layout", "scan_layout"]
+__all__ = ["InputCurrent", "lane_layout", "readout_layout"]
 
 
-def scan_layout(config: ArrayConfig) -> data.StructLayout:
+def readout_layout(config: ArrayConfig) -> data.StructLayout:
     """The sums of a group's lanes in one slot, and what to do with them."""
-    return data.StructLayout({"sums": sums_layout(config), "how": SCAN})
+    return data.StructLayout({"sums": sums_layout(config), "how": LANE_READOUT})
 
 
 def lane_layout(config: ArrayConfig) -> data.StructLayout:
     """Which neuron of the group is meant. close: the scan before is 4 cycles ahead of its scan."""
-    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)), "how": SCAN,
-                              "close": 1})
+    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)),
+                              "how": LANE_READOUT, "close": 1})
 
 
-class Current(wiring.Component):
+class InputCurrent(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
     A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle.
@@ -42,7 +42,7 @@ class Current(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self.config, self.latency = config, self.latency_of(config)
         super().__init__({
-            "scans": In(stream.Signature(scan_layout(config))),
+            "scans": In(stream.Signature(readout_layout(config))),
             "lane": Out(range(max(config.group_lanes, 2))),
             "advance": Out(1),
             "rewind": Out(1),
@@ -74,7 +74,7 @@ class Current(wiring.Component):
         s0_valid = Signal()
         s0_lane = Signal.like(s0.lane, reset_less=True)
         s0_last = Signal(reset_less=True)       # it is a scan's last
-        s0_how = Signal(SCAN, reset_less=True)
+        s0_how = Signal(LANE_READOUT, reset_less=True)
         m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
         s0_close = Signal(reset_less=True)
         rest = 2 * config.forwards      # of the wait, when a scan can be taken at the earliest

@@ -9,12 +9,12 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.neuron.input_current import lane_layout
 from quadfire.rtl.lib.memory_styles import small
 from quadfire.rtl.contract.numerics import READOUT_BITS
-from quadfire.rtl.lib.chain_layouts import TAP, registered
+from quadfire.rtl.lib.chain_layouts import PROBE_WORD, registered
 
-__all__ = ["Taps"]
+__all__ = ["Probe"]
 
 
-class Taps(wiring.Component):
+class Probe(wiring.Component):
     """Keeps one word per lane: the running sum of J (readout) or the membrane potential.
 
     When a scan with `emit` is complete, the words of all groups leave on the tap chain, group by
@@ -36,8 +36,8 @@ class Taps(wiring.Component):
             "done": In(lane_layout(config)),
             "membrane": In(signed(config.state_bits)),
             "current": In(signed(config.current_bits)),
-            "tap_in": In(TAP),
-            "tap_out": Out(TAP),
+            "tap_in": In(PROBE_WORD),
+            "tap_out": Out(PROBE_WORD),
         })
 
     def elaborate(self, platform):
@@ -79,7 +79,7 @@ class Taps(wiring.Component):
             last.eq(following == lanes - 1),
             sends.eq(0),
         ]
-        passed = Signal(TAP)
+        passed = Signal(PROBE_WORD)
         m.d.comb += [
             passed.valid.eq(self.tap_in.valid | sends),
             passed.word.eq(Mux(sends, old.data, self.tap_in.word)),

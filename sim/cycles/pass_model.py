@@ -24,15 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.fetch.event_encoder import EventReader
-from quadfire.rtl.fetch.raster import Scanner
+from quadfire.rtl.fetch.event_encoder import EventEncoder
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.control.sequencer import (
     DRAIN_INTERVAL, backlog_limit, command_queue_depth, probe_cycles, settle_cycles,
     start_addresses,
 )
 from quadfire.rtl.lib.skid import Skid
 from quadfire.rtl.contract.tape import Emit
-from quadfire.rtl.fetch.word_reader import DEPTH, PART, WordReader
+from quadfire.rtl.fetch.word_reader import DEPTH, SLICE_BITS, WordReader
 
 __all__ = ["CLASSES", "Fetches", "PassCycles", "fetches", "pass_cycles"]
 
@@ -77,9 +77,9 @@ def _tail(words: np.ndarray) -> np.ndarray:
     """Spikes in the last part of a word that has any, of words [..., stream words]."""
     tail = np.zeros(words.shape[:-1], np.int64)
     for index in range(words.shape[-1]):
-        for shift in range(0, 8 * words.itemsize, PART):
+        for shift in range(0, 8 * words.itemsize, SLICE_BITS):
             ones = np.bitwise_count(words[..., index] >> words.dtype.type(shift)
-                                    & words.dtype.type((1 << PART) - 1))
+                                    & words.dtype.type((1 << SLICE_BITS) - 1))
             tail = np.where(ones > 0, ones, tail)
     return tail
 
@@ -170,19 +170,19 @@ def fetches(fields: Mapping[str, int], sources: Sequence[Mapping[str, int]], mem
 
 
 class _Runs:
-    """The scanner, which makes a run in `Scanner.interval` cycles, two ahead or, where a pass has
+    """The scanner, which makes a run in `Raster.interval` cycles, two ahead or, where a pass has
     one source, when the run before is over."""
 
     def __init__(self, config: ArrayConfig):
         self.ahead = config.sources > 1
         # the cycle in which the last one was made
-        self.made = Scanner.latency_of(config) - Scanner.interval - 1 - self.ahead
+        self.made = Raster.latency_of(config) - Raster.interval - 1 - self.ahead
         self.moved = 0      # in which it made room for the next
         self.loaded = 0     # in which the reader took it
 
     def load(self, fetch: int) -> int:
         """The cycle in which the reader takes the next run, at the earliest that of a fetch."""
-        self.made = max(self.made + Scanner.interval, self.moved + 1 if self.ahead else fetch)
+        self.made = max(self.made + Raster.interval, self.moved + 1 if self.ahead else fetch)
         self.moved = max(self.made + 1, self.loaded)
         self.loaded = max(self.moved + self.ahead, fetch)
         return self.loaded
@@ -258,7 +258,7 @@ def pass_cycles(config: ArrayConfig, fields: Mapping[str, int], words: Fetches) 
     kept = WordReader.latency_of(config) - 1    # from a fetch until the word is taken or dropped
     queue = bool(config.lut_ram)                # of words; and two events can wait
     gone = gone_before = 0                      # cycles in which the last two were commands
-    latency = EventReader.latency_of(config) - queue * Skid.latency
+    latency = EventEncoder.latency_of(config) - queue * Skid.latency
     holds: deque[tuple[int, int]] = deque()     # where there is none: when words stood, [from, to)
     fetch = 0
     move = bits = 0             # moves: a word can be taken, its bits can be

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract import numerics
-from quadfire.rtl.array.chain import NeuronArray, spike_latency, tap_latency
+from quadfire.rtl.array.chain import NeuronArray, spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.control.sequencer import probe_cycles, settle_cycles
@@ -246,7 +246,7 @@ def test_passes(name, index):
     assert play.moments["spikes"] == [commands[scan] + spike_latency(config)
                                       for scan in passes.scans]
     assert play.moments["tap"][config.lanes - 1::config.lanes] == [
-        commands[scan] + tap_latency(config) for scan in passes.emitting]
+        commands[scan] + probe_latency(config) for scan in passes.emitting]
     assert dut.array.latency == spike_latency(config)
 
 

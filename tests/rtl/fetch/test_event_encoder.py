@@ -4,15 +4,13 @@ import random
 from itertools import pairwise
 
 import pytest
-from amaranth import Module, Signal
-from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.fetch.event_encoder import EventReader, event_layout
+from quadfire.rtl.fetch.event_encoder import EventEncoder, event_layout
 from quadfire.rtl.verilog import component_verilog
-from quadfire.rtl.fetch.word_reader import PART, entry_layout, place_layout, several
+from quadfire.rtl.fetch.word_reader import SLICE_BITS, entry_layout, place_layout
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench
 
@@ -23,7 +21,7 @@ CONFIGS = {"tiny": preset("tiny"), "tiny-conv": preset("tiny-conv"),
 FLAGS = ("wide", "shift", "top", "emit", "final", "end")
 
 
-def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
+def events_vectors(dut: EventEncoder, words: list[int], seed: int = 1) -> dict:
     """Words with any row, slot and flags, which all of their events carry; `first` the first.
 
     Sums are loaded for those of another slot than the event before, and for the first, where the
@@ -35,7 +33,8 @@ def events_vectors(dut: EventReader, words: list[int], seed: int = 1) -> dict:
         row = rng.randrange(config.weight_rows - config.word_bits + 1)
         place = {"slot": rng.randrange(config.slots), "first": rng.getrandbits(1),
                  **{flag: rng.getrandbits(1) for flag in FLAGS}}
-        held = sum(1 << at // PART for at in range(0, config.word_bits, PART) if word >> at & 15)
+        held = sum(1 << at // SLICE_BITS for at in range(0, config.word_bits, SLICE_BITS)
+                   if word >> at & 15)
         entries.append(packed(entry_layout(config), word=word, part=held & -held,
                               left=held & (held - 1), single=not held & (held - 1),
                               place={**place, "row": row}))
@@ -63,7 +62,7 @@ def corner_words(config: ArrayConfig, seed: int = 1) -> list[int]:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(("idle", "backpressure"), STALLS)
 def test_against_the_model(name, idle, backpressure):
-    dut = EventReader(CONFIGS[name])
+    dut = EventEncoder(CONFIGS[name])
     assert packed(place_layout(dut.config), end=1)
     for seed in range(2):
         Play(dut, events_vectors(dut, corner_words(dut.config), seed), idle=idle,
@@ -74,43 +73,22 @@ def test_against_the_model(name, idle, backpressure):
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=12), st.sampled_from(STALLS))
 def test_any_words(words, stalls):
-    Play(dut := EventReader(CONFIGS["tiny"]), events_vectors(dut, words), idle=stalls[0],
+    Play(dut := EventEncoder(CONFIGS["tiny"]), events_vectors(dut, words), idle=stalls[0],
          backpressure=stalls[1])
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize("name", CONFIGS)
 def test_latency_and_one_event_a_cycle(name):
-    dut = EventReader(CONFIGS[name])
+    dut = EventEncoder(CONFIGS[name])
     play = Play(dut, events_vectors(dut, corner_words(dut.config)))
     events = play.moments["events"]
     assert events[0] - play.moments["entries"][0] == dut.latency == 4
     assert {b - a for a, b in pairwise(events)} == {1}
 
 
-@pytest.mark.fast
-@pytest.mark.parametrize("count", [1, 2, 3, 8, 16, 32])
-def test_several_of_any_number_of_bits(count):
-    m, bits, result = Module(), Signal(count), Signal()
-    m.d.comb += result.eq(several(bits))
-    pairs = {1 << one | 1 << other for one in range(count) for other in range(count)}
-    checked = []
-
-    async def bench(ctx):
-        for value in (0, (1 << count) - 1, *pairs):
-            ctx.set(bits, value)
-            await ctx.delay(1e-9)
-            assert ctx.get(result) == (value.bit_count() > 1), f"{value:b}"
-            checked.append(value)
-
-    simulator = Simulator(m)
-    simulator.add_testbench(bench)
-    simulator.run()
-    assert len(checked) == len(pairs) + 2
-
-
 @pytest.mark.cocotb
 def test_verilog(simulator, tmp_path):
-    dut = EventReader(CONFIGS["tiny-conv"])
+    dut = EventEncoder(CONFIGS["tiny-conv"])
     assert run_testbench(simulator, component_verilog(dut, "events"), "events",
                      events_vectors(dut, corner_words(dut.config)), tmp_path) == 9

@@ -7,9 +7,9 @@ from amaranth import Value
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.control.tape_layouts import SOURCE_LAYOUT
-from quadfire.rtl.fetch.raster import Scanner, run_layout
+from quadfire.rtl.fetch.raster import Raster, run_layout
 from quadfire.rtl.contract.tape import SOURCE_WORDS
-from quadfire.rtl.fetch.word_reader import PART, WordReader, entry_layout
+from quadfire.rtl.fetch.word_reader import SLICE_BITS, WordReader, entry_layout
 
 from tests.rtl.bench_tools import packed, simulate, unpacked
 
@@ -77,7 +77,7 @@ def runs_of(fields: dict, sources: list[dict]) -> list[dict]:
 
 @pytest.mark.parametrize("kind", ["taps", "join", "tiles"])
 def test_runs_of_a_pass(kind):
-    dut = Scanner(CONFIG)
+    dut = Raster(CONFIG)
 
     async def bench(ctx):
         rng = random.Random(kind)
@@ -154,7 +154,8 @@ def entries_of(run: dict, slots: int, memory: list[int], width: int) -> list[dic
             words += [(word, run["row"] + w * width) for word in window]
         kept = [pair for pair in words if pair[0]] or words[-1:] * run["starts"]
         for index, (word, row) in enumerate(kept):
-            parts = sum(1 << at // PART for at in range(0, width, PART) if word >> at & 15)
+            parts = sum(1 << at // SLICE_BITS for at in range(0, width, SLICE_BITS)
+                        if word >> at & 15)
             entries.append({"word": word, "part": parts & -parts, "left": parts & (parts - 1),
                             "single": not parts & (parts - 1),
                             "row": row, "slot": slot,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from quadfire.rtl.fetch.spike_writer import Collector
+from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.contract.config import ArrayConfig, preset
 
 from tests.rtl.bench_tools import simulate
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
     ArrayConfig(banks=16, lanes=1, group_lanes=1, line_words=0, spike_words=1000),
     ArrayConfig(lanes=16, banks=5, line_words=0)], ids=str)
 def test_places_are_those_of_the_formula(config):
-    dut = Collector(config)
+    dut = SpikeWriter(config)
 
     async def bench(ctx):
         rng = random.Random(4)

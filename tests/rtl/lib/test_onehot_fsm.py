@@ -1,12 +1,12 @@
 # amaranth: UnusedElaboratable=no
-"""OneHot: one flip-flop a state, next states as with `m.FSM`."""
+"""OneHotFsm: one flip-flop a state, next states as with `m.FSM`."""
 
 import pytest
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.lib.onehot_fsm import OneHot
+from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 
 from tests.rtl.bench_tools import simulate
 
@@ -21,7 +21,7 @@ class Machine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        states = OneHot(m, ["A", "B", "C"])
+        states = OneHotFsm(m, ["A", "B", "C"])
         m.d.comb += self.now.eq(states.now)
         with states.state("A"):
             with m.If(self.go):
@@ -48,7 +48,7 @@ def test_next_states():
 
 def test_all_states_must_be_there():
     m = Module()
-    states = OneHot(m, ["A", "B"])
+    states = OneHotFsm(m, ["A", "B"])
     with states.state("A"):
         states.next = "B"
     with pytest.raises(AssertionError, match="not there"):

@@ -1,11 +1,11 @@
 # amaranth: UnusedElaboratable=no
-"""Store: words are read once valid, in order, whatever stalls."""
+"""StreamMemory: words are read once valid, in order, whatever stalls."""
 
 import random
 
 import pytest
 
-from quadfire.rtl.lib.stream_memory import Store
+from quadfire.rtl.lib.stream_memory import StreamMemory
 
 from tests.rtl.bench_tools import simulate
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.fast
 @pytest.mark.parametrize("depth", [0, 1, 3, 48])
 def test_wrong_depths(depth):
     with pytest.raises(ValueError, match="depth must be a power of two"):
-        Store({"word": 8}, depth)
+        StreamMemory({"word": 8}, depth)
 
 
 @pytest.mark.parametrize("ready", [1.0, 0.5, 0.1])
 def test_words_leave_in_order(ready):
-    dut = Store({"word": 8, "mark": 2}, 16)
+    dut = StreamMemory({"word": 8, "mark": 2}, 16)
 
     async def bench(ctx):
         rng = random.Random(5)
@@ -53,7 +53,7 @@ def test_words_leave_in_order(ready):
 
 
 def test_latency_and_full_rate():
-    dut = Store({"word": 8}, 16)
+    dut = StreamMemory({"word": 8}, 16)
 
     async def bench(ctx):
         ctx.set(dut.o.ready, 1)

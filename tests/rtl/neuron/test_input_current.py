@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.neuron.input_current import Current, lane_layout, scan_layout
+from quadfire.rtl.neuron.input_current import InputCurrent, lane_layout, readout_layout
 from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.lib.chain_layouts import AddressKind
 from quadfire.rtl.verilog import component_verilog
@@ -31,16 +31,16 @@ CONFIGS = {
 
 
 class CurrentBench(wiring.Component):
-    """A Current with its Parameters."""
+    """An InputCurrent with its Parameters."""
 
     def __init__(self, config: ArrayConfig):
-        self.config, self.current = config, Current(config)
+        self.config, self.current = config, InputCurrent(config)
         words = range(config.parameter_words)
         super().__init__({
             "write__valid": In(1),
             "write__payload": In(data.StructLayout({"address": words, "data": 32})),
             "tile__valid": In(1), "tile__payload": In(words),
-            "scan": In(stream.Signature(scan_layout(config))),
+            "scan": In(stream.Signature(readout_layout(config))),
             "current__valid": Out(1),
             "current__lane": Out(lane_layout(config)["lane"].shape),
             "current__begin": Out(1), "current__close": Out(1),
@@ -105,7 +105,7 @@ def current_vectors(bench: CurrentBench, tiles: int, seed: int = 1) -> dict:
         count = slots + steps - 1 if planes else slots
         for index in range(count):
             step = not planes or index >= slots - 1
-            scans.append(packed(scan_layout(config), how={
+            scans.append(packed(readout_layout(config), how={
                 "keep": planes and index < count - 1, "replay": index >= slots, "step": step,
                 "begin": index == (slots - 1 if planes else 0), "advance": index == count - 1,
                 "emit": rng.getrandbits(1)},
@@ -139,7 +139,7 @@ def test_latency(name):
     play = Play(dut, vectors, idle=0.3)
     steps = [moment for moment, item in zip(play.moments["scan"], vectors["inputs"][0][
         "transactions"], strict=True)
-        if data.Const(scan_layout(dut.config), item["scan__payload"]).how.step]
+        if data.Const(readout_layout(dut.config), item["scan__payload"]).how.step]
     assert play.moments["current"] == [moment + dut.current.latency + lane for moment in steps
                                        for lane in range(dut.config.group_lanes)]
 
@@ -156,7 +156,7 @@ def test_distances_of_scans(name, distance):
     dut = CurrentBench(CONFIGS[name])
     taken, lanes = DISTANCES[dut.config.forwards][distance], dut.config.group_lanes
     assert dut.config.forwards == (name != "block_ram")
-    scan = packed(scan_layout(dut.config), how={"step": 1})
+    scan = packed(readout_layout(dut.config), how={"step": 1})
     play = Play(dut, golden.vectors(
         [golden.channel("scan", [scan] * 9, ready="scan__ready", period=distance, exact=True)],
         [golden.channel("current", [int(taken == 4 and n >= lanes) for n in range(9 * lanes)],
@@ -179,7 +179,7 @@ def test_rounding_is_half_up_at_every_shift(shift):
     exact = [(2 * s + unit) // (2 * unit) if right > 0 else s << -right for s in sums]
     how = {"step": 1}
     Play(dut, golden.vectors(
-        [golden.channel("scan", [packed(scan_layout(dut.config), how=how, sums=[s])
+        [golden.channel("scan", [packed(readout_layout(dut.config), how=how, sums=[s])
                                  for s in sums], ready="scan__ready", after="tile"),
          golden.channel("write", [(shift << 24) << 7 | 3]),
          golden.channel("tile", [3], after="write")],

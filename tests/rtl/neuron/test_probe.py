@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.neuron.input_current import lane_layout
-from quadfire.rtl.lib.chain_layouts import TAP
-from quadfire.rtl.neuron.probe import Taps
+from quadfire.rtl.lib.chain_layouts import PROBE_WORD
+from quadfire.rtl.neuron.probe import Probe
 
 from tests.rtl.bench_tools import simulate, wrap
 
@@ -18,17 +18,17 @@ pytestmark = pytest.mark.fast
 
 
 class Chain(wiring.Component):
-    """Taps of several groups; each gets `done` one cycle after the one before it."""
+    """Probe of several groups; each gets `done` one cycle after the one before it."""
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        self.taps = [Taps(config) for _ in range(config.groups)]
+        self.taps = [Probe(config) for _ in range(config.groups)]
         super().__init__({
             "readout": In(1),
             "done": In(lane_layout(config)),
             **{f"membrane_{g}": In(signed(config.state_bits)) for g in range(config.groups)},
             **{f"current_{g}": In(signed(config.current_bits)) for g in range(config.groups)},
-            "tap": Out(TAP),
+            "tap": Out(PROBE_WORD),
         })
 
     def elaborate(self, platform):
