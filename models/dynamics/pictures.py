@@ -1,7 +1,7 @@
-"""Pictures of a neuron: recurrence, bifurcations, membrane distribution, f-I curve, mismatch.
+"""Five pictures of a neuron: recurrence, bifurcations, membrane, f-I curve, gradient mismatch.
 
-Each function draws one figure and returns it; `draw_all` writes them. matplotlib's Agg canvas, no
-window is opened.
+Each function draws one figure and returns it, and `draw_all` writes all of them. matplotlib draws
+on its Agg canvas, so no window opens.
 """
 
 import math
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from quadfire.models.neurons.surrogate import (
+from quadfire.models.dynamics.window import (
     exact_isometric_window, gradient_error, gradient_gain, isometric_window, least_error_window,
 )
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
@@ -29,6 +29,7 @@ INK, BLUE, ORANGE, GREEN, GREY = "#222222", "#2b6cb0", "#dd6b20", "#2f855a", "#a
 
 
 def panels(columns: int, width: float = 4.6, height: float = 4.0) -> tuple[Figure, list[Any]]:
+    """A figure with axes side by side, each `width` x `height` inches."""
     figure = Figure(figsize=(width * columns, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
@@ -52,7 +53,7 @@ def _title(neuron: QuadraticMap) -> str:
 
 def _cobweb(ax: Axes, neuron: QuadraticMap, start: float, current: float, steps: int,
             color: str, label: str, reset: bool) -> None:
-    """The orbit as a staircase; a reset is a dotted jump along the diagonal."""
+    """Draw a cobweb: the orbit as a staircase, a reset as a dotted jump along the diagonal."""
     u, labelled = start, False
     ax.plot([u], [u], "o", color=color, ms=5, zorder=4)
     for _ in range(steps):
@@ -69,7 +70,7 @@ def _cobweb(ax: Axes, neuron: QuadraticMap, start: float, current: float, steps:
 
 
 def recurrence(neuron: QuadraticMap) -> Figure:
-    """u' over u: without input, and at a current that makes it spike."""
+    """u' over u: without input, and at a constant current just above the rheobase."""
     figure, (free, driven) = panels(2, 5.0, 4.8)
     threshold, points, basin = neuron.v_threshold, neuron.fixed_points(), neuron.basin()
     low, high = (basin.lower, basin.upper) if basin else (neuron.vertex - 3, threshold + 3)
@@ -84,7 +85,7 @@ def recurrence(neuron: QuadraticMap) -> Figure:
                   ms=7, zorder=5, label=f"rest {points.rest:.3g}, slope {points.rest_slope:.3g}")
         free.plot([points.escape], [points.escape], "o", color=INK, mfc="w", ms=7, zorder=5,
                   label=f"escape {points.escape:.3g}, slope {points.escape_slope:.3g}")
-        # far enough out to show the way back, not so far that it spikes by rebound
+        # far enough from rest to show the way back, but above the rebound
         start = max(points.rest - 0.55 * (points.rest - basin.lower),
                     neuron.rebound + 0.05 * (points.rest - neuron.rebound))
         _cobweb(free, neuron, start, 0.0, 7, GREEN, f"from u = {start:.2f}", False)
@@ -110,12 +111,12 @@ def recurrence(neuron: QuadraticMap) -> Figure:
 
 
 def bifurcations(neuron: QuadraticMap) -> Figure:
-    """Where u ends at a constant current, threshold left out; and where it would spike."""
+    """Bifurcation diagram: the attractor of u over the constant current, without reset."""
     figure, (ax,) = panels(1, 9.0, 4.8)
     low, high = neuron.crisis, neuron.saddle_node
     span = high - low
     current = np.linspace(low, high, 1600)
-    u = np.full_like(current, neuron.vertex)        # the critical orbit finds any attractor
+    u = np.full_like(current, neuron.vertex)        # the orbit of the vertex finds any attractor
     orbit = []
     for step in range(600):
         u = neuron(u, current)
@@ -152,7 +153,7 @@ def bifurcations(neuron: QuadraticMap) -> Figure:
 
 
 def membrane(neuron: QuadraticMap, alpha: float = 1.0, steps: int = 8) -> Figure:
-    """Density of u under tdBN's current: simulated, and Gaussian with the moments of theory."""
+    """Density of u behind tdBN: simulated, and Gaussian with the moments of theory."""
     figure, axes = panels(3, 4.4, 3.9)
     kinds: tuple[Reset, ...] = ("hard", "soft", "none")
     s = float(input_deviation(neuron, alpha))
@@ -202,7 +203,7 @@ def membrane(neuron: QuadraticMap, alpha: float = 1.0, steps: int = 8) -> Figure
 
 
 def f_i_curve(neuron: QuadraticMap) -> Figure:
-    """Spikes per time step at constant current, discrete and in continuous time."""
+    """f-I curves: simulated with either reset, and of continuous time."""
     figure, (whole, near) = panels(2, 4.8, 4.0)
     rheobase = neuron.rheobase()
     span = max(1.0, neuron.v_threshold)
@@ -231,7 +232,7 @@ def f_i_curve(neuron: QuadraticMap) -> Figure:
 
 
 def mismatch(neuron: QuadraticMap, alpha: float = 1.0) -> Figure:
-    """What a rectangular window makes of the gradient: gain per layer, over depth, and error."""
+    """What a rectangular window does to gradients: gain of one layer, of many, and error."""
     figure, (gain, deep, error) = panels(3, 4.4, 4.0)
     moments, s = one_step_moments(neuron, alpha), float(input_deviation(neuron, alpha))
     threshold = neuron.v_threshold
@@ -279,7 +280,7 @@ def mismatch(neuron: QuadraticMap, alpha: float = 1.0) -> Figure:
 
 
 def draw_all(neuron: QuadraticMap, folder: Path, alpha: float = 1.0) -> list[Path]:
-    """Write every picture as a PNG into `folder`; returns their paths."""
+    """Write all pictures as PNG files into `folder` and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"recurrence": recurrence(neuron), "bifurcation": bifurcations(neuron),
                "membrane": membrane(neuron, alpha), "f_i_curve": f_i_curve(neuron),

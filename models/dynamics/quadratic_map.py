@@ -1,14 +1,20 @@
-"""The membrane as a map of the line: fixed points, thresholds, boundedness, f-I curve.
+"""The neuron as a one-dimensional map: fixed points, bifurcations, rheobase, f-I curve, bounds.
 
-Between two resets every neuron here is u' = c2 u^2 + c1 u + c0 + g I. All of it follows from one
-change of variable: w = c2 u + c1/2 turns the map into w' = w^2 + J with
+Between two resets the membrane potential follows u' = c2 u^2 + c1 u + c0 + g I. The change of
+variable w = c2 u + c1/2 turns it into the real quadratic map
 
-    J = c2 g I + c2 c0 + c1/2 - c1^2/4,
+    w' = w^2 + J,    J = c2 g I + c2 c0 + c1/2 - c1^2/4
 
-the real quadratic map, whose fixed points (1 -+ sqrt(1 - 4 J))/2 are born at J = 1/4 (saddle-node),
-lose stability at J = -3/4 (flip, period doubling) and whose bounded orbits end at J = -2. Divided
-back by c2 g these are currents. Source of the neuron: arXiv:2510.05168; of the quadratic map: any
-textbook on one-dimensional maps (Devaney, An Introduction to Chaotic Dynamical Systems, 1.5-1.7).
+with the fixed points (1 -+ sqrt(1 - 4 J)) / 2. Its bifurcations are those of the neuron:
+
+| J | name | what happens |
+|---|---|---|
+| 1/4 | saddle-node | both fixed points appear; above it u grows without bound |
+| -3/4 | flip (period doubling) | rest loses stability, u alternates between two values |
+| -2 | boundary crisis | below it almost every orbit escapes to infinity |
+
+Sources: arXiv:2510.05168 for the neuron; Devaney, An Introduction to Chaotic Dynamical Systems,
+sections 1.5-1.7, for the quadratic map.
 """
 
 import math
@@ -19,21 +25,27 @@ import numpy as np
 
 __all__ = ["FixedPoints", "Interval", "QuadraticMap"]
 
-_UNSTABLE = 1e9     # beyond this an orbit is on its way to infinity
+#: An orbit beyond this is on its way to infinity.
+_UNSTABLE = 1e9
 
 
 class Interval(NamedTuple):
-    """lower..upper, in the unit of the membrane potential; either may be infinite."""
+    """An interval of membrane potentials; either end may be infinite."""
 
     lower: float
     upper: float
 
 
 class FixedPoints(NamedTuple):
-    """Where u' = u at a constant current: `rest` < `escape`, and the slope of the map at each.
+    """The two potentials with u' = u at a constant current.
 
-    `escape` is always unstable (slope above 1). `rest` is stable while its slope is within -1..1;
-    a negative one means that u approaches rest with alternating sign.
+    | field | meaning |
+    |---|---|
+    | rest | resting potential, stable while its slope is within -1..1 |
+    | escape | critical potential above `rest`: unstable, u grows without input beyond it |
+    | rest_slope, escape_slope | slope du'/du of the map there |
+
+    With a negative slope, u approaches rest with alternating sign.
     """
 
     rest: float
@@ -43,17 +55,25 @@ class FixedPoints(NamedTuple):
 
     @property
     def stable(self) -> bool:
+        """Whether rest attracts."""
         return -1 < self.rest_slope < 1
 
 
 @dataclass(frozen=True)
 class QuadraticMap:
-    """u' = c2 u^2 + c1 u + c0 + gain I; spike and reset where u' >= v_threshold.
+    """u' = c2 u^2 + c1 u + c0 + gain I, with a spike and reset where u' >= v_threshold.
 
-    v_reset None means soft reset. c2 = 0 is a linear neuron (LIF, IF): it has no conjugacy and no
-    saddle-node, and the methods about those raise ValueError. `root`, `euler` and `linear` make one
-    from the parameters users know. The coefficients may be float64 tensors (one value per channel)
-    for `moments` and for the surrogate window; the methods below need floats.
+    | field | meaning |
+    |---|---|
+    | c2, c1, c0 | coefficients; c2 = 0 is a linear neuron (LIF, IF) |
+    | gain | factor of the input current |
+    | v_threshold | V_th, in units of u |
+    | v_reset | where a hard reset puts u; None: soft reset, u' - V_th |
+
+    `root`, `euler` and `linear` make one from the parameters of a neuron. A linear neuron has
+    neither a form w^2 + J nor a saddle-node, so the methods about them raise ValueError. For
+    `moments` and `window` the coefficients may be float64 tensors, one value per channel. The
+    methods below need floats.
     """
 
     c2: Any
@@ -83,26 +103,27 @@ class QuadraticMap:
         return cls(0.0, beta, (1 - beta) * v_rest, gain, v_threshold, v_reset)
 
     def __call__(self, u: Any, current: Any = 0.0) -> Any:
-        """u' before any reset."""
+        """u' before the reset."""
         return (self.c2 * u + self.c1) * u + self.c0 + self.gain * current
 
     def slope(self, u: Any) -> Any:
-        """du'/du."""
+        """du'/du at u."""
         return 2 * self.c2 * u + self.c1
 
     def _curved(self) -> None:
+        """Raise ValueError for a linear neuron."""
         if not self.c2 > 0:
             raise ValueError(f"the map must be curved (c2 above 0), not c2 = {self.c2!r}")
 
     # The free map ---------------------------------------------------------------------------------
 
     def canonical_current(self, current: Any) -> Any:
-        """J of w' = w^2 + J; w = c2 u + c1/2 (`to_canonical`)."""
+        """J of w' = w^2 + J at the current I."""
         self._curved()
         return (self.c2 * (self.gain * current + self.c0) + self.c1 / 2 - self.c1 * self.c1 / 4)
 
     def current_of(self, canonical: float) -> float:
-        """The current I at which J is `canonical`, inverse of `canonical_current`."""
+        """The current I at which J is `canonical`: the inverse of `canonical_current`."""
         return (canonical - self.canonical_current(0.0)) / (self.c2 * self.gain)
 
     def to_canonical(self, u: Any) -> Any:
@@ -112,33 +133,33 @@ class QuadraticMap:
 
     @property
     def vertex(self) -> float:
-        """Where the parabola is lowest; u and 2 vertex - u have one image."""
+        """The potential with the lowest u'. u and 2 vertex - u have the same image."""
         self._curved()
         return -self.c1 / (2 * self.c2)
 
     @property
     def saddle_node(self) -> float:
-        """The current at which both fixed points merge (J = 1/4); above it u grows without bound.
+        """The current of the saddle-node bifurcation, J = 1/4.
 
-        ((1 - c1)^2 - 4 c2 c0) / (4 c2 g). Where V_th lies above the merged point it is the
-        rheobase too, see `rheobase`.
+        I = ((1 - c1)^2 - 4 c2 c0) / (4 c2 g). Above it there is no fixed point, and u grows without
+        bound. It is also the rheobase if V_th lies above the merged fixed points, see `rheobase`.
         """
         return self.current_of(0.25)
 
     @property
     def flip(self) -> float:
-        """The current below which rest is unstable, u alternates between two values (J = -3/4)."""
+        """The current of the flip bifurcation, J = -3/4. Below it rest is unstable."""
         return self.current_of(-0.75)
 
     @property
     def crisis(self) -> float:
-        """The current below which almost every orbit leaves to infinity (J = -2)."""
+        """The current of the boundary crisis, J = -2. Below it almost every orbit escapes."""
         return self.current_of(-2.0)
 
     def fixed_points(self, current: float = 0.0) -> FixedPoints | None:
-        """Both fixed points, or None above the saddle-node.
+        """Both fixed points at a constant current, or None above the saddle-node.
 
-        u-+ = ((1 - c1) -+ sqrt D) / (2 c2) with slopes 1 -+ sqrt D, D = 1 - 4 J.
+        u-+ = ((1 - c1) -+ sqrt D) / (2 c2) with the slopes 1 -+ sqrt D, where D = 1 - 4 J.
         """
         discriminant = 1 - 4 * self.canonical_current(current)
         if discriminant < 0:
@@ -148,10 +169,10 @@ class QuadraticMap:
                            (1 - self.c1 + root) / (2 * self.c2), 1 - root, 1 + root)
 
     def basin(self, current: float = 0.0) -> Interval | None:
-        """The membrane potentials that a constant current never drives to infinity, or None.
+        """The potentials that stay bounded at a constant current, or None above the saddle-node.
 
-        Between the unstable fixed point u+ and its other preimage 2 vertex - u+ = -c1/c2 - u+; for
-        J < -2 only a Cantor set of it stays. Threshold and reset are left out.
+        They lie between the unstable fixed point u+ and its other preimage 2 vertex - u+. For
+        J < -2 only a Cantor set of them stays bounded. Threshold and reset play no part.
         """
         points = self.fixed_points(current)
         if points is None:
@@ -162,14 +183,15 @@ class QuadraticMap:
 
     @property
     def start(self) -> float:
-        """Where u starts, and where a hard reset puts it."""
+        """Where u starts: v_reset, or 0 with soft reset."""
         return 0.0 if self.v_reset is None else self.v_reset
 
     @property
     def rebound(self) -> float:
-        """Below this u the neuron spikes at the next step without any input; -inf if linear.
+        """The potential below which the neuron spikes in the next time step without input.
 
-        The lower root of c2 u^2 + c1 u + c0 = V_th.
+        It is the lower root of c2 u^2 + c1 u + c0 = V_th: post-inhibitory rebound. For a linear
+        neuron it is -inf; if every u spikes, it is inf.
         """
         if not self.c2 > 0:
             return -math.inf
@@ -177,10 +199,10 @@ class QuadraticMap:
         return (-self.c1 - math.sqrt(inside)) / (2 * self.c2) if inside >= 0 else math.inf
 
     def rate(self, current: Any, steps: int = 2000) -> np.ndarray:
-        """Spikes per time step at constant currents (the f-I curve), hard or soft reset.
+        """The f-I curve: spikes per time step at constant currents, [currents].
 
-        Simulated exactly for `steps` steps from the start potential. A hard reset makes the train
-        periodic, so the rate is 1 / (steps to the first spike), and 0 where none comes.
+        It simulates `steps` time steps from the start potential. A hard reset makes the spike train
+        periodic. The rate is then 1 / (time of the first spike), or 0 without a spike.
         """
         current = np.atleast_1d(np.asarray(current, np.float64))
         u = np.full_like(current, self.start)
@@ -201,12 +223,16 @@ class QuadraticMap:
         return np.where(first > 0, 1 / np.maximum(first, 1), 0.0)
 
     def continuous_rate(self, current: Any) -> np.ndarray:
-        """The f-I curve of continuous time, du/dt = u'(u, I) - u from v_reset to V_th, in closed
-        form: c2 b / (atan((V_th - m)/b) - atan((v_reset - m)/b)), b = sqrt((g I - g I_sn) / c2),
-        m = (1 - c1)/(2 c2); 0 up to the saddle-node.
+        """The f-I curve of continuous time, du/dt = u'(u, I) - u, in closed form.
 
-        The discrete rate tends to it where a spike takes many steps; near the saddle-node both
-        grow as sqrt(I - I_sn) c2 / pi if m lies well inside v_reset..V_th (type I excitability).
+        With the current I_sn of the saddle-node, where both fixed points merge at m:
+
+            rate = c2 b / (atan((V_th - m) / b) - atan((v_reset - m) / b))
+            b = sqrt(g (I - I_sn) / c2),    m = (1 - c1) / (2 c2)
+
+        It is 0 up to the saddle-node. The rate per time step tends to it if a spike takes many time
+        steps. Just above the saddle-node both grow as the square root of I - I_sn, if m lies well
+        inside v_reset..V_th: type I excitability, rate = c2 b / pi.
         """
         self._curved()
         drive = self.gain * (np.atleast_1d(np.asarray(current, np.float64)) - self.saddle_node)
@@ -216,22 +242,25 @@ class QuadraticMap:
         return np.where(drive > 0, self.c2 * b / angle, 0.0)
 
     def rheobase(self, steps: int = 3000) -> float:
-        """The least constant current from which on the neuron spikes, from its start potential.
+        """The rheobase: the least constant current that makes the neuron spike from its start.
 
-        Closed form where the map rises on start..V_th, as u then climbs in one direction: the
-        saddle-node if both fixed points merge below V_th, else the current V_th - u'(V_th) whose
-        fixed point is V_th itself. Where it falls somewhere on the way, u can overshoot, and the
-        current is searched over `steps` steps at most. (A strongly negative current spikes as well,
-        by rebound; that is not meant here.)
+        If the map rises on start..V_th, u climbs steadily, and there is a closed form:
+
+        - the saddle-node, if both fixed points merge below V_th;
+        - else the current with a fixed point at V_th, (V_th - u'(V_th)) / g.
+
+        If the map falls somewhere in between, u can overshoot. The current is then found by search,
+        with at most `steps` time steps per simulation. A strongly negative current also makes the
+        neuron spike, by rebound; the rheobase leaves that out.
         """
         threshold = self.v_threshold
         if min(self.slope(self.start), self.slope(threshold)) >= 0 and self.start < threshold:
             if self.c2 > 0 and (1 - self.c1) / (2 * self.c2) < threshold:
                 return self.saddle_node
             return (threshold - self(threshold)) / self.gain
-        high = (threshold - self(self.start)) / self.gain       # this one spikes at once
+        high = (threshold - self(self.start)) / self.gain       # spikes in the first time step
         low = self.flip if self.c2 > 0 else high - 10 * (1 + abs(high))
-        for _ in range(6):      # ever finer grids below the least current that spikes
+        for _ in range(6):      # ever finer grids around the least current that spikes
             grid = np.linspace(low, high, 201)
             silent = np.flatnonzero(self.rate(grid, steps) == 0)
             if not silent.size:
@@ -240,13 +269,15 @@ class QuadraticMap:
         return float(high)
 
     def bounds(self, i_max: float) -> Interval:
-        """Where u' lies before the reset for any sequence of currents within -i_max..i_max.
+        """Bounds of u' before the reset, for any sequence of currents within -i_max..i_max.
 
-        Hard reset: always bounded. After a reset u is in (lower, V_th) or v_reset, so with f the
-        map without current, lower = min over that of f, less g i_max, and upper = max(f(lower),
-        f(V_th), f(v_reset)) + g i_max. Soft reset: what is left above V_th is fed back through
-        u' - V_th, which has a fixed point only while g i_max <= V_th + g I_sn, and stays below it
-        only if the excursion after the lowest u does; otherwise upper is inf.
+        Let f be the map without input. With hard reset u' is always bounded. After the reset, u is
+        v_reset or in lower..V_th. Hence lower = min f - g i_max over these u, and
+        upper = max(f(lower), f(V_th), f(v_reset)) + g i_max.
+
+        With soft reset a u above V_th returns through u' - V_th. That map has a fixed point only if
+        g i_max <= V_th + g I_sn. u' stays below it only if the step after the lowest u does.
+        Otherwise upper is inf. Raises ValueError if i_max is below 0.
         """
         if not i_max >= 0:
             raise ValueError(f"i_max must not be below 0, not {i_max!r}")
@@ -266,6 +297,7 @@ class QuadraticMap:
         return Interval(lower, max(after, points.rest) + threshold)
 
     def _linear_bounds(self, reach: float) -> Interval:
+        """`bounds` of a linear neuron; reach = g i_max."""
         beta, threshold = self.c1, self.v_threshold
         if not 0 <= beta < 1:
             return Interval(-math.inf, math.inf if self.v_reset is None else
@@ -278,10 +310,11 @@ class QuadraticMap:
         return Interval(lower, after + threshold)
 
     def lossless_range(self, i_max: float) -> Interval:
-        """The clamp of w that changes no spike under hard reset, for currents within +-i_max.
+        """The limits of w that change no spike, for hard reset and currents within -i_max..i_max.
 
-        A w below -sqrt(theta - J_min) spikes at the next step whatever J is, so nothing is lost
-        below; w >= theta spikes and is reset, so nothing is lost above theta.
+        A w of theta or more spikes and is reset, so theta itself may stand for it. A w below
+        -sqrt(theta - J_min) spikes in the next time step whatever J is, so that limit may stand for
+        it. Raises ValueError with soft reset.
         """
         if self.v_reset is None:
             raise ValueError("with soft reset any clamp within reach changes spikes")
@@ -290,7 +323,10 @@ class QuadraticMap:
         return Interval(-math.sqrt(max(theta - lowest, 0.0)), theta)
 
     def integer_bits(self, i_max: float) -> int:
-        """Integer bits, sign included, that a two's complement w needs so as not to saturate."""
+        """Integer bits, sign included, with which w never saturates for currents within +-i_max.
+
+        Raises ValueError if u is not bounded.
+        """
         lower, upper = self.bounds(i_max)
         if math.isinf(upper) or math.isinf(lower):
             raise ValueError("u is not bounded: only a clamp bounds the state")

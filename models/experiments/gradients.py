@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from quadfire.models.dynamics.moments import input_deviation, one_step_moments
 from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.neurons.surrogate import gradient_error, gradient_gain
+from quadfire.models.dynamics.window import gradient_error, gradient_gain
 from quadfire.models.experiments.runs import Run
 
 __all__ = ["measured_gains", "mismatch"]

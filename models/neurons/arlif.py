@@ -1,12 +1,13 @@
-"""LIF whose reset adapts, after the idea of AR-LIF (Huang et al., arXiv:2507.20746)."""
+"""A LIF with a learnt adaptive reset, after the idea of AR-LIF. Not the authors' neuron."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from quadfire.models.neurons.firing import Limits
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 from quadfire.models.neurons.surrogate import spike
-from quadfire.models.neurons.base import Limits, SpikingNeuron
 
 __all__ = ["ARLIF", "arlif_step"]
 
@@ -16,13 +17,7 @@ def arlif_step(x: Tensor, v: Tensor, m: Tensor, *, beta: float = 0.5, memory: An
                v_threshold: float = 1.0, v_reset: None = None, limits: Limits = None,
                window: Any = 0.5, surrogate: str = "rectangular",
                detach_reset: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """v' = beta v + x, spike s where v' >= V = v_threshold + shift, then
-
-    m' = memory m + (1 - memory)(by_input x + by_output s),    v = v' - s V (1 + tanh m')
-
-    m is a fading memory of what came in and what went out; it makes the reset weaker (down to none)
-    or stronger (up to 2 V) than the subtraction of the threshold, which it is at m' = 0.
-    """
+    """One time step, (x, v, m) -> (s, v, m), see `ARLIF`."""
     v = beta * v + x
     threshold = v_threshold + shift
     fired = spike(v - threshold, window, surrogate)
@@ -34,13 +29,28 @@ def arlif_step(x: Tensor, v: Tensor, m: Tensor, *, beta: float = 0.5, memory: An
 
 
 class ARLIF(SpikingNeuron):
-    """Leaky integrate-and-fire with an adaptive reset, see `arlif_step`.
+    """Leaky integrate-and-fire whose soft reset adapts to inputs and spikes.
 
-    The paper relates the reset to inputs and outputs and adjusts the threshold; its equations were
-    not at hand, so these are this project's own and figures of the paper are not to be expected.
-    `memory` (as a logistic function), by_input, by_output and shift are learnt, one of each for the
-    layer or for each of `channels`; by_input = by_output = shift = 0 at first, which is exactly a
-    LIF with soft reset. State: v and m, both start at 0.
+        v' = beta v + x,    V = v_threshold + shift
+        s = 1 where v' >= V, else 0
+        m' = memory m + (1 - memory)(by_input x + by_output s)
+        v = v' - s V (1 + tanh m')
+
+    | parameter | learnt | meaning |
+    |---|---|---|
+    | beta | no | share of v that is left after one time step |
+    | channels | | learn one value of each per channel; None: one per layer |
+    | memory | by a logistic function | share of m that is left after a time step, at first 1/2 |
+    | by_input, by_output | yes | how inputs and spikes enter m, at first 0 |
+    | shift | yes | shift of the threshold, at first 0 |
+
+    m is a fading memory of inputs and spikes. It weakens the reset, down to none, or strengthens
+    it, up to 2 V. At first m is 0, and the neuron is exactly a LIF with soft reset. v and m start
+    at 0. There is no hard reset: v_reset must be None, else ValueError.
+
+    This is not the neuron of the authors' code. AR-LIF (Huang et al., arXiv:2507.20746) also
+    relates its reset to inputs and outputs and adjusts its threshold. The equations here are this
+    project's own, so do not expect the paper's figures.
     """
 
     kind = "arlif"
@@ -63,9 +73,10 @@ class ARLIF(SpikingNeuron):
 
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "beta": self.beta,
-                "memory": self._spread(self.logit_memory.sigmoid(), x),
-                "by_input": self._spread(self.by_input, x),
-                "by_output": self._spread(self.by_output, x), "shift": self._spread(self.shift, x)}
+                "memory": self._per_channel(self.logit_memory.sigmoid(), x),
+                "by_input": self._per_channel(self.by_input, x),
+                "by_output": self._per_channel(self.by_output, x),
+                "shift": self._per_channel(self.shift, x)}
 
     def initial(self, x: Tensor) -> tuple[Tensor, ...]:
         return torch.zeros_like(x), torch.zeros_like(x)

@@ -1,12 +1,13 @@
-"""Complementary LIF (Huang et al., ICML 2024, arXiv:2402.04663)."""
+"""Complementary LIF (CLIF): a LIF whose soft reset adapts to recent spikes."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from quadfire.models.neurons.firing import Limits
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 from quadfire.models.neurons.surrogate import spike
-from quadfire.models.neurons.base import Limits, SpikingNeuron
 
 __all__ = ["CLIF", "clif_step"]
 
@@ -15,11 +16,7 @@ def clif_step(x: Tensor, v: Tensor, m: Tensor, *, tau: float = 2.0, v_threshold:
               v_reset: None = None, limits: Limits = None, window: Any = 0.5,
               surrogate: str = "rectangular",
               detach_reset: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """v' = (1 - 1/tau) v + x, m' = m sigmoid(v' / tau) + s, v = v' - s (V_th + sigmoid(m')).
-
-    s is the spike; m, the complementary potential, adapts the reset to how often the neuron has
-    spiked and gives the gradient a second path through time.
-    """
+    """One time step, (x, v, m) -> (s, v, m), see `CLIF`."""
     v = (1 - 1 / tau) * v + x
     fired = spike(v - v_threshold, window, surrogate)
     m = m * torch.sigmoid(v / tau) + fired
@@ -30,9 +27,22 @@ def clif_step(x: Tensor, v: Tensor, m: Tensor, *, tau: float = 2.0, v_threshold:
 
 
 class CLIF(SpikingNeuron):
-    """Complementary leaky integrate-and-fire, see `clif_step`; soft reset only, nothing learnt.
+    """Complementary leaky integrate-and-fire, with the complementary potential m.
 
-    tau: membrane time constant in time steps, above 1. State: v and m, both start at 0.
+        v' = (1 - 1/tau) v + x
+        s = 1 where v' >= V_th, else 0
+        m' = m sigmoid(v' / tau) + s
+        v = v' - s (V_th + sigmoid(m'))
+
+    | parameter | meaning |
+    |---|---|
+    | tau | membrane time constant in time steps, above 1 |
+
+    m remembers recent spikes. They strengthen the reset, and m gives the gradient a second path
+    through time. v and m start at 0. Nothing is learnt. There is no hard reset: v_reset must be
+    None. It is SpikingJelly's `ComplementaryLIFNode`. Raises ValueError for another v_reset or tau.
+
+    Source: Huang et al., ICML 2024, arXiv:2402.04663.
     """
 
     kind = "clif"

@@ -1,4 +1,4 @@
-"""Gated LIF (Yao et al., NeurIPS 2022, arXiv:2210.13768)."""
+"""Gated LIF (GLIF): learnt gates mix two leaks, two inputs and two resets."""
 
 import math
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadfire.models.neurons.firing import Limits
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 from quadfire.models.neurons.surrogate import spike
-from quadfire.models.neurons.base import Limits, SpikingNeuron
 
 __all__ = ["GLIF", "glif_step"]
 
@@ -16,14 +17,7 @@ def glif_step(x: Tensor, v: Tensor, s: Tensor, *, alpha: Any, beta: Any, gamma: 
               leak: Any, subtract: Any, conduct: Any, v_threshold: Any = 1.0,
               limits: Limits = None, window: Any = 0.5, surrogate: str = "rectangular",
               detach_reset: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """One gated time step; s is the spike before, whose reset happens now.
-
-    v' = (1 - alpha (1 - tau)) v (1 - gamma s) - (1 - alpha) leak
-         + (1 - beta (1 - conduct)) x - (1 - gamma) subtract s
-
-    The gates in 0..1 mix two behaviours each: alpha exponential (tau) and linear (leak) decay, beta
-    an input weighted by time step (conduct) or not, gamma hard and soft reset (subtract).
-    """
+    """One time step, (x, v, s) -> (s', v', s'), see `GLIF`. s is the spike of the step before."""
     gate = s.detach() if detach_reset else s
     v = ((1 - alpha * (1 - tau)) * v * (1 - gamma * gate) - (1 - alpha) * leak
          + (1 - beta * (1 - conduct)) * x - (1 - gamma) * subtract * gate)
@@ -32,14 +26,35 @@ def glif_step(x: Tensor, v: Tensor, s: Tensor, *, alpha: Any, beta: Any, gamma: 
 
 
 class GLIF(SpikingNeuron):
-    """Gated leaky integrate-and-fire, see `glif_step`; everything is learnt.
+    """Gated leaky integrate-and-fire; the reset of a spike happens in the next time step.
 
-    steps: T, for which there are conductances; later steps use the last. tau, conduct: in 0..1,
-    v_threshold, leak, subtract: above 0, where they start; leak is v_threshold / (2 T) and subtract
-    v_threshold by default. channels: learn one of each per channel (the paper's best), else per
-    layer. Gates start near 1/2, spread at random as in the paper (torch's generator). Gates, tau
-    and conductances are logistic functions of the parameters, the others exponentials, so they stay
-    in range. State: v before the reset, and the spike.
+        v' = (1 - alpha (1 - tau)) v (1 - gamma s) - (1 - alpha) leak
+             + (1 - beta (1 - conduct)) x - (1 - gamma) subtract s
+        s' = 1 where v' >= v_threshold, else 0
+
+    | gate | at 1 | at 0 |
+    |---|---|---|
+    | alpha | exponential leak: v keeps the share tau | linear leak: v loses leak |
+    | beta | x is weighted by the conductance of the time step, conduct | x as it is |
+    | gamma | hard reset to 0 | soft reset: subtract |
+
+    | argument | meaning |
+    |---|---|
+    | steps | T, the number of conductances; later time steps use the last |
+    | tau, conduct | where they start, in 0..1 |
+    | v_threshold | where it starts, above 0 |
+    | leak, subtract | where they start, above 0; None: v_threshold / (2 T), and v_threshold |
+    | channels | learn one of each per channel, the paper's best; None: one per layer |
+
+    Gates and all values are learnt. Gates, tau and conductances are logistic functions of their
+    parameters, the others exponentials, so all stay in range. Gates start near 1/2 at random, drawn
+    from torch's generator, as in the paper. They are soft here: a gate stays a mixture.
+
+    With equal values it is SpikingJelly's `GatedLIFNode`. That neuron keeps threshold, leak and
+    subtract in 0..1 by logistic functions. The state is v before the reset, and the spike. v_reset
+    must be None. Raises ValueError for another v_reset or a value out of range.
+
+    Source: Yao et al., NeurIPS 2022, arXiv:2210.13768.
     """
 
     kind = "glif"
@@ -80,13 +95,13 @@ class GLIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         options = super().options(x)
         del options["v_reset"]
-        alpha, beta, gamma = (self._spread(gate, x) for gate in self.gates.sigmoid())
+        alpha, beta, gamma = (self._per_channel(gate, x) for gate in self.gates.sigmoid())
         return {**options, "alpha": alpha, "beta": beta, "gamma": gamma,
-                "tau": self._spread(self.logit_tau.sigmoid(), x),
-                "leak": self._spread(self.log_leak.exp(), x),
-                "subtract": self._spread(self.log_subtract.exp(), x),
-                "v_threshold": self._spread(self.log_threshold.exp(), x),
-                "conduct": [self._spread(step, x) for step in self.logit_conduct.sigmoid()]}
+                "tau": self._per_channel(self.logit_tau.sigmoid(), x),
+                "leak": self._per_channel(self.log_leak.exp(), x),
+                "subtract": self._per_channel(self.log_subtract.exp(), x),
+                "v_threshold": self._per_channel(self.log_threshold.exp(), x),
+                "conduct": [self._per_channel(step, x) for step in self.logit_conduct.sigmoid()]}
 
     def at_step(self, options: dict[str, Any], step: int) -> dict[str, Any]:
         return {**options, "conduct": options["conduct"][min(step, self.steps - 1)]}

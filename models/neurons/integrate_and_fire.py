@@ -1,33 +1,36 @@
-"""Neurons that add up their input: without leak, and with a leak that does not depend on v."""
+"""Integrate-and-fire: without leak, and with a leak that does not depend on v."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 from quadfire.models.neurons.canonical import Canonical, canonical_if
+from quadfire.models.neurons.firing import Firing, fire
 from quadfire.models.neurons.lif import lif_step
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["IF", "ConstantLeakIF", "constant_leak_step"]
 
 
 def constant_leak_step(x: Tensor, v: Tensor, *, leak: float = 0.125, towards_rest: bool = False,
-                    v_threshold: float = 1.0, v_reset: float | None = 0.0, limits: Limits = None,
-                    window: Any = 0.5, surrogate: str = "rectangular",
-                    detach_reset: bool = False) -> tuple[Tensor, Tensor]:
-    """Linear leak, v' = v - leak + x; towards_rest: v' = sign(v) max(|v| - leak, 0) + x."""
+                       **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+    """One time step: v' = v - leak + x, then `fire`.
+
+    With `towards_rest` the leak stops at 0: v' = sign(v) max(abs(v) - leak, 0) + x.
+    """
     if towards_rest:
-        v = torch.sign(v) * (v.abs() - leak).clamp(min=0)
-    else:
-        v = v - leak
-    return fire(v + x, v_threshold, v_reset, limits, window, surrogate, detach_reset)
+        return fire(torch.sign(v) * (v.abs() - leak).clamp(min=0) + x, **firing)
+    return fire(v - leak + x, **firing)
 
 
 class IF(SpikingNeuron):
-    """Integrate-and-fire: a LIF with beta = 1."""
+    """Integrate-and-fire: v' = v + x, a LIF with beta = 1.
+
+    It fires where v' >= v_threshold. With either reset it is SpikingJelly's `IFNode`.
+    """
 
     kind = "if"
     function = staticmethod(lif_step)
@@ -43,11 +46,20 @@ class IF(SpikingNeuron):
 
 
 class ConstantLeakIF(SpikingNeuron):
-    """Leaky integrate-and-fire whose leak is a constant, see `constant_leak_step`.
+    """Integrate-and-fire with a constant leak: v' = v - leak + x.
 
-    leak: what is lost a time step, in units of v. Without `towards_rest` the leak goes on below 0
-    (the linear decay of GLIF, arXiv:2210.13768, and of TrueNorth, Cassidy et al., IJCNN 2013): it
-    is a bias then, and the array runs it as IF. With it, v rests at 0.
+    | parameter | meaning |
+    |---|---|
+    | leak | loss per time step, in units of v, not below 0 |
+    | towards_rest | the leak moves v towards 0 from either side and stops there |
+
+    Without `towards_rest` the leak also lowers a negative v. It is then a bias, and the array runs
+    the neuron as IF. With it, the neuron has no canonical form. It fires where v' >= v_threshold,
+    with hard or soft reset. Raises ValueError for a leak below 0.
+
+    GLIF (arXiv:2210.13768) calls this leak linear decay; TrueNorth (Cassidy et al., IJCNN 2013)
+    has it, too. The "linear leaky integrate-and-fire" of arXiv:2207.04889 is something else: that
+    paper maps networks of LIF neurons to networks of ReLUs.
     """
 
     kind = "constant_leak"

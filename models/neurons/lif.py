@@ -1,36 +1,44 @@
-"""Leaky integrate-and-fire."""
+"""Leaky integrate-and-fire (LIF)."""
 
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 from quadfire.models.neurons.canonical import Canonical, canonical_lif
+from quadfire.models.neurons.firing import Firing, fire
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["LIF", "lif_step"]
 
 
 def lif_step(x: Tensor, v: Tensor, *, beta: Any = 0.5, gain: Any = 1.0, v_rest: float = 0.0,
-             v_threshold: float = 1.0, v_reset: float | None = 0.0, limits: Limits = None,
-             window: Any = 0.5, surrogate: str = "rectangular",
-             detach_reset: bool = False) -> tuple[Tensor, Tensor]:
-    """Leaky integrate-and-fire, v' = v_rest + beta (v - v_rest) + gain x.
-
-    beta = 1 does not leak (IF). Source: STBP, arXiv:1706.02609.
-    """
+             **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+    """One time step: v' = v_rest + beta (v - v_rest) + gain x, then `fire`."""
     if v_rest:
-        v = v_rest + beta * (v - v_rest) + gain * x
-    else:
-        v = beta * v + gain * x
-    return fire(v, v_threshold, v_reset, limits, window, surrogate, detach_reset)
+        return fire(v_rest + beta * (v - v_rest) + gain * x, **firing)
+    return fire(beta * v + gain * x, **firing)
 
 
 class LIF(SpikingNeuron):
-    """Leaky integrate-and-fire, see `lif_step`.
+    """Leaky integrate-and-fire: v' = v_rest + beta (v - v_rest) + gain x.
 
-    snnTorch's Leaky has gain 1 and v_rest 0. SpikingJelly's LIFNode has beta = 1 - 1/tau, rests at
-    its v_reset (0 with soft reset), and gain = 1/tau unless decay_input is off.
+    | parameter | meaning |
+    |---|---|
+    | beta | share of v - v_rest that is left after one time step; 1: no leak (IF) |
+    | gain | factor of the input current |
+    | v_rest | resting potential, in units of v |
+
+    It fires where v' >= v_threshold, with hard or soft reset. Source: STBP, arXiv:1706.02609.
+
+    | neuron of another library | beta | gain | v_rest | the same spikes |
+    |---|---|---|---|---|
+    | SpikingJelly `LIFNode` | 1 - 1/tau | 1/tau | v_reset, or 0 | with hard and soft reset |
+    | the same, decay_input=False | 1 - 1/tau | 1 | v_reset, or 0 | with hard and soft reset |
+    | snnTorch `Leaky` | beta | 1 | 0 | no, v' between spikes only |
+
+    snnTorch fires only above the threshold. By default it subtracts the threshold in the next time
+    step, after the leak; in the form used here that is a subtraction of v_threshold / beta.
     """
 
     kind = "lif"

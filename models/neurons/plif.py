@@ -1,4 +1,4 @@
-"""Parametric LIF: the time constant is learnt (Fang et al., ICCV 2021, arXiv:2007.05785)."""
+"""Parametric LIF (PLIF): a LIF that learns its time constant."""
 
 import math
 from typing import Any
@@ -6,19 +6,27 @@ from typing import Any
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.neurons.base import SpikingNeuron
 from quadfire.models.neurons.canonical import Canonical, canonical_lif
 from quadfire.models.neurons.lif import lif_step
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["PLIF"]
 
 
 class PLIF(SpikingNeuron):
-    """v' = v + (x - (v - v_rest)) k with k = 1/tau = logistic(w), w learnt (the paper's eq. 9).
+    """Parametric LIF: v' = v + k (x - (v - v_rest)), k = 1/tau = logistic(w), w learnt.
 
-    v_rest is v_reset, or 0 with soft reset. tau: where it starts, above 1. decay_input: whether k
-    also multiplies x, as in the paper; without, v' = v - k (v - v_rest) + x. One w for the layer
-    (the paper), or one for each of `channels`. The step is `lif_step` with beta = 1 - k.
+    | parameter | meaning |
+    |---|---|
+    | tau | membrane time constant at the start, in time steps, above 1 |
+    | decay_input | False: k does not multiply x, v' = v - k (v - v_rest) + x |
+    | channels | learn one w per channel; None: one per layer, as in the paper |
+
+    v_rest is v_reset, or 0 with soft reset. The step is `lif_step` with beta = 1 - k. It fires
+    where v' >= v_threshold. With either reset it is SpikingJelly's `ParametricLIFNode`.
+    Behind tdBN use alpha = tau, as k scales the current. Raises ValueError unless tau > 1.
+
+    Source: Fang et al., ICCV 2021, arXiv:2007.05785, eq. 9.
     """
 
     kind = "plif"
@@ -37,7 +45,7 @@ class PLIF(SpikingNeuron):
                 "channels": self.channels}
 
     def options(self, x: Tensor) -> dict[str, Any]:
-        k = self._spread(self.w.sigmoid(), x)
+        k = self._per_channel(self.w.sigmoid(), x)
         return {**super().options(x), "beta": 1 - k, "gain": k if self.decay_input else 1.0,
                 "v_rest": self.v_initial}
 

@@ -1,93 +1,62 @@
-"""Quadratic integrate-and-fire, in three forms of one neuron (arXiv:2510.05168).
+"""Quadratic integrate-and-fire (QIF), in three forms of the same neuron.
 
-    root       v' = a (v - u1)(v - u2) + x
-    Euler      v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau
-    canonical  w' = w^2 + J
+| form | one time step | step function | module |
+|---|---|---|---|
+| root | v' = a (v - u1)(v - u2) + x | `qif_step` | `QIF` |
+| Euler | v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau | `qif_euler_step` | `QIFEuler` |
+| canonical | w' = w^2 + J, J = gain x + offset | `canonical_step` | `QIFCanonical` |
 
-Every u' = c2 u^2 + c1 u + c0 + g x with c2 > 0 is each of them, exactly: `root_to_euler`,
-`euler_to_root` and `QIFCanonical.of` say how.
+The canonical form covers every u' = c2 u^2 + c1 u + c0 + g I with c2 > 0, the root form those with
+real roots, the Euler form those with real fixed points at I = 0. `root_to_euler`, `euler_to_root`
+and `QIFCanonical.of` convert exactly.
+
+Source of the root form: arXiv:2510.05168.
 """
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.neurons.base import Limits, SpikingNeuron, fire
 from quadfire.models.neurons.canonical import Canonical, canonical_euler, canonical_root
+from quadfire.models.neurons.firing import Firing, fire
+from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root", "qif_euler_step",
            "qif_step", "root_to_euler"]
 
 
 def qif_step(x: Tensor, v: Tensor, *, a: Any = 0.5, u1: Any = 0.0, u2: Any = 0.5,
-             v_threshold: float = 1.0, v_reset: float | None = 0.0, limits: Limits = None,
-             window: Any = 0.5, surrogate: str = "rectangular",
-             detach_reset: bool = False) -> tuple[Tensor, Tensor]:
-    """Quadratic integrate-and-fire, v' = a (v - u1)(v - u2) + x (arXiv:2510.05168)."""
-    return fire(a * (v - u1) * (v - u2) + x, v_threshold, v_reset, limits, window, surrogate,
-                detach_reset)
+             **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+    """One time step: v' = a (v - u1)(v - u2) + x, then `fire`."""
+    return fire(a * (v - u1) * (v - u2) + x, **firing)
 
 
 def qif_euler_step(x: Tensor, v: Tensor, *, tau: Any = 2.0, a0: Any = 1.0, v_rest: Any = 0.0,
-                   v_c: Any = 0.8, v_threshold: float = 1.0, v_reset: float | None = 0.0,
-                   limits: Limits = None, window: Any = 0.5, surrogate: str = "rectangular",
-                   detach_reset: bool = False) -> tuple[Tensor, Tensor]:
-    """Explicit Euler of tau dv/dt = a0 (v - v_rest)(v - v_c) + x, step 1.
-
-    v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau. The equation is that of Gerstner et al., Neuronal
-    Dynamics, 5.3; the form and its defaults are those of SpikingJelly's QIFNode.
-    """
-    return fire(v + (x + a0 * (v - v_rest) * (v - v_c)) / tau, v_threshold, v_reset, limits,
-                window, surrogate, detach_reset)
+                   v_c: Any = 0.8, **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+    """One time step: v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau, then `fire`."""
+    return fire(v + (x + a0 * (v - v_rest) * (v - v_c)) / tau, **firing)
 
 
 def canonical_step(x: Tensor, w: Tensor, *, gain: float = 1.0, offset: float = 0.0,
-                   delta: float = 1.0, v_threshold: float = 1.0, v_reset: float | None = 0.0,
-                   limits: Limits = None, window: Any = 0.5, surrogate: str = "rectangular",
-                   detach_reset: bool = False) -> tuple[Tensor, Tensor]:
-    """w' = w^2 + J, J = gain x + offset; a soft reset subtracts delta, not the threshold."""
-    return fire(w * w + (gain * x + offset), v_threshold, v_reset, limits, window, surrogate,
-                detach_reset, delta)
-
-
-def _roots(total: float, product: float, what: str) -> tuple[float, float]:
-    """The lower and upper solution of t^2 - total t + product = 0."""
-    inside = total * total / 4 - product
-    if inside < 0:
-        raise ValueError(f"{what} are complex for these parameters")
-    root = math.copysign(math.sqrt(inside), total) if total else math.sqrt(inside)
-    far = total / 2 + root
-    near = product / far if far else 0.0        # without cancellation
-    return min(near, far), max(near, far)
-
-
-def root_to_euler(a: float, u1: float, u2: float, tau: float = 1.0) -> tuple[float, float, float]:
-    """(a0, v_rest, v_c) of the same map in Euler form, which must be fed tau times the current.
-
-    v_rest and v_c are the fixed points of the root form without input: the roots of
-    t^2 - (1/a + u1 + u2) t + u1 u2. Raises ValueError where it has none.
-    """
-    return (a * tau, *_roots(1 / a + u1 + u2, u1 * u2, "the fixed points v_rest and v_c"))
-
-
-def euler_to_root(tau: float, a0: float, v_rest: float,
-                  v_c: float) -> tuple[float, float, float, float]:
-    """(a, u1, u2, gain) of the same map in root form, which must be fed gain times the current.
-
-    With k = a0 / tau: a = k, gain = 1 / tau, and u1 <= u2 the roots of
-    t^2 - (v_rest + v_c - 1/k) t + v_rest v_c. Raises ValueError where they are complex.
-    """
-    k = a0 / tau
-    return (k, *_roots(v_rest + v_c - 1 / k, v_rest * v_c, "the roots u1 and u2"), 1 / tau)
+                   delta: float = 1.0, **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+    """One time step: w' = w^2 + gain x + offset, then `fire`. A soft reset subtracts delta."""
+    return fire(w * w + (gain * x + offset), amount=delta, **firing)
 
 
 class QIF(SpikingNeuron):
-    """Quadratic integrate-and-fire in root form, see `qif_step`.
+    """Quadratic integrate-and-fire in root form: v' = a (v - u1)(v - u2) + x.
 
-    a: curvature, above 0. u1, u2: roots. learn: make log a, u1 and u2 parameters, one of each for
-    the layer or for each of `channels`.
+    | parameter | unit | meaning |
+    |---|---|---|
+    | a | 1/v | curvature, above 0 |
+    | u1, u2 | v | roots; the order does not matter |
+    | learn | | learn log a, u1 and u2 |
+    | channels | | learn one of each per channel; None: one per layer |
+
+    It fires where v' >= v_threshold, with hard or soft reset. Raises ValueError unless a > 0.
+    Source: arXiv:2510.05168.
     """
 
     kind = "qif"
@@ -110,14 +79,15 @@ class QIF(SpikingNeuron):
 
     @property
     def a(self) -> Any:
+        """The present curvature: a number, or a tensor if it is learnt."""
         return self.log_a.exp() if self.learn else self._start["a"]
 
     def config(self) -> dict[str, Any]:
         return {**super().config(), **self._start, "learn": self.learn, "channels": self.channels}
 
     def options(self, x: Tensor) -> dict[str, Any]:
-        return {**super().options(x), "a": self._spread(self.a, x),
-                "u1": self._spread(self.u1, x), "u2": self._spread(self.u2, x)}
+        return {**super().options(x), "a": self._per_channel(self.a, x),
+                "u1": self._per_channel(self.u1, x), "u2": self._per_channel(self.u2, x)}
 
     def quadratic_map(self) -> QuadraticMap:
         a, u1, u2 = (value.detach().double() if isinstance(value, Tensor) else value
@@ -130,11 +100,22 @@ class QIF(SpikingNeuron):
 
 
 class QIFEuler(SpikingNeuron):
-    """Quadratic integrate-and-fire in explicit-Euler form, see `qif_euler_step`.
+    """Quadratic integrate-and-fire in Euler form: v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau.
 
-    tau: membrane time constant in time steps; a0: curvature; both above 0. v_rest: resting
-    potential; v_c: critical potential, above which v grows on its own. SpikingJelly's QIFNode is
-    this with v_reset = -0.1. The current counts 1/tau: behind tdBN use alpha = tau.
+    It is the explicit Euler step of length 1 of tau dv/dt = a0 (v - v_rest)(v - v_c) + x.
+
+    | parameter | unit | meaning |
+    |---|---|---|
+    | tau | time steps | membrane time constant, above 0 |
+    | a0 | 1/v | curvature, above 0 |
+    | v_rest | v | resting potential |
+    | v_c | v | critical potential, above which v grows without input (v_rest < v_c) |
+
+    It fires where v' >= v_threshold. With either reset it is SpikingJelly's `QIFNode`, whose
+    default v_reset is -0.1. Behind tdBN use alpha = tau, as 1/tau scales the current. Raises
+    ValueError unless tau > 0 and a0 > 0.
+
+    Source of the equation: Gerstner et al., Neuronal Dynamics, section 5.3.
     """
 
     kind = "qif_euler"
@@ -167,11 +148,17 @@ class QIFEuler(SpikingNeuron):
 
 
 class QIFCanonical(SpikingNeuron):
-    """The canonical map w' = w^2 + J itself, in real numbers: what the array computes.
+    """Quadratic integrate-and-fire in canonical form: w' = w^2 + J, as the array computes it.
 
-    v_threshold, v_reset, limits and window are values of w. J = gain x + offset; delta: what a soft
-    reset subtracts (hard: unused). `of` makes the one that spikes as another neuron does; that one
-    expects the currents of the other neuron, so a tdBN before it keeps the other's v_threshold.
+    | parameter | meaning |
+    |---|---|
+    | gain, offset | J = gain x + offset |
+    | delta | what a soft reset subtracts; None: v_threshold; a hard reset ignores it |
+    | v_start | w before the first time step; None: v_reset, or 0 with soft reset |
+
+    v_threshold, v_reset, limits and window are in units of w. It fires where w' >= v_threshold,
+    with hard or soft reset. `of` makes the canonical form of another neuron. It expects the input
+    currents of that neuron, so a tdBN before it keeps that neuron's v_threshold.
     """
 
     kind = "qif_canonical"
@@ -186,7 +173,7 @@ class QIFCanonical(SpikingNeuron):
 
     @classmethod
     def of(cls, neuron: SpikingNeuron) -> "QIFCanonical":
-        """The canonical form of a QIF neuron. Raises ValueError for any other."""
+        """The canonical form of a QIF neuron. Raises ValueError for any other neuron."""
         c = neuron.canonical()
         if c.factor is not None:
             raise ValueError(f"neuron {neuron.kind!r} is linear, it has no form w^2 + J")
@@ -225,3 +212,40 @@ class QIFCanonical(SpikingNeuron):
                          theta=self.v_threshold, initial=self.v_initial,
                          reset=self.v_initial if self.v_reset is None else self.v_reset,
                          delta=self.delta, soft=self.v_reset is None)
+
+
+# Conversions of parameters -----------------------------------------------------------------------
+
+
+def root_to_euler(a: float, u1: float, u2: float, tau: float = 1.0) -> tuple[float, float, float]:
+    """(a0, v_rest, v_c) of the same neuron in Euler form. It needs tau times the input current.
+
+    v_rest and v_c are the fixed points of the root form without input, the solutions of
+    t^2 - (1/a + u1 + u2) t + u1 u2 = 0. Raises ValueError if it has none.
+    """
+    return (a * tau, *_roots(1 / a + u1 + u2, u1 * u2, "the fixed points v_rest and v_c"))
+
+
+def euler_to_root(tau: float, a0: float, v_rest: float,
+                  v_c: float) -> tuple[float, float, float, float]:
+    """(a, u1, u2, gain) of the same neuron in root form. It needs gain times the input current.
+
+    a = a0 / tau, gain = 1 / tau, and u1 <= u2 are the solutions of
+    t^2 - (v_rest + v_c - 1/a) t + v_rest v_c = 0. Raises ValueError if they are complex.
+    """
+    k = a0 / tau
+    return (k, *_roots(v_rest + v_c - 1 / k, v_rest * v_c, "the roots u1 and u2"), 1 / tau)
+
+
+def _roots(total: float, product: float, what: str) -> tuple[float, float]:
+    """The lower and the upper solution of t^2 - total t + product = 0.
+
+    Raises ValueError, naming `what`, if they are complex.
+    """
+    inside = total * total / 4 - product
+    if inside < 0:
+        raise ValueError(f"{what} are complex for these parameters")
+    root = math.copysign(math.sqrt(inside), total) if total else math.sqrt(inside)
+    far = total / 2 + root
+    near = product / far if far else 0.0        # total / 2 - root would cancel
+    return min(near, far), max(near, far)

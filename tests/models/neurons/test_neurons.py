@@ -8,8 +8,8 @@ import torch
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import IF, LIF, PLIF, QIF, lif_step, make_neuron, qif_step
-from quadfire.models.neurons.base import fire
 from quadfire.models.neurons.canonical import canonical_root
+from quadfire.models.neurons.firing import fire
 from quadfire.models.neurons.surrogate import SURROGATES, rectangular, spike
 
 
