@@ -21,7 +21,7 @@ from quadfire.firmware.driver.accelerator import DeviceError
 from quadfire.firmware.compiler.compile import CompileError, compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.report import LayerReport
-from quadfire.models.integer.network import IntegerNetwork, NetworkError
+from quadfire.models.integer import IntegerNetwork, NetworkError
 from quadfire.rtl.contract.config import PRESETS, preset
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=(

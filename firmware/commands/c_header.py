@@ -13,7 +13,7 @@ from quadfire.firmware.compiler.overflow import CompileError
 from quadfire.firmware.c.tape_header import c_header
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.driver.inputs import checked, read_inputs
-from quadfire.models.integer.network import IntegerNetwork, NetworkError
+from quadfire.models.integer import IntegerNetwork, NetworkError
 from quadfire.rtl.contract.config import PRESETS, preset
 
 console = Console(stderr=True, highlight=False)

@@ -20,7 +20,7 @@ from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.selftest import selftest as run_selftest
 from quadfire.firmware.transports.transport import Transport
 from quadfire.firmware.transports import KINDS, kind_of, open_device
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import PRESETS, ArrayConfig, preset
 from quadfire.rtl.contract.tape import INFO_WORDS, Answer, Opcode
 

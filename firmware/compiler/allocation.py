@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from quadfire.firmware.tape.memory_layout import words_of
 from quadfire.firmware.compiler.passes import Pass
-from quadfire.models.integer.network import INPUT, IdentityBranch, IntegerNetwork
+from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS
 

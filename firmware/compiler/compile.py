@@ -19,7 +19,7 @@ from quadfire.firmware.compiler.report import layer_report
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.schedule import Streams, schedule
 from quadfire.firmware.compiler.time_chunks import parts_of, place_states
-from quadfire.models.integer.network import INPUT, ConvBranch, IntegerNetwork
+from quadfire.models.integer import INPUT, ConvBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["CompileError", "compile"]

@@ -21,7 +21,7 @@ import numpy as np
 
 from quadfire.firmware.tape.memory_layout import tiles_of, words_of
 from quadfire.firmware.compiler.passes import Axis, Pass, Reading, Source, Unfit, readings_of
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, PASS, SOURCE
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadfire.models.integer.bounds import current_range, signed_bits
-from quadfire.models.integer.network import ConvBranch, Layer
+from quadfire.models.integer import ConvBranch, IntegerLayer
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import READOUT_BITS, Neuron, clip, neuron_step, round_shift
 from quadfire.rtl.contract.tape import PARAMETER
@@ -33,7 +33,7 @@ class Bounds:
     current_high: np.ndarray
 
     @classmethod
-    def of(cls, layer: Layer, input_bits: int) -> "Bounds":
+    def of(cls, layer: IntegerLayer, input_bits: int) -> "Bounds":
         """Bounds of a layer whose inputs are spikes (`input_bits` = 0) or pixels."""
         return cls(*layer.sum_range(), *current_range(layer, input_bits))
 
@@ -49,7 +49,7 @@ def _outside(low: np.ndarray, high: np.ndarray, bits: int) -> tuple[int, int] | 
     return channel, ends[1] if ends[1] >= limit else ends[0]
 
 
-def check_layer(layer: Layer, config: ArrayConfig, *, steps: int, input_bits: int) -> Bounds:
+def check_layer(layer: IntegerLayer, config: ArrayConfig, *, steps: int, input_bits: int) -> Bounds:
     """Prove that no sum, current or readout of the layer can overflow on this array.
 
     Raises CompileError that names the layer, the channel, the value it can reach, and what to do.
@@ -105,7 +105,7 @@ def _product_range(neuron: Neuron, fraction_bits: int) -> tuple[int, int]:
     return min(ends), max(ends)
 
 
-def saturation(layer: Layer, bounds: Bounds, fraction_bits: int) -> str:
+def saturation(layer: IntegerLayer, bounds: Bounds, fraction_bits: int) -> str:
     """What the clamp lo..hi does to the spikes of a layer, for every input there can be.
 
     "none": no state leaves lo..hi, but where it is reset. "lossless": a QIF with hard reset, of

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quadfire.models.integer.network import ConvBranch, IdentityBranch, IntegerNetwork, Pool
+from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, Pool
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["Axis", "Pass", "Reading", "Source", "Unfit", "readings_of"]

@@ -17,7 +17,7 @@ from quadfire.firmware.compiler.passes import Pass, Source
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run, Step
 from quadfire.firmware.tape.weights import pass_weights
 from quadfire.firmware.tape.writer import Block, Expected, Tape, TapeWriter, Uses
-from quadfire.models.integer.network import INPUT, IntegerNetwork
+from quadfire.models.integer import INPUT, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, PASS, SOURCE, Emit, Opcode
 

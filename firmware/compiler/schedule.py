@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from quadfire.firmware.tape.memory_layout import words_of
 from quadfire.firmware.compiler.allocation import Memory, chains, region_of
 from quadfire.firmware.compiler.passes import Pass
-from quadfire.models.integer.network import INPUT, IntegerNetwork
+from quadfire.models.integer import INPUT, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["Fetch", "Load", "Run", "Step", "Streams", "schedule"]

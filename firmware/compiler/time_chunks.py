@@ -14,7 +14,7 @@ from quadfire.firmware.compiler.overflow import CompileError
 from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.firmware.driver.outputs import Outputs
 from quadfire.firmware.compiler.passes import Pass
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["joined", "part_inputs", "part_steps", "parts_of", "place_states"]

@@ -15,7 +15,7 @@ from quadfire.firmware.compiler.time_chunks import joined, part_inputs
 from quadfire.firmware.compiler.program import Program, Tapes
 from quadfire.firmware.transports.transport import Transport
 from quadfire.firmware.tape.writer import Expected, Tape
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
 

@@ -9,7 +9,7 @@ import numpy as np
 from quadfire.firmware.compiler.allocation import region_of
 from quadfire.firmware.compiler.schedule import Fetch
 from quadfire.firmware.tape.writer import Expected
-from quadfire.models.integer.network import INPUT
+from quadfire.models.integer import INPUT
 
 if TYPE_CHECKING:
     from quadfire.firmware.compiler.program import Program

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 
 __all__ = ["checked", "read_inputs"]
 

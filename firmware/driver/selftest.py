@@ -8,7 +8,7 @@ import numpy as np
 from quadfire.firmware.driver.accelerator import Accelerator, DeviceError
 from quadfire.firmware.compiler.compile import CompileError
 from quadfire.firmware.tape.packets import decode, encode
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.tape import COUNTERS, Answer, Opcode
 
 __all__ = ["GOLDEN", "TESTS", "golden", "selftest"]

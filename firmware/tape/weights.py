@@ -4,13 +4,13 @@ import numpy as np
 
 from quadfire.firmware.tape.memory_layout import pack_weights, pack_wide
 from quadfire.firmware.compiler.passes import Pass, Source
-from quadfire.models.integer.network import IdentityBranch, Layer
+from quadfire.models.integer import IdentityBranch, IntegerLayer
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["pass_weights"]
 
 
-def pass_weights(layer: Layer, item: Pass, config: ArrayConfig) -> np.ndarray:
+def pass_weights(layer: IntegerLayer, item: Pass, config: ArrayConfig) -> np.ndarray:
     """Words uint32 [banks, groups, rows] of a pass; without taps, banks without a tile are 0."""
     words = np.zeros((config.banks, config.groups, item.rows), np.uint32)
     for source in item.unique_sources:
@@ -20,12 +20,12 @@ def pass_weights(layer: Layer, item: Pass, config: ArrayConfig) -> np.ndarray:
     return words
 
 
-def _outputs(layer: Layer, item: Pass, config: ArrayConfig) -> slice:
+def _outputs(layer: IntegerLayer, item: Pass, config: ArrayConfig) -> slice:
     first = item.tile * config.lanes
     return slice(first, min(layer.outputs, first + item.tiles * config.lanes))
 
 
-def _taps(layer: Layer, item: Pass, source: Source, config: ArrayConfig) -> np.ndarray:
+def _taps(layer: IntegerLayer, item: Pass, source: Source, config: ArrayConfig) -> np.ndarray:
     """Bank 3 ky + kx holds tap (ky, kx) of a block of the kernel: [banks, groups, rows]."""
     outputs, first = _outputs(layer, item, config), source.first_channel(config)
     branch = layer.branches[source.branch]
@@ -46,7 +46,7 @@ def _taps(layer: Layer, item: Pass, source: Source, config: ArrayConfig) -> np.n
     return pack_weights(taps.reshape(-1, source.channels), config)
 
 
-def _tiles(layer: Layer, item: Pass, source: Source, config: ArrayConfig) -> np.ndarray:
+def _tiles(layer: IntegerLayer, item: Pass, source: Source, config: ArrayConfig) -> np.ndarray:
     """[tiles, groups, rows]; rows of one site after the other."""
     outputs, first = _outputs(layer, item, config), source.first_channel(config)
     branch = layer.branches[source.branch]

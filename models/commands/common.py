@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
-from quadfire.models.integer.network import IntegerNetwork, NetworkError
+from quadfire.models.integer import IntegerNetwork, NetworkError
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 

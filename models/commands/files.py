@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from quadfire.models.datasets import Dataset, load_dataset
-from quadfire.models.integer.network import INPUT, Branch, IdentityBranch, IntegerNetwork
+from quadfire.models.integer import INPUT, Branch, IdentityBranch, IntegerNetwork
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.training.train import accuracy, measure

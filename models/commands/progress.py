@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from quadfire.models.datasets import Dataset, ImageDataset, Samples
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.training.options import Options
 from quadfire.models.quantize.report import integer_accuracy

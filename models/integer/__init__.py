@@ -1,0 +1,26 @@
+"""Integer networks: what the array computes, as plain arrays, with a file format and a reference.
+
+| file | what it holds |
+|---|---|
+| `checks.py` | `NetworkError`, and the checks of one number or one array |
+| `branches.py` | `Pool`, `ConvBranch`, `IdentityBranch`: what a layer reads and how it sums it |
+| `layer.py` | `IntegerLayer`: branches, shift and bias, a neuron or the readout |
+| `network.py` | `IntegerNetwork`: the layers in order, and the checks that they fit |
+| `network_file.py` | its file: written, read, and checked field by field |
+| `bounds.py` | what the currents of a layer can reach |
+| `random_draws.py`, `random_network.py` | random valid networks, for tests |
+| `encoding.py` | checks an input and gives it a time axis (torch) |
+| `reference.py` | computes a network exactly (torch) |
+
+All but the last two need numpy and safetensors only, so a driver runs without torch.
+"""
+
+from quadfire.models.integer.branches import (
+    INPUT, Branch, ConvBranch, IdentityBranch, Pool, Shape,
+)
+from quadfire.models.integer.checks import NetworkError
+from quadfire.models.integer.layer import IntegerLayer, dense
+from quadfire.models.integer.network import IntegerNetwork
+
+__all__ = ["INPUT", "Branch", "ConvBranch", "IdentityBranch", "IntegerLayer", "IntegerNetwork",
+           "NetworkError", "Pool", "Shape", "dense"]

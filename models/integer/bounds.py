@@ -1,16 +1,21 @@
-"""What the currents of a layer can reach, from its actual weights; its sums: `Layer.sum_range`."""
+"""What the currents of a layer can reach, proved from its weights. numpy only.
+
+What its sums can reach is `IntegerLayer.sum_range`.
+"""
 
 import numpy as np
 
+from quadfire.models.integer.layer import IntegerLayer
 from quadfire.rtl.contract.numerics import current
-
-from quadfire.models.integer.layer import Layer
 
 __all__ = ["current_range", "signed_bits"]
 
 
-def current_range(layer: Layer, input_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(lowest, highest) J over any input of `input_bits` bits (0: spikes); int64 [outputs]."""
+def current_range(layer: IntegerLayer, input_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(lowest, highest) J over any input, int64 [outputs].
+
+    input_bits: width of the pixels that the layer reads, 0 where it reads spikes.
+    """
     largest = (1 << max(input_bits, 1)) - 1
     low, high = (
         np.array([current(int(a) * largest, int(s), int(b))

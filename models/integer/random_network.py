@@ -10,10 +10,12 @@ import numpy as np
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import Neuron, round_shift
 
-from quadfire.models.integer.network import (
-    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, NetworkError, Pool, Shape, dense,
+from quadfire.models.integer.branches import (
+    IDENTITY_BITS, INPUT, ConvBranch, IdentityBranch, Pool, Shape,
 )
-from quadfire.models.integer.layer import IDENTITY_BITS
+from quadfire.models.integer.checks import NetworkError
+from quadfire.models.integer.layer import IntegerLayer, dense
+from quadfire.models.integer.network import IntegerNetwork
 
 __all__ = ["random_conv_network", "random_inputs", "random_network", "random_neuron"]
 
@@ -272,9 +274,9 @@ def random_conv_network(rng: np.random.Generator, config: ArrayConfig, *,
         bits, value = draw.weight_bits(), (1 << max(input_bits, 1)) - 1 if pixels else 1
         weighted = _with_weights(draw, branches, outputs, bits, draw.largest_sum(value))
         totals = sum(np.maximum(-low, high) for low, high in (b.sum_range() for b in weighted))
-        made.append(Layer(name=f"layer{index}", branches=weighted, weight_bits=bits,
-                          neuron=None if readout and last else draw.neuron(),
-                          **draw.channels(np.asarray(totals), value)))
+        made.append(IntegerLayer(name=f"layer{index}", branches=weighted, weight_bits=bits,
+                                 neuron=None if readout and last else draw.neuron(),
+                                 **draw.channels(np.asarray(totals), value)))
         shapes[index] = (outputs, *shape[1:])
     return IntegerNetwork(input_shape=shapes[INPUT], layers=tuple(made), steps=steps,
                           input_bits=input_bits, state_bits=config.state_bits,

@@ -18,9 +18,9 @@ from torch.nn import functional
 from quadfire.rtl.contract.numerics import READOUT_BITS, current, neuron_step
 
 from quadfire.models.integer.encoding import present_maps
-from quadfire.models.integer.network import (
-    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool,
-)
+from quadfire.models.integer.branches import INPUT, ConvBranch, IdentityBranch, Pool
+from quadfire.models.integer.layer import IntegerLayer
+from quadfire.models.integer.network import IntegerNetwork
 
 __all__ = ["Result", "run"]
 
@@ -69,7 +69,7 @@ def _conv(branch: ConvBranch, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.bmm(weight.expand(len(x), -1, -1), columns).view(-1, *shape)
 
 
-def _sums(layer: Layer, map_of: Callable[[int], Tensor], shape: tuple[int, ...],
+def _sums(layer: IntegerLayer, map_of: Callable[[int], Tensor], shape: tuple[int, ...],
           largest: int) -> Tensor:
     """acc, int64 [T, N, outputs, H, W], of integer maps [T, N, C, H, W] of values to `largest`."""
     total = 0
@@ -90,7 +90,7 @@ def _sums(layer: Layer, map_of: Callable[[int], Tensor], shape: tuple[int, ...],
     return total
 
 
-def _currents(layer: Layer, acc: Tensor) -> Tensor:
+def _currents(layer: IntegerLayer, acc: Tensor) -> Tensor:
     """J of acc, both int64 [T, N, outputs, H, W]."""
     bias = torch.from_numpy(layer.bias).long()[:, None, None]
     result = torch.empty_like(acc)

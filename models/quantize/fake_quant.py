@@ -22,8 +22,8 @@ from quadfire.rtl.contract.numerics import Neuron
 
 from quadfire.models.integer.encoding import present_maps
 from quadfire.models.quantize.fold import FoldedBranch
-from quadfire.models.integer.network import INPUT, Shape
-from quadfire.models.integer.layer import IDENTITY_BITS
+from quadfire.models.integer import INPUT, Shape
+from quadfire.models.integer.branches import IDENTITY_BITS
 from quadfire.models.neurons.surrogate import spike
 
 __all__ = ["GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]

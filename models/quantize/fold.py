@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadfire.models.integer.network import INPUT, Pool, Shape
+from quadfire.models.integer import INPUT, Pool, Shape
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, ResNet
 from quadfire.models.networks.layers import ConvLayer, DenseLayer

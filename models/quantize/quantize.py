@@ -23,7 +23,9 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.models.integer.bounds import current_range
 from quadfire.models.quantize.fold import FoldedLayer, fold
 from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
-from quadfire.models.integer.network import INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer
+from quadfire.models.integer import (
+    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork,
+)
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
 
@@ -194,11 +196,11 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
     layers = []
     for layer in grid:
         exponent = layer.exponent
-        made = Layer(name=layer.name, weight_bits=layer.weight_bits,
-                     branches=tuple(_branch(branch, exponent) for branch in layer),
-                     shift=layer.shift.cpu().numpy().astype(np.int8),
-                     bias=layer.integer_bias().cpu().numpy().astype(np.int32),
-                     neuron=layer.neuron and layer.neuron.integer)
+        made = IntegerLayer(name=layer.name, weight_bits=layer.weight_bits,
+                            branches=tuple(_branch(branch, exponent) for branch in layer),
+                            shift=layer.shift.cpu().numpy().astype(np.int8),
+                            bias=layer.integer_bias().cpu().numpy().astype(np.int32),
+                            neuron=layer.neuron and layer.neuron.integer)
         for what, (low, high), bits, remedy in (
                 ("sums", made.sum_range(), accumulator_bits, "fewer weight bits"),
                 ("currents", current_range(made, layer.input_bits), current_bits,

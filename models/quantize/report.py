@@ -12,16 +12,16 @@ from quadfire.models.integer import reference
 from quadfire.models.integer.bounds import current_range, signed_bits
 from quadfire.models.datasets import Dataset, ImageDataset, Samples
 from quadfire.models.quantize.fake_quant import GridLayer, GridNetwork
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.quantize.quantize import to_integer
 from quadfire.models.training.train import measure
 
-__all__ = ["LayerReport", "Selection", "as_spikes", "batch_of", "input_bits_of",
+__all__ = ["QuantizationReport", "Selection", "as_spikes", "batch_of", "input_bits_of",
            "integer_accuracy", "layer_reports", "only_rounded"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerReport:
+class QuantizationReport:
     """One layer of a network on the grid, measured on some samples.
 
     weight_error: root mean square of weight less integer over that of the weights. clipped: share
@@ -128,7 +128,7 @@ def _weights(layer: GridLayer) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def layer_reports(grid: GridNetwork, samples: Samples) -> Iterator[LayerReport]:
+def layer_reports(grid: GridNetwork, samples: Samples) -> Iterator[QuantizationReport]:
     """The layers in order, one when it has been measured: each costs a run over the samples.
 
     Raises ValueError where `to_integer` does.
@@ -155,7 +155,7 @@ def layer_reports(grid: GridNetwork, samples: Samples) -> Iterator[LayerReport]:
         ranges = made.sum_range(), current_range(made, layer.input_bits)
         sum_bits, current_bits = (signed_bits(int(low.min()), int(high.max()))
                                   for low, high in ranges)
-        yield LayerReport(name=layer.name, shape=shape, weight_error=error, clipped=clipped,
+        yield QuantizationReport(name=layer.name, shape=shape, weight_error=error, clipped=clipped,
                           weights=sum(branch.weight.numel() for branch in layer),
                           sum_bits=sum_bits, current_bits=current_bits,
                           reach=(min(lows) / one, max(highs) / one), rate=mean(rates),

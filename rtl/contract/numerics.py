@@ -70,6 +70,9 @@ class Neuron:
     delta: int
 
     def __post_init__(self):
+        for name in ("square", "soft"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, not {value!r}")
         for name in ("factor", "theta", "lo", "hi", "initial", "reset", "delta"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -81,7 +84,7 @@ class Neuron:
             if not self.lo <= getattr(self, name) <= self.hi:
                 raise ValueError(f"{name} must lie in lo..hi = {self.lo}..{self.hi}, "
                                  f"not {getattr(self, name)}")
-        if self.soft and not 0 <= self.delta <= self.theta - self.lo:
+        if not 0 <= self.delta <= self.theta - self.lo:
             raise ValueError(f"delta must lie in 0..theta - lo = 0..{self.theta - self.lo}, "
                              f"not {self.delta}")
 

@@ -167,7 +167,7 @@ def compare(network: Annotated[Path, typer.Argument(help="Integer network, .safe
     import json
 
     from quadfire.firmware.driver.inputs import read_inputs
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     comparison = importlib.import_module("quadfire.sim.report.compare")
     try:
@@ -259,7 +259,7 @@ def speed(config: Configs = None,
 
 def _integer_network(name: str, shape: ArrayConfig):
     """A file, or a deep network with random weights."""
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
     from quadfire.sim.report.deep import INPUTS, network_of
 
     return network_of(name, shape) if name in INPUTS else IntegerNetwork.load(name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.cycles import network_model
 

@@ -16,7 +16,7 @@ from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.passes import Axis, Pass, readings_of
 from quadfire.firmware.compiler.schedule import Run
 from quadfire.firmware.compiler.time_chunks import part_inputs, part_steps
-from quadfire.models.integer.network import INPUT, IdentityBranch, IntegerNetwork
+from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Emit
 from quadfire.sim.cycles.pass_model import CLASSES, PassCycles, fetches, pass_cycles

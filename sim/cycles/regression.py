@@ -26,7 +26,7 @@ def measure_cycles(case: Case) -> dict:
 
     from quadfire.firmware.driver.accelerator import Accelerator
     from quadfire.models.datasets import mnist5k
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
     from quadfire.paths import PRETRAINED
     from quadfire.sim.report.demo import DEMOS
     from quadfire.sim.verilator.core import VerilatedTransport

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quadfire.firmware.driver.accelerator import Accelerator
-from quadfire.models.integer.network import ConvBranch, IntegerNetwork, Layer
+from quadfire.models.integer import ConvBranch, IntegerLayer, IntegerNetwork
 from quadfire.models.neurons.canonical import canonical_root
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator.core import VerilatedTransport
@@ -33,12 +33,12 @@ def layer_network(config: ArrayConfig, *, channels: int = 64, side: int = 32, st
         input_shape=(channels, side, side), steps=steps, input_bits=0,
         state_bits=config.state_bits, fraction_bits=config.fraction_bits,
         layers=(
-            Layer(name="conv", branches=(ConvBranch(source=-1, weight=weight, padding=1),),
-                  weight_bits=config.weight_bits, shift=np.full(outputs, 2, np.int8),
-                  bias=np.zeros(outputs, np.int32), neuron=neuron),
-            Layer(name="readout", branches=(ConvBranch(source=0, weight=readout),),
-                  weight_bits=config.weight_bits, shift=np.full(10, 4, np.int8),
-                  bias=np.zeros(10, np.int32), neuron=None)))
+            IntegerLayer(name="conv", branches=(ConvBranch(source=-1, weight=weight, padding=1),),
+                         weight_bits=config.weight_bits, shift=np.full(outputs, 2, np.int8),
+                         bias=np.zeros(outputs, np.int32), neuron=neuron),
+            IntegerLayer(name="readout", branches=(ConvBranch(source=0, weight=readout),),
+                         weight_bits=config.weight_bits, shift=np.full(10, 4, np.int8),
+                         bias=np.zeros(10, np.int32), neuron=None)))
 
 
 def useful_additions(spikes: np.ndarray, outputs: int) -> int:

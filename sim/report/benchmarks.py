@@ -15,7 +15,7 @@ from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import reference
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import untrained

@@ -18,7 +18,7 @@ from quadfire.firmware.driver.inputs import checked
 from quadfire.firmware.driver.outputs import Outputs
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator.core import VerilatedTransport
 

@@ -20,7 +20,7 @@ from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import random_pictures, untrained

@@ -16,7 +16,7 @@ from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import reference
 from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import Dataset, mnist5k
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.train import accuracy
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.cycles import network_model

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from quadfire.firmware.driver.outputs import Outputs
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.reference import Result
 
 __all__ = ["maps", "membrane", "raster"]

@@ -9,7 +9,7 @@ from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl import verilog
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.verilator import build

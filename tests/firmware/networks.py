@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from quadfire.models.integer.network import (
-    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool, dense,
+from quadfire.models.integer import (
+    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool, dense,
 )
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import Neuron, current, neuron_step
@@ -89,7 +89,7 @@ def residual_network(config: ArrayConfig, side: int, widths, *, steps: int, inpu
         outputs, inputs = branches[0].outputs, branches[0].weight[0].size
         bits = int(np.log2(inputs)) // 2 + (input_bits if branches[0].source == INPUT else 0)
         shift = rng.integers(bits - 8, bits - 6, outputs).astype(np.int8)
-        layers.append(Layer(
+        layers.append(IntegerLayer(
             name=f"layer{len(layers)}", branches=branches, weight_bits=config.weight_bits,
             shift=np.maximum(shift, -config.fraction_bits),
             bias=rng.integers(-100, 100, outputs).astype(np.int32),

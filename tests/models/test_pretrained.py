@@ -7,7 +7,7 @@ from quadfire.models.integer import reference
 from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.commands.common import CHECKPOINT, PRETRAINED
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer.network import IntegerNetwork, Pool
+from quadfire.models.integer import IntegerNetwork, Pool
 from quadfire.models.quantize.report import Selection, integer_accuracy
 from quadfire.models.training.train import accuracy, measure
 

@@ -10,7 +10,7 @@ import pytest
 
 from quadfire.firmware import Accelerator
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.report.compare import first_mismatch

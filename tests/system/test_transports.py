@@ -8,7 +8,7 @@ from quadfire.firmware.transports import open_device
 from quadfire.firmware.transports.pynq import open_overlay
 from quadfire.models.integer import reference
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import preset
 from quadfire.paths import PRETRAINED
 from quadfire.sim.verilator.pynq_standin import Pynq

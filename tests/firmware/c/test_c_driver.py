@@ -15,7 +15,7 @@ from quadfire.firmware.commands.c_header import main
 from quadfire.firmware.c.tape_header import c_header, input_spans
 from quadfire.firmware.tape.packets import decode
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.paths import CHECKOUT
 from quadfire.rtl.contract.config import preset

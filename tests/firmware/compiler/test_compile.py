@@ -13,7 +13,7 @@ from quadfire.firmware.compiler.overflow import Bounds, check_layer, idle_bias, 
 from quadfire.firmware.tape.packets import decode, split, unpack
 from quadfire.models.integer import network as integer
 from quadfire.models.integer.bounds import signed_bits
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.numerics import Neuron, current, neuron_step
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, Opcode

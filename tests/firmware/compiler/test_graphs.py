@@ -15,8 +15,8 @@ from quadfire.firmware import Accelerator, CompileError, compile
 from quadfire.firmware.compiler.mapping import plans
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import (
-    INPUT, ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool,
+from quadfire.models.integer import (
+    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool,
 )
 from quadfire.models.integer.random_network import random_conv_network, random_inputs
 from quadfire.rtl.contract.config import ArrayConfig, preset
@@ -84,9 +84,9 @@ def one_layer(config, shape, outputs, *branches, steps=2, input_bits=0):
     rng = np.random.default_rng(outputs)
 
     def layer(name, branches, neuron, shift):
-        return Layer(name=name, branches=branches, weight_bits=config.weight_bits, neuron=neuron,
-                     shift=np.full(branches[0].outputs, shift, np.int8),
-                     bias=np.full(branches[0].outputs, -40, np.int32))
+        return IntegerLayer(name=name, branches=branches, weight_bits=config.weight_bits,
+                            neuron=neuron, shift=np.full(branches[0].outputs, shift, np.int8),
+                            bias=np.full(branches[0].outputs, -40, np.int32))
 
     made = layer("conv", branches, random_neuron(rng, config), 0)
     _, height, width = made.output_shape(lambda source: shape)

@@ -13,7 +13,7 @@ from quadfire.firmware import Accelerator, DeviceError
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports.serial_port import SerialTransport
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.reference import run as reference
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.serial_protocol import ESCAPE, Code

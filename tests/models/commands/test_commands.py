@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from quadfire.models.commands.app import app, main
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import SpikingNeuron
 
 runner = CliRunner()
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
     def refuse(*_, **__):
         raise SafetensorError("I/O error: no space left")
 
-    monkeypatch.setattr("quadfire.models.integer.network.save_file", refuse)
+    monkeypatch.setattr("quadfire.models.integer.network_file.save_file", refuse)
     monkeypatch.setattr("sys.argv", ["models", "untrained", "2C3-10", "--shape", "1", "8", "8"])
     with pytest.raises(SystemExit, match="1"):
         main()

@@ -12,7 +12,7 @@ from quadfire.models.commands.app import app, main
 from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import ImageDataset, digits
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.options import Options, options_for
 
 from tests.models.training.test_fit import coloured

@@ -1,5 +1,6 @@
 """The integer network's file: it comes back, and a bad one is refused with the reason."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from quadfire.models.integer.network import (
-    ConvBranch, IdentityBranch, IntegerNetwork, Layer, NetworkError, Pool, dense,
+from quadfire.models.integer import (
+    ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, NetworkError, Pool, dense,
 )
 from quadfire.models.integer.random_network import random_conv_network, random_network
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import PRESETS
 from quadfire.rtl.contract.numerics import Neuron
 
@@ -92,7 +94,7 @@ def change_tensor(name, function):
     (change_head(layers=[]), "tensor '0.0.weight' belongs to no layer"),
     (lambda head, tensors: head.pop("steps"), "'steps' is missing"),
     (change_head(input_shape=[6, 1]), "input_shape must be"),
-    (change_head(input_shape=6), "the metadata is malformed"),
+    (change_head(input_shape=6), "input_shape must be a list, not 6"),
     (change_head(input_shape=[6, 0, 1]), "H of input_shape must be an integer in 1"),
     (change_head(input_shape=[6, 2, 1]), "the last map must be 1 x 1, not 2 x 1"),
     (change_branch(kind="attention"), "branch 0: kind 'attention' is not known"),
@@ -136,6 +138,104 @@ def test_a_bad_file_is_refused(parts, change, message):
         IntegerNetwork.load(path)
 
 
+@pytest.mark.parametrize(("change", "message"), [
+    (change_head(version=2.0), "version 2.0 cannot be read"),
+    (change_head(version=True), "version True cannot be read"),
+    (change_head(about=None), "about must be an object, not None"),
+    (change_head(about=[1]), "about must be an object"),
+    (change_head(layers={"0": {}}), "layers must be a list, not {'0': {}}"),
+    (change_head(layers=[7]), "layer 0 must be an object, not 7"),
+    (change_head(dropout=0.5), "exactly the fields .*: 'dropout' is not known"),
+    (change_layer(dilation=2), "layer 0 must have exactly the fields .*: 'dilation' is not known"),
+    (change_layer(weight_bits=4.0), "weight_bits must be 4 or 8, not 4.0"),
+    (change_layer(branches=None), "layer 'layer0': branches must be a list, not None"),
+    (change_layer(branches=[None]), "layer 'layer0', branch 0 must be an object with a kind"),
+    (change_layer(branches=[]), "layer 'layer0': needs at least one branch"),
+    (change_layer(neuron=0), "layer 'layer0': the neuron must be an object, not 0"),
+    (change_layer(neuron={}), "the neuron must have exactly the fields .*: 'delta' is missing"),
+    (change_branch(kind=["conv"]), "branch 0: kind .'conv'. is not known"),
+    (change_branch(pool=False), "branch 0: the pool must be an object, not False"),
+    (change_branch(pool={}), "the pool must have exactly the fields .*: 'kind' is missing"),
+    (change_branch(stride=1.0), "stride must be an integer in 1..255, not 1.0"),
+    (change_branch(gain=True), "gain must be an integer in 1..16, not True"),
+    (change_neuron(soft=2), "layer 'layer0': the neuron: soft must be True or False, not 2"),
+    (change_neuron(square="no"), "square must be True or False, not 'no'"),
+    (change_neuron(square=1.0), "square must be True or False, not 1.0"),
+    (change_neuron(square=None), "square must be True or False, not None"),
+    (change_neuron(soft=-1), "soft must be True or False, not -1"),
+    (change_neuron(delta=-1), "delta must lie in 0..theta - lo"),
+    (change_neuron(theta=float("nan")), "theta must be an integer, not nan"),
+    (change_tensor("0.bias", lambda b: b.astype(np.int64)), "bias must be int32, not int64"),
+])
+def test_a_field_of_the_wrong_kind_is_refused(parts, change, message):
+    path, head, tensors = parts
+    change(head, tensors)
+    rewrite(path, head, tensors)
+    with pytest.raises(NetworkError, match=message) as error:
+        IntegerNetwork.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("before", "after", "message"), [
+    ('"soft": ', '"soft": false, "soft": ', "the metadata has 'soft' twice in one object"),
+    ('"steps": ', '"steps": 1, "steps": ', "the metadata has 'steps' twice in one object"),
+    ('"steps": ', '"steps": 1' + "0" * 5000 + ', "x": ', "the metadata is not JSON: Exceeds"),
+    ('"about": {}', '"about": ' + "[" * 100_000, "the metadata is not JSON: maximum recursion"),
+])
+def test_a_text_that_json_reads_otherwise_is_refused(parts, before, after, message):
+    path, head, tensors = parts
+    text = json.dumps(head)
+    assert before in text
+    save_file(tensors, path, {"quadfire": text.replace(before, after, 1)})
+    with pytest.raises(NetworkError, match=message):
+        IntegerNetwork.load(path)
+
+
+def places(value, path=()):
+    """The path of every value in a JSON text, the text itself aside."""
+    inner = value.items() if isinstance(value, dict) else \
+        enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_no_field_of_a_file_is_taken_on_trust(tmp_path, convolutions):
+    """Every field, replaced by every odd value: refused in one line, or written back as it was."""
+    make = random_conv_network if convolutions else random_network
+    options = {"layers": 3, "readout": False, "kind": "lif"} if convolutions else \
+        {"sizes": [6, 5, 4], "readout": True, "input_bits": 8}
+    path, again = tmp_path / "network.safetensors", tmp_path / "again.safetensors"
+    make(np.random.default_rng(8), PRESETS["tiny"], **options).save(path)
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata()["quadfire"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    odd = [None, True, False, -1, 0, 1, 2, 3, 1 << 40, -(1 << 70), 0.0, 1.0, 2.5, "", "no", "conv",
+           [], [1], {}, {"kind": "max"}]
+    refused = 0
+    for place in places(json.loads(text)):
+        for value in [*odd, "a missing field"]:
+            head = json.loads(text)
+            *outer, last = place
+            inside = functools.reduce(lambda part, key: part[key], outer, head)
+            if value == "a missing field":
+                del inside[last]
+            else:
+                inside[last] = value
+            rewrite(path, head, tensors)
+            try:
+                IntegerNetwork.load(path).save(again)
+            except NetworkError as error:
+                assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+                refused += 1
+            else:
+                with safe_open(again, framework="numpy") as file:
+                    found = file.metadata()["quadfire"]
+                assert found == json.dumps({"about": {}, **head}, sort_keys=True), (place, value)
+    assert refused > 800
+
+
 NEURON = Neuron(square=True, soft=False, factor=0, theta=512, lo=-2048, hi=2047, initial=0, reset=0,
                 delta=0)
 
@@ -148,13 +248,13 @@ def identity(source: int, outputs: int, value: int = 1) -> IdentityBranch:
     return IdentityBranch(source=source, weight=np.full(outputs, value, np.int32))
 
 
-def layer(name: str, *branches, neuron=NEURON) -> Layer:
+def layer(name: str, *branches, neuron=NEURON) -> IntegerLayer:
     outputs = branches[0].outputs
-    return Layer(name=name, branches=branches, weight_bits=8, shift=np.zeros(outputs, np.int8),
-                 bias=np.zeros(outputs, np.int32), neuron=neuron)
+    return IntegerLayer(name=name, branches=branches, weight_bits=8, neuron=neuron,
+                        shift=np.zeros(outputs, np.int8), bias=np.zeros(outputs, np.int32))
 
 
-def build(*layers: Layer, input_bits: int = 0) -> IntegerNetwork:
+def build(*layers: IntegerLayer, input_bits: int = 0) -> IntegerNetwork:
     return IntegerNetwork(input_shape=(3, 6, 5), layers=layers, steps=2, input_bits=input_bits,
                           state_bits=12, fraction_bits=10)
 
@@ -227,6 +327,12 @@ def test_files_that_are_none(parts):
 
 
 def test_reading_a_network_needs_no_torch():
-    code = ("import sys, quadfire.models.integer.network, quadfire.models.integer.bounds, quadfire.models.integer.random_network; "
-            "sys.exit('torch' in sys.modules)")
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    """Where torch cannot be imported, all modules but `encoding` and `reference` still can."""
+    code = ("import sys; sys.modules['torch'] = None\n"
+            "from quadfire.models.integer import IntegerLayer, IntegerNetwork, NetworkError\n"
+            "import quadfire.models.integer.bounds, quadfire.models.integer.random_network\n"
+            "print(IntegerNetwork.load(sys.argv[1]).outputs)")
+    path = PRETRAINED / "mnist5k-conv-int8.safetensors"
+    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True,
+                          text=True)
+    assert done.stdout == "10\n"

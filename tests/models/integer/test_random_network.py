@@ -5,7 +5,7 @@ import pytest
 
 from quadfire.models.integer import reference
 from quadfire.models.integer.bounds import current_range
-from quadfire.models.integer.network import ConvBranch, IdentityBranch, IntegerNetwork
+from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork
 from quadfire.models.integer.random_network import (
     random_conv_network, random_inputs, random_network,
 )

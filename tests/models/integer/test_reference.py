@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import (
-    ConvBranch, IdentityBranch, IntegerNetwork, Layer, Pool, dense,
+from quadfire.models.integer import (
+    ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool, dense,
 )
 from quadfire.models.integer.random_network import (
     random_conv_network, random_inputs, random_network,
@@ -130,8 +130,8 @@ def test_sums_beyond_float32_are_exact():
     """2^24 + 1 is the first integer that float32 cannot hold; pixels get there."""
     weight = np.full((1, 1, 23, 23), 127, np.int8)
     weight[0, 0, 0, 0] = 1
-    layer = Layer(name="a", branches=(ConvBranch(source=-1, weight=weight),), weight_bits=8,
-                  shift=np.zeros(1, np.int8), bias=np.zeros(1, np.int32), neuron=None)
+    layer = IntegerLayer(name="a", branches=(ConvBranch(source=-1, weight=weight),), weight_bits=8,
+                         shift=np.zeros(1, np.int8), bias=np.zeros(1, np.int32), neuron=None)
     network = IntegerNetwork(input_shape=(1, 23, 23), layers=(layer,), steps=1, input_bits=8,
                              state_bits=12, fraction_bits=10)
     pixels = np.full((1, 1, 23, 23), 255, np.uint8)
@@ -145,9 +145,9 @@ def test_pools_by_hand():
     spikes[..., 0, 0] = spikes[..., 1, 1] = 1
     for kind, total in (("sum", [2, 1, 1, 1]), ("max", [1, 1, 1, 1])):
         weight = np.array([1, 3, 5, 7], np.int8).reshape(1, 1, 2, 2)
-        layer = Layer(name="a", weight_bits=8, shift=np.zeros(1, np.int8),
-                      bias=np.zeros(1, np.int32), neuron=None, branches=(ConvBranch(
-                          source=-1, weight=weight, pool=Pool(kind=kind, size=2, stride=1)),))
+        branch = ConvBranch(source=-1, weight=weight, pool=Pool(kind=kind, size=2, stride=1))
+        layer = IntegerLayer(name="a", branches=(branch,), weight_bits=8, neuron=None,
+                             shift=np.zeros(1, np.int8), bias=np.zeros(1, np.int32))
         network = IntegerNetwork(input_shape=(1, 3, 3), layers=(layer,), steps=1, input_bits=0,
                                  state_bits=12, fraction_bits=10)
         assert reference.run(network, spikes).logits.item() == np.dot(total, [1, 3, 5, 7])

@@ -9,7 +9,7 @@ from quadfire.models.integer import reference
 from quadfire.models.datasets import digits
 from quadfire.models.quantize.fold import FoldedBranch, fold
 from quadfire.models.quantize.fake_quant import GridBranch
-from quadfire.models.integer.network import Pool
+from quadfire.models.integer import Pool
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, make_network
 from quadfire.models.neurons import GLIF, IF, LIF, PLIF, QIF, ConstantLeakIF, QIFEuler

@@ -118,6 +118,10 @@ def test_neuron_step_at_any_width(case):
     ({"soft": True, "delta": -1}, "delta must lie"),
     ({"factor": 0.5}, "factor must be an integer, not 0.5"),
     ({"theta": True}, "theta must be an integer, not True"),
+    ({"delta": -1}, "delta must lie in 0..theta - lo = 0..38, not -1"),
+    ({"soft": 2}, "soft must be True or False, not 2"),
+    ({"square": 1.0}, "square must be True or False, not 1.0"),
+    ({"square": None}, "square must be True or False, not None"),
 ])
 def test_neuron_refuses(change, message):
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,7 @@ import pytest
 
 from quadfire.firmware import compile
 from quadfire.models.integer import reference
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.paths import CHECKOUT
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.registers import constants

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quadfire.firmware import compile
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.commands.app import app
