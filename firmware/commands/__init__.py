@@ -1,0 +1,1 @@
+"""Commands of `quadfire` that compile networks and drive devices, real or simulated."""

@@ -1,1 +1,1 @@
-"""The commands of `quadfire`, a module for each theme."""
+"""Commands of `quadfire` that train, quantise and measure networks."""

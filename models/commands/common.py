@@ -4,21 +4,23 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 import typer
 from rich.console import Console
 
-from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
-from quadfire.models.integer import IntegerNetwork, NetworkError
-from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import ImageNetwork
+from quadfire.paths import PRETRAINED
 
-__all__ = ["CHECKPOINT", "PRETRAINED", "Data", "Dest", "Device", "Folder", "Seed", "command_line",
-           "console", "device_of", "load", "write_json"]
+if TYPE_CHECKING:
+    import torch
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
+    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.networks import ImageNetwork
+    from quadfire.models.networks.mlp import SpikingMLP
+
+__all__ = ["CHECKPOINT", "Data", "Dest", "Device", "Folder", "Seed", "command_line",
+           "console", "device_of", "load", "one_thread", "write_json"]
+
 CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
 
 console = Console()
@@ -34,9 +36,19 @@ Dest = Annotated[Path | None, typer.Option(
     dir_okay=False, help="File to write; by default under build/.")]
 
 
+def one_thread() -> None:
+    """Let PyTorch compute in one thread.
+
+    On small layers one is as fast as many, and results then do not depend on the number of cores.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def command_line() -> str:
     """The command that runs, as it was typed."""
-    return shlex.join(["python", "-m", "models", *sys.argv[1:]])
+    return shlex.join(["quadfire", *sys.argv[1:]])
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
@@ -45,8 +57,10 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
     path.write_text(json.dumps({"command": command_line(), **results}, indent=2) + "\n")
 
 
-def device_of(device: str) -> torch.device:
+def device_of(device: str) -> "torch.device":
     """The device of that name, "auto" as well; a GPU is set to repeat its results."""
+    import torch
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -60,8 +74,11 @@ def device_of(device: str) -> torch.device:
     return place
 
 
-def load(path: Path) -> tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[str, Any]]:
+def load(path: Path) -> "tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[str, Any]]":
     """A file of either kind, and what it says of itself."""
+    from quadfire.models.integer.network import IntegerNetwork, NetworkError
+    from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
+
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     try:

@@ -1,5 +1,7 @@
 """`quadfire dynamics`: a neuron's theory, printed and drawn."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from quadfire.models.neurons import QIF
-from quadfire.models.dynamics import report
+from quadfire.models.commands.common import one_thread
 
 __all__ = ["dynamics"]
 
@@ -35,6 +36,10 @@ def dynamics(
     Fixed points, thresholds, boundedness and the range hardware needs; moments of the membrane
     potential behind tdBN, formula against Monte Carlo; the surrogate windows that follow.
     """
+    from quadfire.models.dynamics import report
+    from quadfire.models.neurons import QIF
+
+    one_thread()
     model = QIF(a, u1, u2, v_threshold=v_threshold, v_reset=None if soft else v_reset)
     neuron = model.quadratic_map()
     table = Table("quantity", "value", "meaning")
@@ -42,7 +47,7 @@ def dynamics(
         table.add_section() if row is None else table.add_row(*row)
     console.print(table)
     if pictures:
-        from quadfire.models.dynamics.pictures import draw_all      # matplotlib takes a second to load
+        from quadfire.models.dynamics.pictures import draw_all
 
         for path in draw_all(neuron, out, alpha):
             console.print(f"wrote {path}")

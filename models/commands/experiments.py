@@ -1,23 +1,22 @@
 """`quadfire experiments`: train, choose, and write down."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from quadfire.models.datasets import Dataset, load_dataset
-from quadfire.models.training.resume import Epoch
-from quadfire.models.experiments.gradients import mismatch
-from quadfire.models.experiments.plans import (
-    DEEP, WINDOWS, best_qif, neuron_runs, sensitivity_runs, study_runs, windows_runs,
-)
-from quadfire.models.experiments.runs import Run, perform
-from quadfire.models.experiments.tables import BLOCKS, rewrite
+from quadfire.models.commands.common import one_thread
+
+if TYPE_CHECKING:
+    from quadfire.models.datasets import Dataset
+    from quadfire.models.experiments.runs import Run
 
 __all__ = ["README", "STORED", "document", "experiments", "results_of"]
 
@@ -31,6 +30,9 @@ console = Console()
 
 def _watched(title: str, runs: Sequence[Run], data: Dataset, folder: Path) -> list[dict[str, Any]]:
     """`perform` under a progress bar; into a file, a line for every run that ended."""
+    from quadfire.models.experiments.runs import perform
+    from quadfire.models.training.resume import Epoch
+
     done, start = 0, time.monotonic()
     ended = {index for index, run in enumerate(runs) if (folder / run.path).is_file()}
     before = len(ended)
@@ -61,6 +63,10 @@ def results_of(name: str, data: Dataset, folder: Path) -> list[dict[str, Any]]:
 
     `neurons` needs `sensitivity`, which chooses a row of it.
     """
+    from quadfire.models.experiments.plans import (
+        best_qif, neuron_runs, sensitivity_runs, study_runs, windows_runs,
+    )
+
     plans = {"sensitivity": sensitivity_runs, "windows": windows_runs, "study": study_runs}
     if name in plans:
         return _watched(name, plans[name](), data, folder)
@@ -104,6 +110,12 @@ def experiments(
     Every run ends in a file of its own; what is there is not trained again, so an experiment that
     was stopped goes on where it was.
     """
+    from quadfire.models.datasets import Dataset, load_dataset
+    from quadfire.models.experiments.gradients import mismatch
+    from quadfire.models.experiments.plans import DEEP, WINDOWS, windows_runs
+    from quadfire.models.experiments.tables import BLOCKS
+
+    one_thread()
     samples = load_dataset("mnist10k", data)
     assert isinstance(samples, Dataset)
     found: dict[str, Any] = {name: [_slim(one) for one in results_of(name, samples, out)]}
@@ -117,7 +129,7 @@ def experiments(
         if block.startswith(name):
             console.print(f"{block}:\n{table(found)}", soft_wrap=True, highlight=False)
     if publish:
-        from quadfire.models.experiments.pictures import draw_all      # matplotlib takes a second to load
+        from quadfire.models.experiments.pictures import draw_all
 
         stored = {**(_load() if STORED.is_file() else {}), **found}
         STORED.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +144,8 @@ def document(check: Annotated[bool, typer.Option(
         "--check", help="Write nothing; fail if a table is not that of the stored results."
         )] = False) -> None:
     """Make the tables of models/README.md anew from the stored results."""
+    from quadfire.models.experiments.tables import rewrite
+
     old, stored = README.read_text(), _load()
     if absent := _absent(stored):
         raise ValueError(f"{STORED}: holds nothing of {', '.join(absent)}")

@@ -1,21 +1,20 @@
 """What is in a file of either kind, and how well it does."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from quadfire.models.datasets import Dataset, load_dataset
-from quadfire.models.integer import INPUT, Branch, IdentityBranch, IntegerNetwork
-from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import ImageNetwork
-from quadfire.models.training.train import accuracy, measure
-from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load
-from quadfire.models.commands.progress import integer_accuracy_watched
+from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load, one_thread
 
-__all__ = ["evaluate", "info"]
+if TYPE_CHECKING:
+    from quadfire.models.integer.network import Branch, IntegerNetwork
+
+__all__ = ["evaluate", "show"]
 
 
 def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and integer networks.")],
@@ -23,6 +22,14 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
                  help="By default the one a network was trained on.")] = None,
              data: Folder = None, device: Device = "auto") -> None:
     """Accuracy on held-out images, floating point or integer (bit for bit what the array says)."""
+    from quadfire.models.commands.progress import integer_accuracy_watched
+    from quadfire.models.datasets import Dataset, load_dataset
+    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.networks import ImageNetwork
+    from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.training.train import accuracy, measure
+
+    one_thread()
     table = Table("file", "arithmetic", "held out", "right", "accuracy")
     for path in files:
         network, about = load(path)
@@ -47,6 +54,8 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
 
 def _describe(network: IntegerNetwork, branch: Branch) -> str:
     """What a branch reads, and how."""
+    from quadfire.models.integer.network import INPUT, IdentityBranch
+
     name = "input" if branch.source == INPUT else network.layers[branch.source].name
     if isinstance(branch, IdentityBranch):
         return f"{name} itself"
@@ -57,8 +66,10 @@ def _describe(network: IntegerNetwork, branch: Branch) -> str:
     return " ".join(filter(None, parts))
 
 
-def info(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
+def show(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
     """What is in a file: layers, formats, and how it was made."""
+    from quadfire.models.integer.network import IntegerNetwork
+
     network, about = load(file)
     if isinstance(network, IntegerNetwork):
         console.print(f"integer network, T = {network.steps}, input of {network.input_bits} bits, "

@@ -1,31 +1,24 @@
 """Integer networks: from a checkpoint, what rounding costs it, and from random weights."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from quadfire.models.training.augment import augment_from_config
-from quadfire.models.training.checkpoint import load_checkpoint
-from quadfire.models.datasets import Dataset, ImageDataset, Samples, load_dataset
-from quadfire.models.quantize.fake_quant import GridNetwork
-from quadfire.models.networks import ImageNetwork
-from quadfire.models.neurons import QIF
-from quadfire.models.training.options import Options
-from quadfire.models.quantize.quantize import calibrate, to_grid, to_integer
-from quadfire.models.quantize.report import Selection, input_bits_of, layer_reports, only_rounded
-from quadfire.models.training.train import measure
-from quadfire.models.networks.untrained import random_pictures
-from quadfire.models.networks.untrained import untrained as make_untrained
 from quadfire.models.commands.common import (
-    CHECKPOINT, Dest, Device, Folder, Seed, command_line, console, device_of, write_json,
+    CHECKPOINT, Dest, Device, Folder, Seed, command_line, console, device_of, one_thread,
+    write_json,
 )
-from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
+
+if TYPE_CHECKING:
+    from quadfire.models.datasets import Dataset, ImageDataset
+    from quadfire.models.quantize.fake_quant import GridNetwork
 
 __all__ = ["quantize", "report", "untrained"]
 
@@ -42,8 +35,17 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
           calibration: int, learn_scales: bool = False
           ) -> tuple[GridNetwork, Dataset | ImageDataset, dict[str, Any]]:
     """A checkpoint on the grid, its data set, and what the checkpoint says of itself."""
+    import torch
+
+    from quadfire.models.datasets import load_dataset
+    from quadfire.models.networks import ImageNetwork
+    from quadfire.models.quantize.quantize import calibrate, to_grid
+    from quadfire.models.quantize.report import Selection, input_bits_of
+    from quadfire.models.training.checkpoint import load_checkpoint
+
     if bits not in (4, 8):
         raise ValueError(f"bits must be 4 or 8, not {bits}")
+    one_thread()
     network, about = load_checkpoint(checkpoint)
     size = network.input_shape[1] if isinstance(network, ImageNetwork) else None
     samples = load_dataset(about["dataset"], data, steps=network.steps, size=size)
@@ -80,6 +82,13 @@ def quantize(
       quadfire quantize --bits 4
       quadfire quantize build/mnist5k-16C3-P2-10.safetensors --epochs 0 --calibrate 200
     """
+    from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
+    from quadfire.models.datasets import Samples
+    from quadfire.models.quantize.quantize import to_integer
+    from quadfire.models.quantize.report import Selection
+    from quadfire.models.training.augment import augment_from_config
+    from quadfire.models.training.options import Options
+
     grid, samples, about = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
                                  learn_scales)
     held_out_samples: Samples = samples.held_out_samples
@@ -123,6 +132,9 @@ def report(
     currents that came, in units of the state w; 'saturated' the share of states that its limits
     clamped.
     """
+    from quadfire.models.quantize.report import Selection, layer_reports, only_rounded
+    from quadfire.models.training.train import measure
+
     grid, dataset, _ = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration)
     samples = Selection(dataset.held_out_samples, images)
     with only_rounded(grid):
@@ -167,8 +179,15 @@ def untrained(
       quadfire untrained resnet19
       quadfire untrained vggsnn --shape 2 48 48 --events
     """
+    import torch
+
+    from quadfire.models.networks.untrained import untrained as make_untrained, random_pictures
+    from quadfire.models.neurons import QIF
+    from quadfire.models.quantize.quantize import to_grid, to_integer
+
     if bits not in (4, 8):
         raise ValueError(f"bits must be 4 or 8, not {bits}")
+    one_thread()
     made = make_untrained(network, QIF(a=0.25, window=0.75), input_shape=shape, classes=classes,
                      steps=steps, width=width, events=events, seed=seed)
     grid = to_grid(made, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,

@@ -1,32 +1,32 @@
 """Networks trained from scratch: one of them, or neurons against each other."""
 
+from __future__ import annotations
+
 import math
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 import typer
 from rich.table import Table
 
-from quadfire.models.training import parallel
-from quadfire.models.training.checkpoint import save_checkpoint
-from quadfire.models.datasets import DATASETS, Dataset, ImageDataset, load_dataset
-from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import ImageNetwork, make_network
-from quadfire.models.neurons import make_neuron
-from quadfire.models.training.options import Options, environment, options_for
-from quadfire.models.training.resume import Epoch
-from quadfire.models.training.train import accuracy, measure
 from quadfire.models.commands.common import (
-    Data, Dest, Device, Folder, Seed, command_line, console, device_of, write_json,
+    Data, Dest, Device, Folder, Seed, command_line, console, device_of, one_thread,
+    write_json,
 )
-from quadfire.models.commands.progress import fit_watched
 
-__all__ = ["compare", "train"]
+if TYPE_CHECKING:
+    import torch
+
+    from quadfire.models.datasets import Dataset, ImageDataset
+    from quadfire.models.networks import ImageNetwork
+    from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.training.options import Options
+
+__all__ = ["neurons", "train"]
 
 Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "constant_leak", "clif", "glif", "arlif"]
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
@@ -37,6 +37,16 @@ def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | I
              options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
              **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
     """A network trained from scratch, and what there is to say about it."""
+    import torch
+
+    from quadfire.models.commands.progress import fit_watched
+    from quadfire.models.datasets import Dataset
+    from quadfire.models.networks import ImageNetwork
+    from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.training.options import environment
+    from quadfire.models.training.resume import Epoch
+    from quadfire.models.training.train import accuracy, measure
+
     torch.manual_seed(options.seed)
     network = build()
     kind = network.neuron_config["kind"]
@@ -135,11 +145,20 @@ def train(
       quadfire train --network 16C3-P2-32C3-P2-128-10 --epochs 20
       quadfire train --network resnet19 --dataset cifar10 --data ~/data
       quadfire train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
-      torchrun --nproc-per-node 2 -m models train --network resnet19 ...
+      torchrun --nproc-per-node 2 -m quadfire train --network resnet19 ...
 
     A run is kept after every epoch beside its output, in NAME.run.safetensors. With --resume it
     goes on from there, to the same weights as if it had not been cut short.
     """
+    from quadfire.models.datasets import Dataset, load_dataset
+    from quadfire.models.networks import make_network
+    from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.neurons import make_neuron
+    from quadfire.models.training import parallel
+    from quadfire.models.training.checkpoint import save_checkpoint
+    from quadfire.models.training.options import Options, options_for
+
+    one_thread()
     place = device_of(device)
     only_soft = neuron in ("clif", "glif", "arlif")
     if steps is None:
@@ -182,14 +201,20 @@ def train(
     console.print(f"wrote {out}")
 
 
-def compare(
+def neurons(
     dataset: Packaged = "mnist5k", epochs: int = 100,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each neuron.")] = 3,
     window: Annotated[list[float], typer.Option(
         help="Half-width of the surrogate gradient; repeat to compare at several.")] = [0.75, 1.0],  # noqa: B006
-    out: Annotated[Path, typer.Option(dir_okay=False)] = Path("build/compare.json"),
+    out: Annotated[Path, typer.Option(dir_okay=False)] = Path("build/neurons.json"),
 ) -> None:
     """QIF against LIF, all else equal, over several seeds and windows; writes a JSON file."""
+    from quadfire.models.datasets import DATASETS
+    from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.neurons import make_neuron
+    from quadfire.models.training.options import Options
+
+    one_thread()
     data = DATASETS[dataset]()
     table = Table("neuron", "window", "mean", "deviation", "spike rate", "runs")
     rows = []

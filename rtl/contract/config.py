@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, fields
 
 from quadfire.rtl.contract.tape import PASS_WORDS, SOURCE_WORDS
 
-__all__ = ["PRESETS", "ArrayConfig", "preset"]
+__all__ = ["LIMITS", "PRESETS", "ArrayConfig", "preset"]
 
 #: Changes whenever a tape made for an older array would be misread.
 INTERFACE_VERSION = 3
 
-_LIMITS = {
+#: Field: (least, greatest, meaning).
+LIMITS = {
     "banks": (1, 16, "weight banks, one per kernel tap or dense tile"),
     "lanes": (1, 128, "accumulator lanes per bank, one output channel each"),
     "group_lanes": (1, 8, "lanes that share a neuron pipeline"),
@@ -74,7 +75,7 @@ class ArrayConfig:
     packet_words: int = 512
 
     def __post_init__(self):
-        for name, (low, high, what) in _LIMITS.items():
+        for name, (low, high, what) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise ValueError(f"{name} ({what}) must be an integer in {low}..{high}, "

@@ -1,0 +1,1 @@
+"""Commands of `quadfire` that simulate, measure and verify."""

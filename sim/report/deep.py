@@ -7,6 +7,7 @@ takes at the activity of a network that has its batch norms calibrated.
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import random_pictures, untrained
-from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.config_file import read_config
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
@@ -96,10 +98,10 @@ def summary_of(program: Program, inputs: np.ndarray, outputs, expected: referenc
 
 
 def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps: int = 4,
-        console: Console | None = None) -> dict:
+        changes: Iterable[str] = (), console: Console | None = None) -> dict:
     """Run a network on one synthetic image; prints, writes `summary.json`; returns the summary."""
     console = console or Console(highlight=False)
-    config = preset(config_name)
+    config = read_config(config_name, changes)
     torch.set_num_threads(min(2, torch.get_num_threads()))
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
                   console=console) as progress:

@@ -1,6 +1,7 @@
 """The demo: a trained QIF network on the generated Verilog, compared with PyTorch bit for bit."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import Dataset, mnist5k
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.train import accuracy
-from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.config_file import read_config
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report import pictures
 from quadfire.sim.report.compare import first_mismatch
@@ -63,14 +65,14 @@ def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, pr
 
 
 def run(config: str = "default", images: int | None = None, bits: int = 8,
-        folder: Path | None = None, network: str = "dense") -> dict:
+        folder: Path | None = None, network: str = "dense", changes: Iterable[str] = ()) -> dict:
     """Run the demo; prints, writes pictures and `summary.json` into `folder`, returns the summary.
 
     network: of DEMOS. images: how many of the held-out digits, of all classes alike. bits: of the
     weights, 8 or 4. folder: by default build/demo, or build/demo-NETWORK.
     """
     console = Console(highlight=False)
-    shape = preset(config)
+    shape = read_config(config, changes)
     if network not in DEMOS:
         raise ValueError(f"network must be one of {', '.join(DEMOS)}, not {network!r}")
     if bits not in (4, 8):

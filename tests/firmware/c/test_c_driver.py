@@ -3,12 +3,10 @@
 import dataclasses
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from quadfire.firmware import compile
 from quadfire.firmware.commands.c_header import main
@@ -17,10 +15,11 @@ from quadfire.firmware.tape.packets import decode
 from quadfire.models.integer import reference
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
-from quadfire.paths import CHECKOUT
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.verilator import c_driver, toolchain
 from quadfire.paths import PRETRAINED
+
+from tests.command import quadfire
 
 TINY = preset("tiny")
 APP = typer.Typer()
@@ -120,14 +119,12 @@ def test_input_spans_are_the_words_of_the_input():
 def test_the_command(tmp_path):
     network = PRETRAINED / "mnist5k-784-128-10-int8.safetensors"
     target = tmp_path / "tape.h"
-    command = [sys.executable, "-m", "quadfire.firmware.c", str(network), "-o", str(target)]
-    done = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True, check=True)
-    assert "net_setup and net_run" in " ".join(done.stderr.split())
+    done = quadfire("header", network, "-o", target)
+    assert done.status == 0 and "net_setup and net_run" in done.out
     subprocess.run([toolchain.c_compiler(), "-std=c99", "-fsyntax-only", "-I", c_driver.C_DRIVER,
                     "-x", "c", target], check=True)
-    done = subprocess.run([*command, "--name", "No"], cwd=CHECKOUT, text=True,
-                          capture_output=True, check=False)
-    assert done.returncode == 1 and "error:" in done.stderr
+    done = quadfire("header", network, "-o", target, "--name", "No")
+    assert done.status == 2 and "error:" in done.err
 
 
 @pytest.mark.fast
@@ -137,10 +134,9 @@ def test_the_command(tmp_path):
     (np.zeros((1, 784)), "must be integers or bool, not float64")])
 def test_images_that_it_refuses(image, wrong, tmp_path):
     np.save(tmp_path / "image.npy", image)
-    done = CliRunner().invoke(APP, [str(PRETRAINED / "mnist5k-784-128-10-int8.safetensors"),
-                                    "-o", str(tmp_path / "tape.h"),
-                                    "--image", str(tmp_path / "image.npy")])
-    assert done.exit_code == 1 and wrong in done.stderr
+    done = quadfire("header", PRETRAINED / "mnist5k-784-128-10-int8.safetensors",
+                    "-o", tmp_path / "tape.h", "--image", tmp_path / "image.npy")
+    assert done.status == 2 and wrong in done.err
     assert not (tmp_path / "tape.h").exists()
 
 

@@ -8,13 +8,12 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from quadfire.firmware.commands.app import app
 from quadfire.firmware.tape.packets import decode, split
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import Opcode
 
+from tests.command import quadfire
 from tests.firmware.networks import random_network
 
 
@@ -23,28 +22,23 @@ def test_compile_and_report(tmp_path):
     net = random_network(np.random.default_rng(0), config, (20, 9, 5), steps=4, input_bits=8)
     net.save(tmp_path / "net.safetensors")
     output = tmp_path / "out" / "net.tape"
-    result = CliRunner().invoke(app, ["compile", str(tmp_path / "net.safetensors"), "-c", "tiny",
-                                      "-o", str(output)])
-    assert result.exit_code == 0, result.output
+    result = quadfire("compile", tmp_path / "net.safetensors", "-c", "tiny", "-o", output)
+    assert result.status == 0 and "dense" in result.out, result.text
     packets = [decode(words) for words in split(np.fromfile(output, "<u4"))]
     about = json.loads((tmp_path / "out" / "net.tape.json").read_text())
     assert packets[0].opcode == Opcode.BEGIN and packets[0].payload.tolist() == [config.hash, 0]
     assert packets[-2].payload.tolist() == [about["network_id"]]
     assert about["packets"] == len(packets) and about["configuration_hash"] == config.hash
-    result = CliRunner().invoke(app, ["report", str(tmp_path / "net.safetensors"), "-c", "tiny"])
-    assert result.exit_code == 0 and "dense" in result.output
 
 
 def test_errors_are_one_line(tmp_path):
-    result = subprocess.run([sys.executable, "-m", "firmware", "report", str(tmp_path / "no.file")],
-                            capture_output=True, text=True)
-    assert result.returncode == 1 and "no such file" in result.stderr
-    assert "Traceback" not in result.stderr
+    result = quadfire("compile", tmp_path / "no.file")
+    assert result.status == 2 and "no such file" in result.err and result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("modules, more", [
-    ("firmware, quadfire.firmware.transports.pynq, quadfire.firmware.transports.uio", set()),
-    ("quadfire.firmware.commands.app", {"typer", "rich"})])
+    ("quadfire.firmware, quadfire.firmware.transports.pynq, quadfire.firmware.transports.uio", set()),
+    ("quadfire.cli, quadfire.firmware.commands.device", {"typer", "rich"})])
 def test_what_the_driver_needs(modules, more):
     """On a board: no torch, no amaranth, nothing that has to be compiled but numpy and safetensors.
     """

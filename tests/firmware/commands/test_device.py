@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,11 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from quadfire.firmware import Accelerator, DeviceError
-from quadfire.firmware.commands.app import app
-from quadfire.firmware.commands.device import read_inputs
+from quadfire.firmware.driver.inputs import read_inputs
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.driver.selftest import GOLDEN, TESTS, golden, selftest
 from quadfire.firmware.transports import KINDS, open_device, serial_port
@@ -24,13 +21,14 @@ from quadfire.rtl.contract.tape import Answer, Opcode
 from quadfire.sim.verilator.pynq_standin import Pynq
 from quadfire.sim.verilator.uart import UartServer
 
+from tests.command import quadfire
 from tests.firmware.device import FakeTransport
 
 
 def invoke(*arguments: str, fails: bool = False) -> str:
-    result = CliRunner().invoke(app, list(arguments))
-    assert (result.exit_code != 0) == fails, result.output
-    return str(result.exception) if fails else " ".join(result.output.split())
+    result = quadfire(*arguments)
+    assert (result.status != 0) == fails, result.text
+    return " ".join(result.text.split())
 
 
 def test_the_golden_network_is_the_reference():
@@ -163,6 +161,5 @@ def test_a_board_with_pynq_says_what_it_is(monkeypatch):
 @pytest.mark.fast
 def test_errors_are_told_to_the_letter(tmp_path):
     path = tmp_path / "net[bold].safetensors"
-    done = subprocess.run([sys.executable, "-m", "firmware", "report", str(path)], text=True,
-                          capture_output=True, check=False)
-    assert done.returncode == 1 and str(path) in done.stderr and len(done.stderr.split("\n")) == 2
+    done = quadfire("compile", path)
+    assert done.status == 2 and str(path) in done.err and done.err.count("\n") == 1

@@ -4,19 +4,17 @@ import json
 
 import pytest
 from safetensors import SafetensorError
-from typer.testing import CliRunner
 
-from quadfire.models.commands.app import app, main
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer.network import IntegerNetwork
 from quadfire.models.neurons import SpikingNeuron
 
-runner = CliRunner()
+from tests.command import quadfire
 
 
 def run(*words) -> str:
-    result = runner.invoke(app, [*map(str, words)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+    result = quadfire(*words)
+    assert result.status == 0, result.text
+    return result.text
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +47,17 @@ def test_rounding_alone_trains_nothing(checkpoint):
     assert accuracy["rounded"] == accuracy["held_out"]
 
 
-def test_info_tells_how_a_file_was_made(checkpoint):
+def test_show_tells_how_a_file_was_made(checkpoint):
     path = checkpoint.with_name("info.safetensors")
     run("quantize", checkpoint, "--epochs", 0, "--out", path)
-    assert "QIF" in run("info", checkpoint) and "command" in run("info", checkpoint)
-    output = run("info", path)
+    assert "QIF" in run("show", checkpoint) and "command" in run("show", checkpoint)
+    output = run("show", path)
     assert "Q2.10" in output and "readout" in output and "float_accuracy" in output
 
 
-def test_compare_writes_every_run(tmp_path):
+def test_neurons_writes_every_run(tmp_path):
     path = tmp_path / "compare.json"
-    run("compare", "--dataset", "digits", "--epochs", 1, "--seeds", 2, "--window", 1.0,
+    run("neurons", "--dataset", "digits", "--epochs", 1, "--seeds", 2, "--window", 1.0,
         "--out", path)
     rows = json.loads(path.read_text())["neurons"]
     assert [row["neuron"]["kind"] for row in rows] == ["qif", "lif"]
@@ -68,21 +66,20 @@ def test_compare_writes_every_run(tmp_path):
 
 def test_help_teaches():
     output = run("--help")
-    for word in ("train", "quantize", "evaluate", "info", "compare", "safetensors"):
+    for word in ("train", "quantize", "evaluate", "show", "neurons", "simulate", "verilog"):
         assert word in output
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["info", "nothing.safetensors"], "there is no such file"),
+    (["show", "nothing.safetensors"], "there is no such file"),
     (["quantize", "--bits", "5"], "bits must be 4 or 8, not 5"),
     (["untrained", "2C3-10", "--shape", "1", "8", "8", "--out", "/dev/null/net.safetensors"],
      "/dev/null"),
 ])
 def test_errors_are_one_line(monkeypatch, capsys, words, message):
-    monkeypatch.setattr("sys.argv", ["models", *words])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    error = capsys.readouterr().err
+    done = quadfire(*words)
+    assert done.status == 2
+    error = done.err
     assert message in error and "Traceback" not in error
 
 
@@ -91,31 +88,28 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
     def refuse(*_, **__):
         raise SafetensorError("I/O error: no space left")
 
-    monkeypatch.setattr("quadfire.models.integer.network_file.save_file", refuse)
-    monkeypatch.setattr("sys.argv", ["models", "untrained", "2C3-10", "--shape", "1", "8", "8"])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    assert "error: I/O error: no space left" in capsys.readouterr().err
+    monkeypatch.setattr("quadfire.models.integer.network.save_file", refuse)
+    done = quadfire("untrained", "2C3-10", "--shape", "1", "8", "8")
+    assert done.status == 2 and "error: I/O error: no space left" in done.err
 
 
 @pytest.mark.parametrize("words", [
-    ["train", "--steps", 0], ["train", "--out", "."], ["compare", "--seeds", 0],
-    ["compare", "--out", "."], ["quantize", "--images", 0], ["quantize", "--epochs", -1],
+    ["train", "--steps", 0], ["train", "--out", "."], ["neurons", "--seeds", 0],
+    ["neurons", "--out", "."], ["quantize", "--images", 0], ["quantize", "--epochs", -1],
     ["quantize", "--calibrate", -5], ["quantize", "--out", "."], ["report", "--images", 0],
     ["report", "--images", -5], ["report", "--calibrate", -5], ["report", "--out", "."],
     ["untrained", "--steps", 0], ["untrained", "--out", "."],
     ["experiments", "neurons", "--out", __file__], ["dynamics", "--out", __file__]])
 def test_options_are_checked_before_anything_is_done(monkeypatch, words):
     monkeypatch.setattr(SpikingNeuron, "__init__", None)    # no network is made
-    for module in ("training", "integers"):
-        monkeypatch.setattr(f"quadfire.models.commands.{module}.load_dataset", None)
-    result = runner.invoke(app, [*map(str, words)])
-    assert result.exit_code == 2 and f"Invalid value for '{words[-2]}'" in result.stderr
+    monkeypatch.setattr("quadfire.models.datasets.load_dataset", None)
+    result = quadfire(*words)
+    assert result.status == 2 and f"Invalid value for '{words[-2]}'" in result.err
 
 
 def test_a_file_that_names_no_data_set(tmp_path):
     path = tmp_path / "net.safetensors"
     run("untrained", "2C3-10", "--shape", 1, 8, 8, "--steps", 1, "--out", path)
-    with pytest.raises(ValueError, match="names no data set: name it by --dataset"):
-        run("evaluate", path)
+    done = quadfire("evaluate", path)
+    assert done.status == 2 and "names no data set: name it by --dataset" in done.err
     assert "359" in run("evaluate", path, "--dataset", "digits")

@@ -6,25 +6,22 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from quadfire.models.commands.app import app, main
 from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import ImageDataset, digits
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.options import Options, options_for
 
+from tests.command import quadfire
 from tests.models.training.test_fit import coloured
 from tests.models.datasets.test_readers import CIFAR10_DVS, aedat
 
-runner = CliRunner()
-
 
 def run(*words) -> str:
-    result = runner.invoke(app, [*map(str, words)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+    result = quadfire(*words)
+    assert result.status == 0, result.text
+    return result.text
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +41,7 @@ def test_a_network_written_out(spelled_out):
     assert share > 0.6 and about["options"]["decay"] == "weights"
     assert [epoch["number"] for epoch in about["history"]] == [1, 2, 3]
     assert f"{share:.2%}" in run("evaluate", path)
-    assert "ConvLayer" in run("info", path)
+    assert "ConvLayer" in run("show", path)
     assert not [*path.parent.glob("*.run.*")]               # the state of the run is gone
 
 
@@ -116,10 +113,9 @@ def test_help_teaches():
 ])
 def test_errors_are_one_line(monkeypatch, capsys, tmp_path, words, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["models", "train", *words])
-    with pytest.raises(SystemExit, match="1"):
-        main()
-    error = capsys.readouterr().err
+    done = quadfire("train", *words)
+    assert done.status == 2
+    error = done.err
     assert message in error and "Traceback" not in error
 
 
@@ -136,7 +132,7 @@ def test_integers_of_convolutions(spelled_out, words):
     assert share.get("images") == (50 if "--images" in words else None)
     if "--images" not in words:
         assert f"{share['held_out']:.2%}" in run("evaluate", path)
-    output = " ".join(run("info", path).split())
+    output = " ".join(run("show", path).split())
     assert "input 3x3/1" in output and "conv0 max" in output
 
 

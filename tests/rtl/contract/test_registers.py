@@ -8,16 +8,16 @@ import sys
 
 import pytest
 from systemrdl import RDLCompiler
-from typer.testing import CliRunner
 
 from quadfire.paths import CHECKOUT
-from quadfire.rtl.commands import app
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.register_access import FIELDS, Registers
 from quadfire.rtl.contract.registers import ADDRESS_BITS, REGISTERS, Access, constants, find
 from quadfire.rtl.shell.render import FORMATS, render
 from quadfire.rtl.contract.tape import MAGIC, Answer, Fault
 from quadfire.sim.verilator import toolchain
+
+from tests.command import quadfire
 
 pytestmark = pytest.mark.fast
 
@@ -143,12 +143,12 @@ def test_committed_copies_are_up_to_date(path, form):
 
 def test_the_command(tmp_path):
     for form in FORMATS:
-        result = CliRunner().invoke(app, ["registers", "--format", form, "--config", "tiny"])
-        assert result.exit_code == 0 and result.output == render(form, preset("tiny"))
+        result = quadfire("registers", "--format", form, "--config", "tiny")
+        assert result.status == 0 and result.text == render(form, preset("tiny"))
     target = tmp_path / "registers.md"
-    assert CliRunner().invoke(app, ["registers", "-o", str(target)]).exit_code == 0
+    assert quadfire("registers", "-o", str(target)).status == 0
     assert target.read_text() == render("md")
-    assert CliRunner().invoke(app, ["registers", "--format", "doc"]).exit_code == 1
+    assert quadfire("registers", "--format", "doc").status == 2
 
 
 def test_registers_by_name():

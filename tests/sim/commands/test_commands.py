@@ -4,26 +4,24 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from quadfire.models.integer import IntegerNetwork
+from quadfire.firmware import CompileError
+from quadfire.models.integer.network import IntegerNetwork
 from quadfire.models.integer.random_network import random_network
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.report import activity, deep, speed
 from quadfire.sim.cycles import estimate
-from quadfire.sim.commands.app import app
 
+from tests.command import quadfire
 pytestmark = pytest.mark.fast
-
-runner = CliRunner()
 
 
 def fails(*words) -> str:
     """The error of a command, a line on stderr."""
-    result = runner.invoke(app, [*map(str, words)])
-    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.output
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-    return result.stderr
+    result = quadfire(*words)
+    assert result.status == 2, result.text
+    assert result.err.startswith("error: ") and result.err.count("\n") == 1
+    return result.err
 
 
 @pytest.fixture
@@ -53,8 +51,8 @@ def test_the_title_of_a_picture_says_what_was_changed(monkeypatch, tmp_path):
     titles = []
     monkeypatch.setattr(activity, "measure", lambda config, **shape: [])
     monkeypatch.setattr(activity, "draw", lambda rows, title, path: titles.append(title))
-    result = runner.invoke(app, ["activity", "--spike-words", "4096", "-o", str(tmp_path)])
-    assert result.exit_code == 0, result.output
+    result = quadfire("activity", "--set", "spike_words=4096", "-o", tmp_path)
+    assert result.status == 0, result.text
     assert titles == ["3 x 3 convolution: cost grows with spikes\n"
                       "default with a spike memory of 4,096 words"]
 
@@ -67,7 +65,7 @@ def test_the_title_of_a_picture_says_what_was_changed(monkeypatch, tmp_path):
 def test_speed_keeps_the_results_there_are(monkeypatch, tmp_path, names, message):
     def refuse(name, threads):
         assert message is None, "measured before all names were looked at"
-        raise ValueError("does not fit")
+        raise CompileError("does not fit")
 
     monkeypatch.setattr(speed, "measure", refuse)
     path = tmp_path / "speed.json"
@@ -76,14 +74,13 @@ def test_speed_keeps_the_results_there_are(monkeypatch, tmp_path, names, message
     if message:
         assert message in fails(*words)
     else:
-        assert runner.invoke(app, [*map(str, words)]).exit_code == 1
+        assert quadfire(*words).status == 2
     assert path.read_text() == "good"
 
 
 def test_speed_writes_what_was_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(speed, "measure", lambda *what: speed.Speed(*what, 1.0, 2.0, 3))
-    assert runner.invoke(app, ["speed", "-c", "tiny", "--threads", "1", "-o", str(tmp_path)]
-                         ).exit_code == 0
+    assert quadfire("speed", "-c", "tiny", "--threads", "1", "-o", str(tmp_path)).status == 0
     assert [row["preset"] for row in json.loads((tmp_path / "speed.json").read_text())] == ["tiny"]
 
 
@@ -91,10 +88,10 @@ def test_speed_writes_what_was_measured(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ("lanes", "--set takes NAME=NUMBER,NUMBER, not 'lanes'"),
-    ("lanes=a", "--set takes NAME=NUMBER,NUMBER, not 'lanes=a'"),
-    ("lanes=4,", "--set takes NAME=NUMBER,NUMBER, not 'lanes=4,'"),
-    ("lane=4", "unknown configuration field 'lane'; known are accumulator_bits"),
+    ("lanes", "--set takes FIELD=NUMBER,NUMBER, not 'lanes'"),
+    ("lanes=a", "--set takes FIELD=NUMBER,NUMBER, not 'lanes=a'"),
+    ("lanes=4,", "--set takes FIELD=NUMBER,NUMBER, not 'lanes=4,'"),
+    ("lane=4", "there is no field 'lane'; there are banks, lanes,"),
     ("lanes=3,5", "none of these arrays can be")])
 def test_sweep_says_what_cannot_be(network, tmp_path, change, message):
     path = tmp_path / "sweep.png"
@@ -104,10 +101,9 @@ def test_sweep_says_what_cannot_be(network, tmp_path, change, message):
 
 def test_sweep_draws_the_arrays_that_can_be(network, tmp_path):
     path = tmp_path / "sweep.png"
-    result = runner.invoke(app, ["sweep", str(network), "-c", "tiny", "--set", "lanes=4,6,8",
-                                 "-o", str(path)])
-    assert result.exit_code == 0, result.output
-    assert "1 cannot be: lanes must be a power of two, not 6" in result.stdout
+    result = quadfire("sweep", str(network), "-c", "tiny", "--set", "lanes=4,6,8", "-o", str(path))
+    assert result.status == 0, result.text
+    assert "1 cannot be: lanes must be a power of two, not 6" in result.out
     assert path.stat().st_size > 5_000
 
 

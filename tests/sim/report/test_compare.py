@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from quadfire.firmware import compile
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.commands.app import app
 from quadfire.sim.report.compare import compare
+
+from tests.command import quadfire
 
 CONFIG = preset("tiny")
 
@@ -56,17 +56,16 @@ def command(case, folder, name: str, save=np.save, inputs: np.ndarray | None = N
     network, good = case
     network.save(folder / "net.safetensors")
     save(folder / name, good if inputs is None else inputs)
-    return CliRunner().invoke(app, [
-        "compare", str(folder / "net.safetensors"), str(folder / name), "-c", "tiny",
-        "-o", str(folder / "out")])
+    return quadfire("compare", folder / "net.safetensors", folder / name, "-c", "tiny",
+                    "-o", folder / "out")
 
 
 @pytest.mark.parametrize(("name", "save", "kind"), [
     ("a.npy", np.save, np.int64), ("a.npy", np.save, np.bool_), ("a.npz", np.savez, np.uint8)])
 def test_the_command_takes_what_the_driver_takes(case, tmp_path, name, save, kind):
     result = command(case, tmp_path, name, save, case[1].astype(kind))
-    assert result.exit_code == 0, result.output
-    assert "spikes: 0 of 132 differ" in result.stdout
+    assert result.status == 0, result.text
+    assert "spikes: 0 of 132 differ" in result.out
     assert (tmp_path / "out" / "report.json").exists()
 
 
@@ -81,6 +80,6 @@ def test_inputs_that_cannot_be_are_told_in_one_line(case, tmp_path, change, mess
         result = command(case, tmp_path, "a.npy", lambda path, _: path.write_text("junk"))
     else:
         result = command(case, tmp_path, "a.npy", inputs=change(case[1]))
-    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
-    assert result.stderr.count("\n") == 1 and message in result.stderr
+    assert result.status == 2
+    assert result.err.count("\n") == 1 and message in result.err
     assert not (tmp_path / "out").exists()

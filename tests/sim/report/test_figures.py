@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.report import benchmarks, charts, figures, published
 from quadfire.sim.cycles import network_model
+from tests.command import quadfire
 from tests.firmware.networks import residual_network
 
 pytestmark = pytest.mark.fast
@@ -157,15 +157,12 @@ def test_a_summary_is_as_old_as_what_makes_it(monkeypatch, tmp_path, newer, fres
 
 
 def test_the_command_writes_all(monkeypatch, tmp_path):
-    from quadfire.sim.commands.app import app
-
     rows = tmp_path / "summary.json"
     rows.write_text(json.dumps(ROWS))
     wrong = {"fine": SUMMARY, "wrong": SUMMARY | {"mismatched_spikes": 3}}
     monkeypatch.setattr(benchmarks, "BENCHMARKS", {
         name: lambda summary=summary: benchmarks.of_summary("made-up", summary, FIXED)
         for name, summary in wrong.items()})
-    result = CliRunner().invoke(app, ["figures", "--no-deep", "--rows", str(rows), "-o",
-                                      str(tmp_path / "out")])
-    assert result.exit_code == 1 and "3 spikes" in result.output
+    result = quadfire("figures", "--no-deep", "--rows", str(rows), "-o", str(tmp_path / "out"))
+    assert result.status == 1 and "3 spikes" in result.text
     assert (tmp_path / "out" / "figures.md").exists()

@@ -1,0 +1,43 @@
+"""What all commands share: the terminal, and arguments that mean the same everywhere.
+
+    def estimate(network: Network, config: Config = "default", changes: Changes = None) -> None:
+        shape = read_config(config, changes or ())
+
+Only typer and rich are imported here: `quadfire --help` and a wrong argument must not wait for
+PyTorch or Amaranth.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+__all__ = ["Changes", "Config", "Difference", "Network", "OptionalConfig", "console",
+           "errors", "tell_error"]
+
+#: What is printed may hold names of files and layers: no markup in it, unless a call says so.
+console = Console(highlight=False, markup=False)
+errors = Console(stderr=True, highlight=False)
+
+_CONFIG = ("Array: a preset (see `quadfire configs`), or a JSON file such as the quadfire.json that "
+           "`quadfire verilog` writes.")
+
+Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help=_CONFIG)]
+OptionalConfig = Annotated[str | None, typer.Option(
+    "--config", "-c", metavar="NAME|FILE", help=_CONFIG,
+    show_default="what a real device says that it is; `default` for a simulated one")]
+Changes = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="FIELD=NUMBER", help="Change a field of the configuration; may be repeated.")]
+Network = Annotated[Path, typer.Argument(metavar="NET", show_default=False,
+                                         help="Integer network, a .safetensors file.")]
+
+
+class Difference(Exception):
+    """What was compared is not equal, or a goal was missed: exit status 1 instead of 2."""
+
+
+def tell_error(text: object) -> None:
+    """One line on stderr that says what is wrong."""
+    errors.print(f"[red]error:[/] {escape(str(text))}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Commands of `quadfire` that make hardware: configurations, Verilog, registers, bitstreams."""
