@@ -5,17 +5,17 @@
 | `PACKAGE` | the package itself: `rtl/`, `models/`, `firmware/`, `sim/` and their data |
 | `CHECKOUT` | the top of the source tree, or None for an installed package |
 | `PRETRAINED` | the trained networks that come with the package |
-| `CACHE` | what is built once and used again: generated Verilog, compiled simulations |
+| `cache_folder()` | what is built once and used again: generated Verilog, compiled simulations |
 
-`CACHE` is `build/` in a checkout, else the user's cache folder; the variable `QUADFIRE_CACHE` names
-another one. Nothing is ever written beside the installed code. Results that a user asked for go to
+The cache is `build/` in a checkout, else the user's cache folder; the variable `QUADFIRE_CACHE`
+names another one. Nothing is ever written beside the installed code. Results that a user asked for go to
 `build/` in the folder where the command runs.
 """
 
 import os
 from pathlib import Path
 
-__all__ = ["CACHE", "CHECKOUT", "PACKAGE", "PRETRAINED"]
+__all__ = ["CHECKOUT", "PACKAGE", "PRETRAINED", "cache_folder"]
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -25,14 +25,12 @@ CHECKOUT = PACKAGE.parent if (PACKAGE / "rtl").is_symlink() else None
 PRETRAINED = PACKAGE / "models" / "pretrained"
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what was built is kept; it may not be there yet."""
     if named := os.environ.get("QUADFIRE_CACHE"):
         return Path(named).expanduser()
     if CHECKOUT is not None:
         return CHECKOUT / "build"
-    from platformdirs import user_cache_path    # only here: a checkout does without
+    from platformdirs import user_cache_path    # only here: drivers do without
 
     return user_cache_path("quadfire")
-
-
-CACHE = _cache()

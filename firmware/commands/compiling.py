@@ -23,6 +23,8 @@ _COLUMNS = ("name", "makes", "mode", "passes", "sources", "rows", "map", "stream
 
 
 def _table(program: "Program") -> Table:
+    from quadfire.firmware.compiler.report import LayerReport
+
     config, memory = program.config, program.memory
     host = sorted(memory.on_host)
     table = Table(title=f"{config}\nspike memory: {memory.words} of {config.spike_words} words, "
@@ -34,7 +36,7 @@ def _table(program: "Program") -> Table:
         table.add_column("layer")
         for layer in layers:
             table.add_column(layer.name, justify="right")
-        for field in fields(layers[0])[1:]:
+        for field in fields(LayerReport)[1:]:
             table.add_row(field.name.replace("_", " "),
                           *(str(getattr(layer, field.name)) for layer in layers))
         return table

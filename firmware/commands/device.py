@@ -129,7 +129,7 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
 
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output must end in .npy or .json, not {output.name!r}")
-    data = read_inputs(inputs, IntegerNetwork.load(network))
+    data = read_inputs(list(inputs), IntegerNetwork.load(network))
     with _open(device, config, changes) as accelerator:
         _load(accelerator, network)
         result = _watched(accelerator, data)

