@@ -7,13 +7,15 @@ JOBS   ?= 2
 
 VENV   := .venv
 RUN    := $(VENV)/bin/python
+QF     := $(VENV)/bin/quadfire
+PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 READY  := $(VENV)/.ready
 BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo resnet19 train test-fast test test-full verilog sim fuzz lint bench bench-fast \
-        bitstream clean
+        bitstream package clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,28 +24,29 @@ help:  ## list these targets
 
 setup: $(READY)  ## make .venv and install everything into it
 
-$(READY): requirements.txt requirements-peers.txt
+$(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name it by PYTHON=..."; exit 1; }
 	@command -v $${CXX:-g++} > /dev/null || \
 		{ echo "A C++ compiler is needed: install g++, or name one by CXX=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-peers.txt
+	$(PIP) torch
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps spikingjelly
 	@touch $@
 
-$(BENCH): requirements-bench.txt $(READY)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+$(BENCH): constraints.txt $(READY)
+	$(PIP) -e '.[fpga]'
 	@touch $@
 
 demo: $(READY)  ## run a trained network on the generated Verilog, compare bit for bit
-	$(RUN) -m sim demo
+	$(QF) demo
 
 resnet19: $(READY)  ## one image through a whole ResNet-19 in RTL, every spike compared
-	$(RUN) -m sim deep resnet19
+	$(QF) deep resnet19
 
 train: $(READY)  ## train the network of the demo again
-	$(RUN) -m models train
+	$(QF) train
 
 test-fast: $(READY)  ## the tests to run while editing, under two minutes
 	$(RUN) -m pytest -n $(JOBS) -m "fast and not slow"
@@ -55,11 +58,11 @@ test-full: $(BENCH)  ## all tests, with more examples each
 	HYPOTHESIS_PROFILE=full $(RUN) -m pytest -n $(JOBS)
 
 verilog: $(READY)  ## write the Verilog of CONFIG and its description to build/
-	$(RUN) -m rtl verilog --config $(CONFIG) -o build/
+	$(QF) verilog --config $(CONFIG) -o build/
 
 sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
-	$(RUN) -m sim build --config $(CONFIG)
-	$(RUN) -m sim cocotb
+	$(QF) build --config $(CONFIG)
+	$(QF) cocotb
 
 fuzz: $(READY)  ## a million damaged packets into the simulated array: no hang, no wrong answer
 	$(RUN) -m quadfire.sim.verilator.fuzz
@@ -67,18 +70,21 @@ fuzz: $(READY)  ## a million damaged packets into the simulated array: no hang, 
 lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
-	$(RUN) -m sim lint
+	$(QF) lint
 
 bench: $(BENCH)  ## area and clock of arrays and blocks on all devices, speed of simulation (hours)
-	$(RUN) -m sim speed
-	$(RUN) -m rtl bench --jobs $(JOBS)
+	$(QF) speed
+	$(QF) bench --jobs $(JOBS)
 
 bench-fast: $(BENCH)  ## the part of it that continuous integration checks, minutes
-	$(RUN) -m rtl bench --fast --jobs $(JOBS)
+	$(QF) bench --fast --jobs $(JOBS)
 
 bitstream: $(BENCH)  ## build the bitstream of BOARD, with timing and utilisation
-	$(RUN) -m rtl bitstream --board $(BOARD)
+	$(QF) bitstream --board $(BOARD)
+
+package: $(READY)  ## build wheel and sdist, and try them in a fresh environment
+	$(RUN) -m tests.package.try_wheel
 
 clean:  ## remove what was built; .venv stays
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Accelerator, CompileError, DeviceError, Outputs, Program, Transport, compile,
     )
     from quadfire.firmware.driver.connect import connect
-    from quadfire.models.integer.network import IntegerNetwork, NetworkError
+    from quadfire.models.integer import IntegerNetwork, NetworkError
     from quadfire.rtl.contract.config import PRESETS, ArrayConfig, preset
     from quadfire.rtl.contract.config_file import read_config
 
@@ -46,8 +46,8 @@ _HOMES = {
     **dict.fromkeys(("Accelerator", "CompileError", "DeviceError", "Outputs", "Program",
                      "Transport", "compile"), "quadfire.firmware"),
     "connect": "quadfire.firmware.driver.connect",
-    **dict.fromkeys(("IntegerNetwork", "NetworkError"), "quadfire.models.integer.network"),
-    "load": "quadfire.models.integer.network:IntegerNetwork.load",
+    **dict.fromkeys(("IntegerNetwork", "NetworkError"), "quadfire.models.integer"),
+    "load": "quadfire.models.integer:IntegerNetwork.load",
     **dict.fromkeys(("PRESETS", "ArrayConfig", "preset"), "quadfire.rtl.contract.config"),
     "read_config": "quadfire.rtl.contract.config_file",
 }

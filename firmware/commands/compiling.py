@@ -70,7 +70,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
       quadfire compile net.safetensors --config build/quadfire.json -o build/net.tape
     """
     from quadfire.firmware import compile
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     shape = read_config(config, changes or ())
     program = compile(IntegerNetwork.load(network), shape)
@@ -109,7 +109,7 @@ def header(network: Network,
     from quadfire.firmware import compile
     from quadfire.firmware.c.tape_header import c_header
     from quadfire.firmware.driver.inputs import checked, read_inputs
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     shape = read_config(config, changes or ())
     net = IntegerNetwork.load(network)

@@ -50,7 +50,7 @@ def _open(name: str, config: str | None, changes: Sequence[str] | None) -> "Acce
 def _load(device: "Accelerator", network: Path) -> "tuple[Program, bool]":
     """(program, whether it had to be loaded): a device that holds it already keeps it."""
     from quadfire.firmware import compile
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     program = compile(IntegerNetwork.load(network), device.config)
     if device.info().network == program.network_id:
@@ -125,7 +125,7 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
     import numpy as np
 
     from quadfire.firmware.driver.inputs import read_inputs
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output must end in .npy or .json, not {output.name!r}")

@@ -14,7 +14,7 @@ from quadfire.paths import PRETRAINED
 if TYPE_CHECKING:
     import torch
 
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
 
@@ -76,7 +76,7 @@ def device_of(device: str) -> "torch.device":
 
 def load(path: Path) -> "tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[str, Any]]":
     """A file of either kind, and what it says of itself."""
-    from quadfire.models.integer.network import IntegerNetwork, NetworkError
+    from quadfire.models.integer import IntegerNetwork, NetworkError
     from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
 
     if not path.is_file():

@@ -12,7 +12,7 @@ from rich.table import Table
 from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load, one_thread
 
 if TYPE_CHECKING:
-    from quadfire.models.integer.network import Branch, IntegerNetwork
+    from quadfire.models.integer import Branch, IntegerNetwork
 
 __all__ = ["evaluate", "show"]
 
@@ -24,7 +24,7 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     """Accuracy on held-out images, floating point or integer (bit for bit what the array says)."""
     from quadfire.models.commands.progress import integer_accuracy_watched
     from quadfire.models.datasets import Dataset, load_dataset
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
     from quadfire.models.training.train import accuracy, measure
@@ -54,7 +54,7 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
 
 def _describe(network: IntegerNetwork, branch: Branch) -> str:
     """What a branch reads, and how."""
-    from quadfire.models.integer.network import INPUT, IdentityBranch
+    from quadfire.models.integer import INPUT, IdentityBranch
 
     name = "input" if branch.source == INPUT else network.layers[branch.source].name
     if isinstance(branch, IdentityBranch):
@@ -68,7 +68,7 @@ def _describe(network: IntegerNetwork, branch: Branch) -> str:
 
 def show(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
     """What is in a file: layers, formats, and how it was made."""
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     network, about = load(file)
     if isinstance(network, IntegerNetwork):

@@ -13,7 +13,7 @@ from quadfire.rtl.contract.config import LIMITS, ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 
 if TYPE_CHECKING:
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
 __all__ = ["compare", "estimate", "serve", "simulate", "sweep"]
 
@@ -56,7 +56,7 @@ def compare(network: Network,
     """
     shape = read_config(config, changes or ())
     from quadfire.firmware.driver.inputs import read_inputs
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
     from quadfire.sim.report import compare as comparison
 
     integers = IntegerNetwork.load(network)
@@ -73,7 +73,7 @@ def compare(network: Network,
 
 def _integer_network(name: str, shape: ArrayConfig) -> "IntegerNetwork":
     """A file, or a deep network with random weights."""
-    from quadfire.models.integer.network import IntegerNetwork
+    from quadfire.models.integer import IntegerNetwork
 
     if name in ("resnet19", "vgg11", "vggsnn"):
         from quadfire.sim.report.deep import network_of

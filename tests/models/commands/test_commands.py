@@ -5,7 +5,7 @@ import json
 import pytest
 from safetensors import SafetensorError
 
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import SpikingNeuron
 
 from tests.command import quadfire
@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
     def refuse(*_, **__):
         raise SafetensorError("I/O error: no space left")
 
-    monkeypatch.setattr("quadfire.models.integer.network.save_file", refuse)
+    monkeypatch.setattr("quadfire.models.integer.network_file.save_file", refuse)
     done = quadfire("untrained", "2C3-10", "--shape", "1", "8", "8")
     assert done.status == 2 and "error: I/O error: no space left" in done.err
 

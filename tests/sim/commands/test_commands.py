@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import CompileError
-from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_network
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.report import activity, deep, speed
