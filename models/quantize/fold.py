@@ -1,10 +1,12 @@
-"""Any network as a graph of layers that sum branches: tdBN folded away, pools with their readers.
+"""Folding: a trained network becomes a graph of layers that sum branches.
 
-    I = sum over branches of weight * source + bias,   then the neuron, or the readout
+    I = sum over branches of weight * source + bias,    then a neuron or the readout
 
-A pool is no layer: it goes with every branch that reads it. The 1/k^2 of a mean goes into the
-weights. The mean over a whole image is such a pool, and a 1 x 1 kernel; the dense layer behind a
-map is a kernel as large as the map. All weights are float64, exact up to their rounding.
+tdBN goes into the weights and biases. A pool becomes part of every branch that reads it, and the
+1/k^2 of a mean goes into the weights. The mean over a whole image is such a pool before a 1 x 1
+kernel. A fully connected layer behind a map is a kernel as large as the map.
+
+All weights are float64, exact up to their rounding. `modules` refuses what cannot be folded.
 """
 
 from collections.abc import Callable
@@ -15,18 +17,22 @@ import torch
 from torch import Tensor, nn
 
 from quadfire.models.integer import INPUT, Pool, Shape
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, ResNet
 from quadfire.models.networks.layers import ConvLayer, DenseLayer
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks.residual import Block
 from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.quantize import modules
 
 __all__ = ["Folded", "FoldedBranch", "FoldedLayer", "fold"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedBranch:
-    """`quadfire.models.integer.network.ConvBranch` in real numbers, or where weight is [outputs] IdentityBranch."""
+    """A `ConvBranch` in real numbers, or an `IdentityBranch` where weight is [outputs].
+
+    weight: float64 [outputs, C, kh, kw] or [outputs]. The other fields are those of `ConvBranch`.
+    """
 
     source: int
     weight: Tensor
@@ -37,7 +43,7 @@ class FoldedBranch:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedLayer:
-    """Branches, bias float64 [outputs], and the neuron of the network itself, None: readout."""
+    """Branches, a bias float64 [outputs], and the network's own neuron; None for the readout."""
 
     name: str
     branches: tuple[FoldedBranch, ...]
@@ -47,7 +53,10 @@ class FoldedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Folded:
-    """A network in eval mode; `readout` is its module for the logits."""
+    """A folded network, equal to the network in eval mode.
+
+    readout: the network's own module that computes the logits.
+    """
 
     input_shape: Shape
     layers: tuple[FoldedLayer, ...]
@@ -57,13 +66,14 @@ class Folded:
 
 @dataclass(frozen=True)
 class _Map:
-    """A map on its way: the layer it comes from, what pools it, its shape after that."""
+    """A map between two layers: the layer that makes it, what pools it, and its pooled shape."""
 
     source: int
     shape: Shape
     pool: Pool | None = None
 
     def pooled(self, pool: Pool) -> "_Map":
+        """This map after one more pool. Raises ValueError where two pools are no single one."""
         shape = pool.output_shape(self.shape)
         if self.pool is not None:
             plain = all(p.size == p.stride and not p.padding for p in (self.pool, pool))
@@ -76,16 +86,26 @@ class _Map:
 
     @property
     def scale(self) -> float:
-        """What a spike counts, 1/k^2 for a mean."""
+        """What a spike counts: 1/k^2 for a mean, else 1."""
         return 1.0 if self.pool is None else 1 / self.pool.count
 
     def branch(self, weight: Tensor, stride: int = 1, padding: int = 0) -> FoldedBranch:
+        """A convolution that reads this map."""
         return FoldedBranch(source=self.source, weight=weight * self.scale, stride=stride,
                             padding=padding, pool=self.pool)
 
+    def shortcut(self, weight: Tensor) -> FoldedBranch:
+        """The spikes themselves times weight [channels]; pooled, a diagonal 1 x 1 kernel."""
+        if self.pool is not None:
+            return self.branch(torch.diag(weight)[:, :, None, None])
+        return FoldedBranch(source=self.source, weight=weight)
+
 
 class _Graph:
-    """Layers so far, and the shapes of their maps."""
+    """The layers so far. Every method adds one and returns its map.
+
+    name: of the new layer. where: of the torch module, for errors.
+    """
 
     def __init__(self, shape: Shape):
         self.layers: list[FoldedLayer] = []
@@ -93,89 +113,85 @@ class _Graph:
 
     def add(self, name: str, at: _Map, branches: tuple[FoldedBranch, ...], bias: Tensor,
             neuron: SpikingNeuron | None) -> _Map:
-        """A layer whose first branch reads `at`; its map."""
+        """Any layer; its first branch is a convolution that reads `at`."""
         first = branches[0]
         sides = [(n + 2 * first.padding - k) // first.stride + 1
                  for n, k in zip(at.shape[1:], first.weight.shape[2:], strict=True)]
         self.layers.append(FoldedLayer(name=name, branches=branches, bias=bias, neuron=neuron))
         return _Map(len(self.layers) - 1, (len(bias), sides[0], sides[1]))
 
-    def conv(self, at: _Map, layer: ConvLayer, name: str) -> _Map:
-        weight, bias = layer.norm.fold(layer.conv.weight)
-        return self.add(name, at, (at.branch(weight, *_geometry(layer.conv)),), bias, layer.neuron)
+    def conv(self, at: _Map, layer: nn.Module, name: str, where: str) -> _Map:
+        """Convolution, tdBN, neuron."""
+        modules.check_kind(where, layer, ConvLayer)
+        weight, bias, *geometry = modules.convolution(where, layer, "conv", "norm")
+        return self.add(name, at, (at.branch(weight, *geometry),), bias,
+                        modules.neuron(where, layer))
 
-    def dense(self, at: _Map, layer: DenseLayer, name: str) -> _Map:
-        weight, bias = layer.norm.fold(layer.linear.weight)
-        return self.add(name, at, (at.branch(weight.view(-1, *at.shape)),), bias, layer.neuron)
+    def dense(self, at: _Map, layer: nn.Module, name: str, where: str) -> _Map:
+        """Fully connected, tdBN, neuron."""
+        modules.check_kind(where, layer, DenseLayer)
+        weight, bias = modules.linear(where, layer)
+        modules.check_inputs(where, weight, at.shape)
+        return self.add(name, at, (at.branch(weight.view(-1, *at.shape)),), bias,
+                        modules.neuron(where, layer))
 
-    def readout(self, at: _Map, layer: nn.Linear) -> None:
-        weight, bias = (value.detach().double() for value in (layer.weight, layer.bias))
+    def readout(self, at: _Map, layer: nn.Module) -> None:
+        """The last layer, without neurons."""
+        weight, bias = modules.readout(layer)
+        modules.check_inputs("readout", weight, at.shape)
         self.add("readout", at, (at.branch(weight.view(-1, *at.shape)),), bias, None)
 
-
-def _geometry(conv: nn.Conv2d) -> tuple[int, int]:
-    """(stride, padding)"""
-    return conv.stride[0], int(conv.padding[0])
-
-
-def _pool(module: nn.Module) -> Pool:
-    def number(value: Any) -> int:
-        return value if isinstance(value, int) else value[0]
-
-    kind = "sum" if isinstance(module, nn.AvgPool2d) else "max"
-    return Pool(kind=kind, size=number(module.kernel_size), stride=number(module.stride),
-                padding=number(module.padding))
+    def block(self, at: _Map, block: nn.Module, number: int) -> _Map:
+        """A residual block: a convolution, then a layer that adds a second one and the shortcut."""
+        where = f"blocks.{number}"
+        modules.check_kind(where, block, Block)
+        assert isinstance(block, Block)
+        inner = self.conv(at, block.first, f"block{number}.first", f"{where}.first")
+        weight, bias, *geometry = modules.convolution(where, block, "conv", "norm")
+        main = inner.branch(weight, *geometry)
+        if isinstance(block.shortcut, nn.Conv2d):
+            weight, offset, *geometry = modules.convolution(where, block, "shortcut",
+                                                            "shortcut_norm")
+            short = at.branch(weight, *geometry)
+        else:
+            weight, offset = modules.identity(where, block, len(bias))
+            short = at.shortcut(weight)
+        return self.add(f"block{number}", inner, (main, short), bias + offset,
+                        modules.neuron(where, block))
 
 
 def _mlp(network: SpikingMLP, graph: _Graph) -> None:
     at = graph.input
     for index, layer in enumerate(network.layers):
-        at = graph.dense(at, layer, f"hidden{index}")
+        at = graph.dense(at, layer, f"hidden{index}", f"hidden.{index}")
     graph.readout(at, network.readout)
 
 
 def _convolutions(network: ConvNet, graph: _Graph) -> None:
     at = graph.input
-    for module in network.layers:
-        number = len(graph.layers)
+    for index, module in enumerate(network.layers):
+        number, where = len(graph.layers), f"layers.{index}"
         if isinstance(module, ConvLayer):
-            at = graph.conv(at, module, f"conv{number}")
+            at = graph.conv(at, module, f"conv{number}", where)
         elif isinstance(module, DenseLayer):
-            at = graph.dense(at, module, f"hidden{number}")
+            at = graph.dense(at, module, f"hidden{number}", where)
         else:
-            at = at.pooled(_pool(module))
+            at = at.pooled(modules.pool(where, module))
     graph.readout(at, network.readout)
 
 
-def _shortcut(at: _Map, weight: Tensor) -> FoldedBranch:
-    """The spikes themselves, times weight [channels]; of a pooled map, a diagonal 1 x 1 kernel."""
-    if at.pool is not None:
-        return at.branch(torch.diag(weight)[:, :, None, None])
-    return FoldedBranch(source=at.source, weight=weight)
-
-
 def _residual(network: ResNet, graph: _Graph) -> None:
-    at = graph.conv(graph.input, network.stem, "stem")
-    if isinstance(network.pool, nn.MaxPool2d):
-        at = at.pooled(_pool(network.pool))
+    at = graph.conv(graph.input, network.stem, "stem", "stem")
+    if not isinstance(network.pool, nn.Identity):
+        at = at.pooled(modules.pool("pool", network.pool))
     for number, block in enumerate(network.blocks):
-        assert isinstance(block, Block)
-        inner = graph.conv(at, block.first, f"block{number}.first")
-        weight, bias = block.norm.fold(block.conv.weight)
-        main = inner.branch(weight, *_geometry(block.conv))
-        if isinstance(block.shortcut, nn.Conv2d):
-            weight, offset = block.shortcut_norm.fold(block.shortcut.weight)
-            short = at.branch(weight, *_geometry(block.shortcut))
-        else:
-            weight, offset = block.shortcut_norm.fold(torch.ones(len(bias), 1))
-            short = _shortcut(at, weight[:, 0])
-        at = graph.add(f"block{number}", inner, (main, short), bias + offset, block.neuron)
+        at = graph.block(at, block, number)
     if at.shape[1] != at.shape[2]:
         raise ValueError(f"the mean over a map of {at.shape[1]} x {at.shape[2]} is no square pool")
     if at.shape[1] > 1:
         at = at.pooled(Pool(kind="sum", size=at.shape[1], stride=at.shape[1]))
     if network.hidden is not None:
-        at = graph.dense(at, network.hidden, "hidden")
+        at = graph.dense(at, network.hidden, "hidden", "hidden")
     graph.readout(at, network.readout)
 
 
@@ -185,7 +201,10 @@ FOLDS: dict[type, Callable[[Any, _Graph], None]] = {
 
 @torch.no_grad()
 def fold(network: SpikingMLP | ImageNetwork) -> Folded:
-    """The graph of a network. Raises ValueError for what the array has no layer for."""
+    """The graph of a network in eval mode.
+
+    Raises ValueError naming the module, and the attribute, that the array has no layer for.
+    """
     if type(network) not in FOLDS:
         raise ValueError(f"a {type(network).__name__} cannot be folded, only "
                          f"{', '.join(kind.__name__ for kind in FOLDS)}")
