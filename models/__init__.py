@@ -1,5 +1,15 @@
-"""Quadfire's networks: neurons, training, quantisation and the integer reference, in PyTorch.
+"""Quadfire's networks in PyTorch: from the equation of a neuron to the integers of the array.
 
-`integer` (the network file that the compiler reads) needs numpy and safetensors; everything
-else needs torch.
+| room                 | holds |
+|----------------------|---|
+| neurons/             | spiking neurons, surrogate gradients, tdBN |
+| dynamics/            | theory of one neuron |
+| networks/            | networks of these neurons in floating point |
+| datasets/, training/ | data; training, checkpoints |
+| quantize/            | a trained network on the grid of the array, then as integers |
+| integer/             | the integer network that the compiler reads, and its reference |
+| experiments/         | what README.md reports |
+| commands/            | the command line |
+
+`integer` without `reference` needs numpy and safetensors only. Everything else needs torch.
 """

@@ -22,10 +22,10 @@ and the distribution function of the normal law,
 Accuracy against Monte Carlo with V_th = 1, alpha = 1 and hard reset
 (tests/models/dynamics/test_moments.py):
 
-| curvature | mean | deviation | rate |
-|---|---|---|---|
-| a <= 1/4 | within 0.015 | within 1.5 % | within 0.015 |
-| a = 1/2, u visibly skewed | within 0.12 | within 18 % | within 0.09 |
+| curvature                 | mean         | deviation    | rate |
+|---------------------------|--------------|--------------|---|
+| a <= 1/4                  | within 0.015 | within 1.5 % | within 0.015 |
+| a = 1/2, u visibly skewed | within 0.12  | within 18 %  | within 0.09 |
 
 Without reset and with c2 > 0 there is no stationary law: orbits escape over the unstable fixed
 point. The closure then describes the orbits that have not escaped yet. It has no solution if s is
@@ -53,10 +53,10 @@ Reset = Literal["hard", "soft", "none"]
 class Moments(NamedTuple):
     """Moments of the membrane potential u before the reset.
 
-    | field | meaning |
-    |---|---|
+    | field          | meaning |
+    |----------------|---|
     | mean, variance | of u |
-    | rate | P(u >= V_th), spikes per time step |
+    | rate           | P(u >= V_th), spikes per time step |
     """
 
     mean: Any
@@ -112,11 +112,11 @@ def propagate(neuron: QuadraticMap, mean: Any, variance: Any, deviation: Any,
               reset: Reset | None = None) -> Moments:
     """One time step of mean and variance, for a Gaussian u before the reset.
 
-    | argument | meaning |
-    |---|---|
+    | argument       | meaning |
+    |----------------|---|
     | mean, variance | of u before the reset |
-    | deviation | s, see `input_deviation` |
-    | reset | "hard", "soft" or "none"; None: that of the neuron |
+    | deviation      | s, see `input_deviation` |
+    | reset          | "hard", "soft" or "none"; None: that of the neuron |
 
     Returns mean and variance one step later. `rate` is that of the given u.
     """

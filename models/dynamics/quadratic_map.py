@@ -7,11 +7,11 @@ variable w = c2 u + c1/2 turns it into the real quadratic map
 
 with the fixed points (1 -+ sqrt(1 - 4 J)) / 2. Its bifurcations are those of the neuron:
 
-| J | name | what happens |
-|---|---|---|
-| 1/4 | saddle-node | both fixed points appear; above it u grows without bound |
+| J    | name                   | what happens |
+|------|------------------------|---|
+| 1/4  | saddle-node            | both fixed points appear; above it u grows without bound |
 | -3/4 | flip (period doubling) | rest loses stability, u alternates between two values |
-| -2 | boundary crisis | below it almost every orbit escapes to infinity |
+| -2   | boundary crisis        | below it almost every orbit escapes to infinity |
 
 Sources: arXiv:2510.05168 for the neuron; Devaney, An Introduction to Chaotic Dynamical Systems,
 sections 1.5-1.7, for the quadratic map.
@@ -39,10 +39,10 @@ class Interval(NamedTuple):
 class FixedPoints(NamedTuple):
     """The two potentials with u' = u at a constant current.
 
-    | field | meaning |
-    |---|---|
-    | rest | resting potential, stable while its slope is within -1..1 |
-    | escape | critical potential above `rest`: unstable, u grows without input beyond it |
+    | field                    | meaning |
+    |--------------------------|---|
+    | rest                     | resting potential, stable while its slope is within -1..1 |
+    | escape                   | critical potential above `rest`, unstable: beyond it u escapes |
     | rest_slope, escape_slope | slope du'/du of the map there |
 
     With a negative slope, u approaches rest with alternating sign.
@@ -63,12 +63,12 @@ class FixedPoints(NamedTuple):
 class QuadraticMap:
     """u' = c2 u^2 + c1 u + c0 + gain I, with a spike and reset where u' >= v_threshold.
 
-    | field | meaning |
-    |---|---|
-    | c2, c1, c0 | coefficients; c2 = 0 is a linear neuron (LIF, IF) |
-    | gain | factor of the input current |
+    | field       | meaning |
+    |-------------|---|
+    | c2, c1, c0  | coefficients; c2 = 0 is a linear neuron (LIF, IF) |
+    | gain        | factor of the input current |
     | v_threshold | V_th, in units of u |
-    | v_reset | where a hard reset puts u; None: soft reset, u' - V_th |
+    | v_reset     | where a hard reset puts u; None: soft reset, u' - V_th |
 
     `root`, `euler` and `linear` make one from the parameters of a neuron. A linear neuron has
     neither a form w^2 + J nor a saddle-node, so the methods about them raise ValueError. For

@@ -66,10 +66,10 @@ def analytic_window_of_root(a: Any, u1: Any, u2: Any, v_threshold: float = 1.0,
 def gradient_gain(window: Any, moments: Moments, deviation: Any, v_threshold: float = 1.0) -> Any:
     """G(w): variance of the gradient that a layer passes back over that of the one it gets.
 
-    | argument | meaning |
-    |---|---|
-    | window | w, number or tensor |
-    | moments | of u before the reset |
+    | argument  | meaning |
+    |-----------|---|
+    | window    | w, number or tensor |
+    | moments   | of u before the reset |
     | deviation | g alpha V_th, see `input_deviation` |
     """
     w, mu, sigma = float64(window), float64(moments.mean), float64(moments.variance).sqrt()

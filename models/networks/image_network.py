@@ -20,12 +20,12 @@ def scaled(channels: int, width: float) -> int:
 class ImageNetwork(nn.Module):
     """Base class of networks that classify images or event frames.
 
-    | argument | meaning |
-    |---|---|
-    | neuron | copied for every layer |
+    | argument    | meaning |
+    |-------------|---|
+    | neuron      | copied for every layer |
     | input_shape | (C, H, W) |
-    | steps | time steps T |
-    | alpha | scale of the currents, see `TDBatchNorm` |
+    | steps       | time steps T |
+    | alpha       | scale of the currents, see `TDBatchNorm` |
 
     A subclass has a `kind`, which names it in checkpoints. It sets `readout` and defines
     `features`, which takes the presented input [T or 1, N, C, H, W] to the readout's inputs

@@ -39,12 +39,12 @@ def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 class DenseLayer(nn.Module):
     """Fully connected layer: linear -> tdBN -> neuron.
 
-    | argument | meaning |
-    |---|---|
+    | argument        | meaning |
+    |-----------------|---|
     | inputs, outputs | number of inputs, number of neurons |
-    | neuron | the layer's neuron, not copied |
-    | steps | time steps T |
-    | alpha | scale of the currents, see `TDBatchNorm` |
+    | neuron          | the layer's neuron, not copied |
+    | steps           | time steps T |
+    | alpha           | scale of the currents, see `TDBatchNorm` |
 
     `forward` takes [T, N, inputs] and returns spikes [T, N, outputs]. A constant input may come as
     [1, N, inputs]: the layer then computes its current once and repeats it `steps` times.
@@ -65,14 +65,14 @@ class DenseLayer(nn.Module):
 class ConvLayer(nn.Module):
     """Convolutional layer: convolution -> tdBN -> neuron.
 
-    | argument | meaning |
-    |---|---|
+    | argument        | meaning |
+    |-----------------|---|
     | inputs, outputs | channels in, channels out |
-    | neuron | copied for this layer |
-    | steps | time steps T |
-    | kernel | odd kernel size; padding kernel // 2 keeps H and W at stride 1 |
-    | stride | stride of the convolution |
-    | alpha | scale of the currents, see `TDBatchNorm` |
+    | neuron          | copied for this layer |
+    | steps           | time steps T |
+    | kernel          | odd kernel size; padding kernel // 2 keeps H and W at stride 1 |
+    | stride          | stride of the convolution |
+    | alpha           | scale of the currents, see `TDBatchNorm` |
 
     `forward` takes [T, N, inputs, H, W] and returns spikes [T, N, outputs, H', W']. A constant
     input may come as [1, N, inputs, H, W], as in `DenseLayer`.

@@ -17,13 +17,13 @@ __all__ = ["SpikingMLP"]
 class SpikingMLP(nn.Module):
     """Fully connected spiking network; its logits are the readout's mean over time.
 
-    | argument | meaning |
-    |---|---|
-    | sizes | numbers of inputs, of neurons in each hidden layer, of classes |
-    | neuron | copied for every hidden layer |
-    | steps | time steps T |
+    | argument   | meaning |
+    |------------|---|
+    | sizes      | numbers of inputs, of neurons in each hidden layer, of classes |
+    | neuron     | copied for every hidden layer |
+    | steps      | time steps T |
     | input_bits | 1..8: pixels [N, inputs] of that many bits; 0: spikes [T, N, inputs] |
-    | alpha | scale of the currents, see `TDBatchNorm` |
+    | alpha      | scale of the currents, see `TDBatchNorm` |
 
     `forward` raises the errors of `encoding.present`. The constructor raises ValueError for fewer
     than two sizes, a size below 1, or steps or input_bits out of range.

@@ -1,4 +1,4 @@
-"""How much work a network is: synaptic operations, counted while it runs."""
+"""Synaptic operations: how much work a network is, counted while it runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +16,11 @@ Layers = nn.Linear | nn.Conv2d
 
 
 def _reached(layer: Layers, x: Tensor) -> int:
-    """How many outputs each element of x that is not 0 is added to, in total: x [..., inputs] or
-    [N, C, H, W]. At the border of an image a convolution reaches fewer."""
+    """The number of (input that is not 0, output that it is added to) pairs, over all of x.
+
+    x is [..., inputs] or [N, C, H, W]. At the border of an image an input reaches fewer outputs of
+    a convolution. Raises ValueError for a grouped convolution.
+    """
     active = (x != 0).to(torch.float32)
     if isinstance(layer, nn.Linear):
         return int(active.sum(dtype=torch.float64)) * layer.out_features
@@ -31,8 +34,10 @@ def _reached(layer: Layers, x: Tensor) -> int:
 
 @contextmanager
 def counting(network: nn.Module, every: bool = False) -> Iterator[dict[str, int]]:
-    """Counts operations by layer while it lasts, in the dictionary that it gives; a layer is there
-    once it has run. every: inputs that are 0 as well."""
+    """Count the operations of each layer, in the dictionary that the context yields.
+
+    A layer has an entry once it has run. With `every`, an input of 0 counts, too.
+    """
     counts: dict[str, int] = {}
 
     def hook(name: str):
@@ -54,12 +59,15 @@ def counting(network: nn.Module, every: bool = False) -> Iterator[dict[str, int]
 @torch.no_grad()
 def active_operations(network: SpikingMLP | ImageNetwork,
                       x: Tensor) -> tuple[Tensor, dict[str, int]]:
-    """(logits, operations by layer in the order in which they run) of a batch, summed over it.
+    """(logits, operations) of a batch: operations by layer in running order, summed over images.
 
-    An operation is one weight that is added to a current because its input is not 0. Behind
-    neurons that is an addition for a spike and time step. Pixels, the same in every step, count
-    once for all of them: there it is a multiplication and an addition. Behind a mean pooling an
-    input counts once, however many spikes it holds.
+    An operation is a weight that is added to a current because its input is not 0.
+
+    | input           | one operation |
+    |-----------------|---|
+    | spikes          | an addition per spike and time step |
+    | pixels          | a multiplication and addition, once for all time steps |
+    | means of spikes | one per mean that is not 0, however many spikes it holds |
     """
     with counting(network) as counts:
         logits = network(x)
@@ -68,7 +76,7 @@ def active_operations(network: SpikingMLP | ImageNetwork,
 
 @torch.no_grad()
 def dense_operations(network: SpikingMLP | ImageNetwork, x: Tensor) -> dict[str, int]:
-    """`active_operations` if every input were active: what hardware does that skips nothing."""
+    """`active_operations` with every input active: the work of hardware that skips nothing."""
     with counting(network, every=True) as counts:
         network(x)
     return counts

@@ -1,11 +1,13 @@
-"""Residual networks in the form of tdBN (arXiv:2011.05280): addition before the neuron.
+"""Residual networks in the form of the tdBN paper: a block adds currents, before its neuron.
 
     block(s) = neuron(tdBN(conv(neuron(tdBN(conv(s))))) + tdBN(shortcut(s)))
 
-Both tdBN at the addition have alpha / sqrt(2): two independent currents of half the variance add up
-to one of standard deviation alpha V_th, as behind every other tdBN. The shortcut is s itself, or a
-1 x 1 convolution where the shape changes. Spikes go in, spikes come out, and tdBN folds away at the
-shortcut as well: into a 1 x 1 convolution, or one weight per channel.
+The shortcut is s itself, or a 1 x 1 convolution if the shape changes. Both tdBN at the addition
+have alpha / sqrt(2): two independent currents of half the variance add up to the standard deviation
+alpha V_th of every other current. A block turns spikes into spikes. Its tdBN fold away for the
+array: at the shortcut into a 1 x 1 convolution, or into one weight per channel.
+
+Source: arXiv:2011.05280.
 """
 
 import copy
@@ -15,16 +17,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from quadfire.models.neurons import SpikingNeuron
-from quadfire.models.neurons.tdbn import TDBatchNorm
 from quadfire.models.networks.image_network import ImageNetwork, scaled
 from quadfire.models.networks.layers import ConvLayer, DenseLayer, over_time
+from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.neurons.tdbn import TDBatchNorm
 
 __all__ = ["Block", "ResNet", "resnet19", "resnet34"]
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, see the module; spikes [T, N, C, H, W] to spikes."""
+    """Residual block: two 3 x 3 convolutions and a shortcut, see the module.
+
+    | argument        | meaning |
+    |-----------------|---|
+    | inputs, outputs | channels in, channels out |
+    | neuron          | copied for both layers of neurons |
+    | steps           | time steps T |
+    | stride          | of the first convolution and of the shortcut |
+    | alpha           | scale of the currents, see `TDBatchNorm` |
+
+    `forward` takes spikes [T, N, inputs, H, W] and returns spikes [T, N, outputs, H', W'].
+    """
 
     def __init__(self, inputs: int, outputs: int, neuron: SpikingNeuron, *, steps: int,
                  stride: int = 1, alpha: float = 1.0):
@@ -45,11 +58,17 @@ class Block(nn.Module):
 
 
 class ResNet(ImageNetwork):
-    """A stem, stages of blocks, the mean over the image, at most one hidden dense layer, readout.
+    """Residual network: stem, stages of blocks, mean over the image, dense layer, readout.
 
-    widths, blocks: channels and number of blocks of every stage; all but the first halve the
-    image. stem: "3x3", or "7x7" with stride 2 and a 3 x 3 pooling of stride 2. hidden: neurons of
-    the dense layer, 0 for none.
+    | argument                          | meaning |
+    |-----------------------------------|---|
+    | widths, blocks                    | channels and number of blocks of every stage |
+    | stem                              | "3x3"; "7x7": stride 2, then 3 x 3 pooling of stride 2 |
+    | hidden                            | neurons of the dense layer; 0: no dense layer |
+    | neuron, input_shape, steps, alpha | as in `ImageNetwork` |
+
+    Every stage but the first halves the image. Raises ValueError unless widths and blocks have the
+    same length and positive values, and for another stem.
     """
 
     kind = "resnet"
@@ -93,10 +112,10 @@ class ResNet(ImageNetwork):
 
 def resnet19(neuron: SpikingNeuron, *, classes: int = 10, width: float = 1.0,
              input_shape: tuple[int, int, int] = (3, 32, 32), **options: Any) -> ResNet:
-    """ResNet-19 of the tdBN paper: 128, 256, 512 channels, 3 + 3 + 2 blocks, dense 256.
+    """ResNet-19 of the tdBN paper: 128, 256, 512 channels, 3 + 3 + 2 blocks, 256 dense neurons.
 
-    12.7 M parameters with 10 classes, of which 12.57 M before the dense layers; papers state
-    12.6 M. width: factor of the channels.
+    With 10 classes it has 12.7 M parameters, 12.57 M of them before the dense layers; papers state
+    12.6 M. `width` scales all channels and the dense layer.
     """
     return ResNet(neuron, widths=[scaled(n, width) for n in (128, 256, 512)], blocks=(3, 3, 2),
                   classes=classes, hidden=scaled(256, width), input_shape=input_shape, **options)
@@ -104,7 +123,7 @@ def resnet19(neuron: SpikingNeuron, *, classes: int = 10, width: float = 1.0,
 
 def resnet34(neuron: SpikingNeuron, *, classes: int = 1000, width: float = 1.0,
              input_shape: tuple[int, int, int] = (3, 224, 224), **options: Any) -> ResNet:
-    """ResNet-34 (arXiv:1512.03385) for ImageNet, 21.8 M parameters. width: of the channels."""
+    """ResNet-34 (arXiv:1512.03385) for ImageNet, 21.8 M parameters. `width` scales all channels."""
     return ResNet(neuron, widths=[scaled(n, width) for n in (64, 128, 256, 512)],
                   blocks=(3, 4, 6, 3), classes=classes, stem="7x7", input_shape=input_shape,
                   **options)

@@ -1,8 +1,7 @@
-"""Networks that nobody has trained, alive nevertheless: to try hardware with, where no data is.
+"""Networks without training that spike nevertheless: to try hardware without data.
 
-The weights are random. Each tdBN takes its means from one batch of random pictures, so that
-currents have the deviation alpha V_th everywhere and spike rates are those of a network at the
-start of its training.
+The weights are random. Every tdBN takes its statistics from one batch of random pictures. Currents
+then have the deviation alpha V_th everywhere, and spike rates are those at the start of a training.
 """
 
 from typing import Any
@@ -20,9 +19,10 @@ __all__ = ["random_pictures", "untrained"]
 
 def random_pictures(count: int, shape: tuple[int, int, int], *, steps: int = 0,
                     seed: int = 1) -> Tensor:
-    """Smooth pictures with some noise, bytes [count, C, H, W]; with `steps` spikes [T, count, ...].
+    """Smooth pictures with some noise: bytes [count, C, H, W].
 
-    A spike is likelier where the picture is bright; a fifth of all pixels spike in a time step.
+    With `steps` they are spikes [steps, count, C, H, W] instead. Bright pixels spike more often.
+    On average a fifth of all pixels spike in a time step.
     """
     random = torch.Generator().manual_seed(seed)
     channels, height, width = shape
@@ -40,9 +40,9 @@ def random_pictures(count: int, shape: tuple[int, int, int], *, steps: int = 0,
 def untrained(name: str, neuron: SpikingNeuron, *, input_shape: tuple[int, int, int],
               classes: int = 10, steps: int = 4, width: float = 1.0, events: bool = False,
               seed: int = 1, batch: int = 4, **options: Any) -> ImageNetwork:
-    """A network of `make_network` in eval mode, its running means those of random pictures.
+    """A network of `make_network` in eval mode, with the statistics of `batch` random pictures.
 
-    events: it is fed spikes, not pixels. Changes the state of torch's random numbers.
+    With `events` its inputs are spikes instead of pixels. `seed` sets torch's generator.
     """
     torch.manual_seed(seed)
     network = make_network(name, neuron, input_shape=input_shape, classes=classes, steps=steps,
@@ -50,7 +50,7 @@ def untrained(name: str, neuron: SpikingNeuron, *, input_shape: tuple[int, int, 
     norms = [module for module in network.modules() if isinstance(module, TDBatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 1.0         # this batch counts alone
+        norm.momentum = 1.0         # running means become those of this batch
     network.train()(random_pictures(batch, input_shape, steps=steps if events else 0, seed=seed))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum

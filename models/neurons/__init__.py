@@ -2,15 +2,16 @@
 
 In the order in which a current becomes a spike, and then the array's integers:
 
-| file | holds |
-|---|---|
-| tdbn.py | tdBN, which gives the input currents their mean and deviation |
-| qif.py | QIF in root, Euler and canonical form |
-| lif.py, plif.py, integrate_and_fire.py | LIF, PLIF, IF, and IF with a constant leak |
-| clif.py, glif.py, arlif.py | neurons with further state: CLIF, GLIF, and one like AR-LIF |
-| firing.py, surrogate.py | threshold and reset; the derivative of a spike in training |
-| spiking_neuron.py | the module: state, sequences, learnt parameters |
-| canonical.py | the form w' = w x + J in real numbers, which the array runs |
+| file                       | holds |
+|----------------------------|---|
+| tdbn.py                    | tdBN, which gives the input currents their mean and deviation |
+| qif.py                     | QIF in root, Euler and canonical form |
+| lif.py, plif.py            | LIF, and PLIF, which learns its time constant |
+| integrate_and_fire.py      | IF, and IF with a constant leak |
+| clif.py, glif.py, arlif.py | neurons with further state: CLIF, GLIF, one after AR-LIF |
+| firing.py, surrogate.py    | threshold and reset; the derivative of a spike in training |
+| spiking_neuron.py          | the module: state, sequences, learnt parameters |
+| canonical.py               | the form w' = w x + J in real numbers, which the array runs |
 
 The array runs every neuron with a `canonical()` form: all forms of QIF, LIF, IF, ConstantLeakIF,
 and PLIF with one time constant per layer.

@@ -35,8 +35,8 @@ class CLIF(SpikingNeuron):
         v = v' - s (V_th + sigmoid(m'))
 
     | parameter | meaning |
-    |---|---|
-    | tau | membrane time constant in time steps, above 1 |
+    |-----------|---|
+    | tau       | membrane time constant in time steps, above 1 |
 
     m remembers recent spikes. They strengthen the reset, and m gives the gradient a second path
     through time. v and m start at 0. Nothing is learnt. There is no hard reset: v_reset must be

@@ -24,14 +24,16 @@ Limits = tuple[float, float] | None
 class Firing(TypedDict, total=False):
     """The options of threshold and reset, which step functions pass on to `fire`.
 
-    | option | default | meaning |
-    |---|---|---|
-    | v_threshold | 1.0 | V_th, in units of v |
-    | v_reset | 0.0 | where a hard reset puts v; None: soft reset |
-    | limits | None | v' saturates here; part of the trained model if the reset is soft |
-    | window | 0.5 | half-width of the surrogate derivative, in units of v |
-    | surrogate | "rectangular" | name of the surrogate, see `surrogate.SURROGATES` |
-    | detach_reset | False | no gradient through the spike that resets |
+    | option       | default       | meaning |
+    |--------------|---------------|---|
+    | v_threshold  | 1.0           | V_th, in units of v |
+    | v_reset      | 0.0           | where a hard reset puts v; None: soft reset |
+    | limits       | None          | v' saturates at these values |
+    | window       | 0.5           | half-width of the surrogate derivative, in units of v |
+    | surrogate    | "rectangular" | a name in `surrogate.SURROGATES` |
+    | detach_reset | False         | no gradient through the spike that resets |
+
+    With soft reset the limits are part of the trained model. With hard reset they hardly matter.
     """
 
     v_threshold: float

@@ -32,19 +32,19 @@ class GLIF(SpikingNeuron):
              + (1 - beta (1 - conduct)) x - (1 - gamma) subtract s
         s' = 1 where v' >= v_threshold, else 0
 
-    | gate | at 1 | at 0 |
-    |---|---|---|
-    | alpha | exponential leak: v keeps the share tau | linear leak: v loses leak |
-    | beta | x is weighted by the conductance of the time step, conduct | x as it is |
-    | gamma | hard reset to 0 | soft reset: subtract |
+    | gate  | at 1                                              | at 0 |
+    |-------|---------------------------------------------------|---|
+    | alpha | exponential leak: v keeps the share tau           | linear leak: v loses leak |
+    | beta  | x times conduct, the conductance of the time step | x as it is |
+    | gamma | hard reset to 0                                   | soft reset: subtract |
 
-    | argument | meaning |
-    |---|---|
-    | steps | T, the number of conductances; later time steps use the last |
-    | tau, conduct | where they start, in 0..1 |
-    | v_threshold | where it starts, above 0 |
-    | leak, subtract | where they start, above 0; None: v_threshold / (2 T), and v_threshold |
-    | channels | learn one of each per channel, the paper's best; None: one per layer |
+    | argument       | meaning |
+    |----------------|---|
+    | steps          | T, the number of conductances; later time steps use the last |
+    | tau, conduct   | where they start, in 0..1 |
+    | v_threshold    | where it starts, above 0 |
+    | leak, subtract | where they start, above 0; None: v_threshold / (2 T), v_threshold |
+    | channels       | learn one of each per channel, the paper's best; None: one per layer |
 
     Gates and all values are learnt. Gates, tau and conductances are logistic functions of their
     parameters, the others exponentials, so all stay in range. Gates start near 1/2 at random, drawn

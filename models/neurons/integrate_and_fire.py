@@ -48,9 +48,9 @@ class IF(SpikingNeuron):
 class ConstantLeakIF(SpikingNeuron):
     """Integrate-and-fire with a constant leak: v' = v - leak + x.
 
-    | parameter | meaning |
-    |---|---|
-    | leak | loss per time step, in units of v, not below 0 |
+    | parameter    | meaning |
+    |--------------|---|
+    | leak         | loss per time step, in units of v, not below 0 |
     | towards_rest | the leak moves v towards 0 from either side and stops there |
 
     Without `towards_rest` the leak also lowers a negative v. It is then a bias, and the array runs

@@ -24,18 +24,18 @@ class LIF(SpikingNeuron):
     """Leaky integrate-and-fire: v' = v_rest + beta (v - v_rest) + gain x.
 
     | parameter | meaning |
-    |---|---|
-    | beta | share of v - v_rest that is left after one time step; 1: no leak (IF) |
-    | gain | factor of the input current |
-    | v_rest | resting potential, in units of v |
+    |-----------|---|
+    | beta      | share of v - v_rest that is left after one time step; 1: no leak (IF) |
+    | gain      | factor of the input current |
+    | v_rest    | resting potential, in units of v |
 
     It fires where v' >= v_threshold, with hard or soft reset. Source: STBP, arXiv:1706.02609.
 
-    | neuron of another library | beta | gain | v_rest | the same spikes |
-    |---|---|---|---|---|
-    | SpikingJelly `LIFNode` | 1 - 1/tau | 1/tau | v_reset, or 0 | with hard and soft reset |
-    | the same, decay_input=False | 1 - 1/tau | 1 | v_reset, or 0 | with hard and soft reset |
-    | snnTorch `Leaky` | beta | 1 | 0 | no, v' between spikes only |
+    | neuron of another library   | beta      | gain  | v_rest        | the same spikes |
+    |-----------------------------|-----------|-------|---------------|---|
+    | SpikingJelly `LIFNode`      | 1 - 1/tau | 1/tau | v_reset, or 0 | with hard and soft reset |
+    | the same, decay_input=False | 1 - 1/tau | 1     | v_reset, or 0 | with hard and soft reset |
+    | snnTorch `Leaky`            | beta      | 1     | 0             | no, v' between spikes only |
 
     snnTorch fires only above the threshold. By default it subtracts the threshold in the next time
     step, after the leak; in the form used here that is a subtraction of v_threshold / beta.

@@ -16,11 +16,11 @@ __all__ = ["PLIF"]
 class PLIF(SpikingNeuron):
     """Parametric LIF: v' = v + k (x - (v - v_rest)), k = 1/tau = logistic(w), w learnt.
 
-    | parameter | meaning |
-    |---|---|
-    | tau | membrane time constant at the start, in time steps, above 1 |
+    | parameter   | meaning |
+    |-------------|---|
+    | tau         | membrane time constant at the start, in time steps, above 1 |
     | decay_input | False: k does not multiply x, v' = v - k (v - v_rest) + x |
-    | channels | learn one w per channel; None: one per layer, as in the paper |
+    | channels    | learn one w per channel; None: one per layer, as in the paper |
 
     v_rest is v_reset, or 0 with soft reset. The step is `lif_step` with beta = 1 - k. It fires
     where v' >= v_threshold. With either reset it is SpikingJelly's `ParametricLIFNode`.

@@ -1,10 +1,10 @@
 """Quadratic integrate-and-fire (QIF), in three forms of the same neuron.
 
-| form | one time step | step function | module |
-|---|---|---|---|
-| root | v' = a (v - u1)(v - u2) + x | `qif_step` | `QIF` |
-| Euler | v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau | `qif_euler_step` | `QIFEuler` |
-| canonical | w' = w^2 + J, J = gain x + offset | `canonical_step` | `QIFCanonical` |
+| form      | one time step                                 | step function    | module |
+|-----------|-----------------------------------------------|------------------|---|
+| root      | v' = a (v - u1)(v - u2) + x                   | `qif_step`       | `QIF` |
+| Euler     | v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau | `qif_euler_step` | `QIFEuler` |
+| canonical | w' = w^2 + J, J = gain x + offset             | `canonical_step` | `QIFCanonical` |
 
 The canonical form covers every u' = c2 u^2 + c1 u + c0 + g I with c2 > 0, the root form those with
 real roots, the Euler form those with real fixed points at I = 0. `root_to_euler`, `euler_to_root`
@@ -49,11 +49,11 @@ class QIF(SpikingNeuron):
     """Quadratic integrate-and-fire in root form: v' = a (v - u1)(v - u2) + x.
 
     | parameter | unit | meaning |
-    |---|---|---|
-    | a | 1/v | curvature, above 0 |
-    | u1, u2 | v | roots; the order does not matter |
-    | learn | | learn log a, u1 and u2 |
-    | channels | | learn one of each per channel; None: one per layer |
+    |-----------|------|---|
+    | a         | 1/v  | curvature, above 0 |
+    | u1, u2    | v    | roots; the order does not matter |
+    | learn     |      | learn log a, u1 and u2 |
+    | channels  |      | learn one of each per channel; None: one per layer |
 
     It fires where v' >= v_threshold, with hard or soft reset. Raises ValueError unless a > 0.
     Source: arXiv:2510.05168.
@@ -104,12 +104,12 @@ class QIFEuler(SpikingNeuron):
 
     It is the explicit Euler step of length 1 of tau dv/dt = a0 (v - v_rest)(v - v_c) + x.
 
-    | parameter | unit | meaning |
-    |---|---|---|
-    | tau | time steps | membrane time constant, above 0 |
-    | a0 | 1/v | curvature, above 0 |
-    | v_rest | v | resting potential |
-    | v_c | v | critical potential, above which v grows without input (v_rest < v_c) |
+    | parameter | unit       | meaning |
+    |-----------|------------|---|
+    | tau       | time steps | membrane time constant, above 0 |
+    | a0        | 1/v        | curvature, above 0 |
+    | v_rest    | v          | resting potential |
+    | v_c       | v          | critical potential above v_rest; beyond it v grows without input |
 
     It fires where v' >= v_threshold. With either reset it is SpikingJelly's `QIFNode`, whose
     default v_reset is -0.1. Behind tdBN use alpha = tau, as 1/tau scales the current. Raises
@@ -150,11 +150,11 @@ class QIFEuler(SpikingNeuron):
 class QIFCanonical(SpikingNeuron):
     """Quadratic integrate-and-fire in canonical form: w' = w^2 + J, as the array computes it.
 
-    | parameter | meaning |
-    |---|---|
+    | parameter    | meaning |
+    |--------------|---|
     | gain, offset | J = gain x + offset |
-    | delta | what a soft reset subtracts; None: v_threshold; a hard reset ignores it |
-    | v_start | w before the first time step; None: v_reset, or 0 with soft reset |
+    | delta        | what a soft reset subtracts; None: v_threshold; a hard reset ignores it |
+    | v_start      | w before the first time step; None: v_reset, or 0 with soft reset |
 
     v_threshold, v_reset, limits and window are in units of w. It fires where w' >= v_threshold,
     with hard or soft reset. `of` makes the canonical form of another neuron. It expects the input

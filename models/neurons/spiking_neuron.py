@@ -18,12 +18,14 @@ __all__ = ["SpikingNeuron"]
 class SpikingNeuron(nn.Module):
     """Base class of neurons: a layer of them, which turns input currents into spikes.
 
-    | argument | meaning |
-    |---|---|
-    | v_threshold, v_reset, limits, surrogate, detach_reset | as in `firing.Firing` |
-    | window | half-width of the surrogate derivative, or "analytic" |
-    | alpha | of the tdBN before this layer; the analytic window depends on it |
+    | argument  | meaning |
+    |-----------|---|
+    | window    | half-width of the surrogate derivative, or "analytic" |
+    | alpha     | of the tdBN before this layer; the analytic window depends on it |
     | step_mode | "m": `forward` takes sequences [T, N, ...]; "s": one time step [N, ...] |
+
+    v_threshold, v_reset, limits, surrogate and detach_reset are those of `firing.Firing`. Raises
+    ValueError for an option out of range.
 
     The output has the shape of the input. The state lasts from call to call, and `reset()` forgets
     it. The membrane potential `v` [N, ...] starts at v_reset (hard reset) or 0 (soft reset).

@@ -3,12 +3,19 @@
 In the forward direction a spike is the step s = 1 where x >= 0, x = v' - V_th. In the backward
 direction its derivative is a pulse of unit area. With w the window:
 
-| surrogate | ds/dx | in SpikingJelly | source |
-|---|---|---|---|
-| rectangular | 1 / (2 w) where abs(x) < w | Rect, alpha = 1 / (2 w) | arXiv:1706.02609 (STBP), h1 |
-| triangular | (1 - abs(x)/b) / b where abs(x) < b = 4 w / 3 | | arXiv:1603.08270, 1803.09574 |
-| sigmoid | k f (1 - f), f = 1 / (1 + exp(-k x)), k = 3 / w | Sigmoid, alpha = k | STBP, h3 |
-| arctan | (k / 2) / (1 + (pi k x / 2)^2), k = 2 / w | ATan, alpha = k | arXiv:2007.05785 (PLIF) |
+| surrogate   | ds/dx                                         | with |
+|-------------|-----------------------------------------------|---|
+| rectangular | 1 / (2 w) where abs(x) < w, else 0            | |
+| triangular  | (1 - abs(x) / b) / b where abs(x) < b, else 0 | b = 4 w / 3 |
+| sigmoid     | k f (1 - f), f = 1 / (1 + exp(-k x))          | k = 3 / w |
+| arctan      | (k / 2) / (1 + (pi k x / 2)^2)                | k = 2 / w |
+
+| surrogate   | in SpikingJelly         | source |
+|-------------|-------------------------|---|
+| rectangular | Rect, alpha = 1 / (2 w) | STBP, arXiv:1706.02609, its h1 of width 2 w |
+| triangular  |                         | arXiv:1603.08270 and arXiv:1803.09574 |
+| sigmoid     | Sigmoid, alpha = k      | STBP, its h3 |
+| arctan      | ATan, alpha = k         | Fang et al. (PLIF), arXiv:2007.05785 |
 
 The window is the half-width of the rectangle of equal energy: the integral of (ds/dx)^2 is
 1 / (2 w) for every shape. The energy decides how much variance of the gradient a layer passes back,
@@ -44,10 +51,10 @@ def heaviside(x: Tensor) -> Tensor:
 def spike(x: Tensor, window: Window = 0.5, surrogate: str = "rectangular") -> Tensor:
     """A spike where x >= 0, with the surrogate derivative of that name.
 
-    | argument | meaning |
-    |---|---|
-    | x | membrane potential minus threshold, any shape |
-    | window | half-width of the surrogate in units of x, above 0; gets no gradient |
+    | argument  | meaning |
+    |-----------|---|
+    | x         | membrane potential minus threshold, any shape |
+    | window    | half-width of the surrogate in units of x, above 0; gets no gradient |
     | surrogate | a name in SURROGATES |
 
     Returns 0 and 1 in the shape and type of x. Raises ValueError for another name or a window that

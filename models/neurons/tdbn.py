@@ -1,4 +1,4 @@
-"""Threshold-dependent batch normalisation (arXiv:2011.05280), and how it folds away."""
+"""Threshold-dependent batch normalisation (tdBN), and how it folds into a linear layer."""
 
 from typing import Any
 
@@ -9,33 +9,26 @@ from torch.nn import functional
 __all__ = ["TDBatchNorm"]
 
 
-class _Total(torch.autograd.Function):
-    """The sum over all processes; every process's gradient counts for each of them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        total = grads[0].clone()
-        distributed.all_reduce(total)
-        return total
-
-
 class TDBatchNorm(nn.Module):
-    """y = gamma alpha V_th (x - mu) / sqrt(var + eps) + beta, per feature.
+    """tdBN: y = gamma alpha V_th (x - mu) / sqrt(var + eps) + beta, per feature.
 
-    x: [T, N, features] or [T, N, features, H, W]. mu and var are taken over time steps, batch and
-    positions while training, and are running means when evaluating. alpha V_th stands outside of
-    the learnt gamma, which starts at 1: currents start with the standard deviation alpha V_th, and
-    the learning rate of gamma depends on neither. Where n currents are added, each of their norms
-    has alpha / sqrt(n).
+    | argument    | meaning |
+    |-------------|---|
+    | features    | number of features, dimension 2 of x |
+    | alpha       | scale of the currents; alpha / sqrt(n) where n currents are added |
+    | v_threshold | V_th of the neurons behind |
+    | eps         | added to the variance |
+    | momentum    | share of a batch in the running means of mu and var |
 
-    `synchronised`: statistics are those of the batches of all processes together (where there are
-    several, see `quadfire.models.training.parallel`), else of each process's own part.
+    x is [T, N, features] or [T, N, features, H, W]. In training mu and var are those of the batch,
+    over time steps, images and positions. In eval mode they are running means. The learnt gamma
+    starts at 1, and alpha V_th is no part of it: currents start with the standard deviation
+    alpha V_th, and the effect of a learning rate on gamma does not depend on it.
+
+    With `synchronised`, mu and var are those of the batches of all processes together (see
+    `quadfire.models.training.parallel`). Otherwise every process has its own.
+
+    Source: arXiv:2011.05280.
     """
 
     mu: Tensor
@@ -55,7 +48,7 @@ class TDBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.to(self.gamma.dtype)      # mixed precision: currents and membranes are not
+            x = x.to(self.gamma.dtype)      # currents and potentials stay out of mixed precision
         if self.synchronised and self.training and distributed.is_available() \
                 and distributed.is_initialized() and distributed.get_world_size() > 1:
             return self._synchronised(x)
@@ -64,10 +57,10 @@ class TDBatchNorm(nn.Module):
         return y.view_as(x)
 
     def _synchronised(self, x: Tensor) -> Tensor:
-        """`forward` in training, with statistics of all processes.
+        """`forward` in training with the statistics of all processes.
 
-        Each adds (n, n mu, n (var + mu^2)) of its own part, in float64, which leaves no room for
-        cancellation; the sum is differentiable.
+        Every process contributes (n, n mu, n (var + mu^2)) of its part to a differentiable sum, in
+        float64 against cancellation.
         """
         axes = [0, 1, *range(3, x.ndim)]
         own_var, own_mu = torch.var_mean(x, axes, correction=0)
@@ -86,12 +79,28 @@ class TDBatchNorm(nn.Module):
         return (x - mu.to(x.dtype).view(shape)) * scale.view(shape) + self.beta.view(shape)
 
     def fold(self, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(weight, bias) of one linear layer equal to linear, then this norm in eval mode.
+        """(weight, bias) of one layer that equals the given layer with this norm in eval mode.
 
-        weight: [features, inputs], or [features, inputs, height, width] of a convolution; bias:
-        [features] or None. The result is float64: exact up to its rounding.
+        `weight` is [features, inputs], or [features, inputs, kh, kw] of a convolution; `bias` is
+        [features] or None. The result is float64 and exact up to its rounding.
         """
         scale = self.amplitude * self.gamma.double() / (self.var.double() + self.eps).sqrt()
         offset = -self.mu.double() if bias is None else bias.double() - self.mu.double()
         return ((weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))).detach(),
                 (self.beta.double() + offset * scale).detach())
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes. Backward, each input gets the sum of all gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        distributed.all_reduce(total)
+        return total
