@@ -1,4 +1,4 @@
-"""How much of a gradient comes through a layer: measured in a network, and by the formula."""
+"""The gain of a layer for gradients: measured in a network, and by formula."""
 
 import math
 from typing import Any
@@ -7,16 +7,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from quadfire.models.dynamics.moments import input_deviation, one_step_moments
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.dynamics.window import gradient_error, gradient_gain
 from quadfire.models.experiments.runs import Run
+from quadfire.models.networks.mlp import SpikingMLP
 
 __all__ = ["measured_gains", "mismatch"]
 
 
 def measured_gains(network: SpikingMLP, images: Tensor, labels: Tensor) -> list[float]:
-    """Mean square of the loss's gradient by the spikes before a layer over that by those behind
-    it, for every hidden layer but the first: 1 where gradients keep their size."""
+    """The gain of every hidden layer but the first, by backpropagation of one batch.
+
+    The gain is the mean square of the loss's gradient by the layer's input spikes, over that by its
+    output spikes. It is 1 if gradients keep their size.
+    """
     outputs: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, spikes: Tensor) -> None:
@@ -35,9 +38,15 @@ def measured_gains(network: SpikingMLP, images: Tensor, labels: Tensor) -> list[
 
 def mismatch(run: Run, shape: tuple[int, int, int], images: Tensor, labels: Tensor,
              seeds: int = 3, samples: int = 100) -> dict[str, float]:
-    """What a window does to gradients, before training: "window" as a number, "formula" G(w),
-    "measured" gain a layer (geometric mean over layers and seeds), and the relative mean squared
-    "error" of the gradient of one layer over `samples` (`surrogate.gradient_error`)."""
+    """What the window of a run does to gradients before training.
+
+    | key      | value |
+    |----------|---|
+    | window   | the window as a number |
+    | formula  | `gradient_gain` of a layer |
+    | measured | `measured_gains`, geometric mean over layers and seeds |
+    | error    | `gradient_error` over `samples` |
+    """
     logs = []
     for seed in range(1, seeds + 1):
         network = Run(**{**vars(run), "seed": seed}).build(shape)

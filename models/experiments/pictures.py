@@ -19,6 +19,7 @@ def _mean(results: list[Result], key: str = "accuracy") -> float:
 
 
 def _cell(stored: Stored, a: float, u1: float, u2: float) -> float:
+    """Accuracy of (a, u1, u2) in per cent; the runs hold either order of the roots."""
     u1, u2 = (0.0, u1 + u2) if 0.0 in (u1, u2) else sorted((u1, u2))
     return 100 * _mean([result for result in stored["sensitivity"] if
                         result["run"]["neuron"]["options"] == {"a": a, "u1": u1, "u2": u2}])
@@ -46,7 +47,7 @@ def sensitivity(stored: Stored) -> Any:
 
 
 def windows(stored: Stored) -> Any:
-    """Gain of a layer's gradient, and accuracy, over the width of the window."""
+    """Gain of a layer for gradients, and accuracy, over the window."""
     canvas, axes = panels(2)
     numbers = stored["mismatch"]
     order = np.argsort([entry["window"] for entry in numbers])
@@ -73,8 +74,11 @@ def windows(stored: Stored) -> Any:
 
 
 def _name(ax: Any, points: dict[str, tuple[float, float]], above: bool) -> None:
-    """Names on the right of points, a little above or below; on the left of those that have another
-    point close on their right, and below."""
+    """Write a name at every point.
+
+    It stands on the right, a little above or below, or on the left and below if another point is
+    close on the right.
+    """
     places = [x for x, _ in points.values()]
     close = 0.065 * (max(places) - min(places))
     for label, (x, y) in points.items():
@@ -86,7 +90,7 @@ def _name(ax: Any, points: dict[str, tuple[float, float]], above: bool) -> None:
 
 
 def neurons(stored: Stored) -> Any:
-    """Accuracy against operations, T = 4, of every neuron in both networks."""
+    """Accuracy over operations of every neuron in both networks, T = 4."""
     canvas, axes = panels(2)
     for ax, layers in zip(axes, (DENSE, CONV), strict=True):
         results = select(stored["neurons"], layers=layers, steps=4)
@@ -97,7 +101,7 @@ def neurons(stored: Stored) -> Any:
             points[label] = x, y = _mean(own, "operations"), 100 * _mean(own)
             colour = ORANGE if label.startswith("QIF") else BLUE
             ax.errorbar([x], [y], [100 * spread], fmt="o", color=colour, capsize=3)
-        _name(ax, points, above=layers == DENSE)    # so they miss the error bars
+        _name(ax, points, above=layers == DENSE)    # clear of the error bars
         ax.margins(x=0.25)
         if layers == CONV:
             ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k")
@@ -112,7 +116,10 @@ PICTURES: dict[str, Callable[[Stored], Any]] = {
 
 
 def draw_all(stored: Stored, folder: Path, *names: str) -> list[Path]:
-    """Writes the pictures of these experiments, NAME.png; the same bytes every time."""
+    """Write the pictures of these experiments as NAME.png, the same bytes every time.
+
+    `names` without a picture are skipped. Returns the paths.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in names:

@@ -1,6 +1,6 @@
-"""One run: a small network trained on MNIST digits, and what came of it, as a JSON file.
+"""One run: a small network, trained on MNIST digits and measured, with its result in a JSON file.
 
-A run is finished when its file is there: an experiment that was cut short goes on where it was.
+A run is finished once its file exists. An experiment that was cut short continues from there.
 """
 
 import hashlib
@@ -29,10 +29,15 @@ __all__ = ["Neuron", "Run", "perform", "validation"]
 
 @dataclass(frozen=True, kw_only=True)
 class Neuron:
-    """A neuron of the tables: kind and options as for `make_neuron`.
+    """A neuron of the tables.
 
-    alpha: of the tdBN before it, 1 / gain where it multiplies its input by a gain, so that all
-    start with currents of one standard deviation.
+    | field         | meaning |
+    |---------------|---|
+    | label         | its name in the tables |
+    | kind, options | as for `make_neuron` |
+    | alpha         | of the tdBN before it; 1 / gain if the neuron scales its current |
+
+    With that alpha, the currents of all neurons start with the same deviation.
     """
 
     label: str
@@ -43,10 +48,19 @@ class Neuron:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A network of `layers`, as "784-128-10" or "16C3-P2-32C3-P2-128-10", T = `steps`.
+    """What to train, and on what.
 
-    held_out: "test", the held-out digits of the data set, or "validation": a fifth of its training
-    digits, which are then not trained on. Everything that is chosen is chosen by that.
+    | field                             | meaning |
+    |-----------------------------------|---|
+    | layers                            | a text for `ConvNet`, or sizes: "784-128-10" |
+    | neuron, window                    | the neuron and the window of its surrogate |
+    | steps                             | time steps T |
+    | seed                              | of weights and order |
+    | epochs, batch, rate, weight_decay | of the training |
+    | held_out                          | which digits measure it: "test" or "validation" |
+
+    "test" are the held-out digits of the data set, "validation" those that `validation` holds out.
+    All choices are made by results on "validation".
     """
 
     layers: str
@@ -62,13 +76,13 @@ class Run:
 
     @property
     def path(self) -> str:
-        """The name of its file: what it is in short, and a hash of all of it."""
+        """The name of its file: the run in short, and a hash of all fields."""
         text = json.dumps(asdict(self), sort_keys=True).encode()
         return (f"{self.layers}-{self.neuron.kind}-T{self.steps}-{self.seed}-"
                 f"{hashlib.sha256(text).hexdigest()[:12]}.json")
 
     def build(self, shape: tuple[int, int, int]) -> SpikingMLP | ConvNet:
-        """The network before it is trained; it repeats with the seed."""
+        """The network before training, with weights drawn from the seed."""
         torch.manual_seed(self.seed)
         options = dict(self.neuron.options)
         if self.neuron.kind == "glif":
@@ -82,7 +96,7 @@ class Run:
 
 
 def validation(data: Dataset) -> Dataset:
-    """The training digits of `data` alone: every fifth of a class is held out."""
+    """The training digits of `data`, with every fifth of each class held out instead."""
     held = torch.zeros(len(data.train), dtype=torch.bool)
     for label in range(data.classes):
         held[(data.labels[data.train] == label).nonzero()[::5, 0]] = True
@@ -93,7 +107,7 @@ def validation(data: Dataset) -> Dataset:
 @torch.no_grad()
 def _examine(network: SpikingMLP | ImageNetwork, images: Tensor, labels: Tensor,
              batch: int = 500) -> dict[str, Any]:
-    """Accuracy, spikes a neuron and step of every layer, operations an image."""
+    """Accuracy, spike rate of every layer, and operations per image."""
     network.eval()
     right, rates, counts = 0, torch.zeros(len(network.rates)), torch.zeros(2)
     for some, wanted in zip(images.split(batch), labels.split(batch), strict=True):
@@ -110,12 +124,20 @@ def _examine(network: SpikingMLP | ImageNetwork, images: Tensor, labels: Tensor,
 def perform(runs: Iterable[Run], data: Dataset, folder: Path,
             report: Callable[[int, Run, Epoch | dict[str, Any]], None] = lambda *_: None
             ) -> list[dict[str, Any]]:
-    """The results of `runs` in their order; those that have no file in `folder` are trained.
+    """The results of `runs` in their order. A run without a file in `folder` is trained.
 
-    report(index, run, what): called with every Epoch and with every result. A result holds "run",
-    "accuracy" (0..1, of the held-out digits), "rates" of each layer, "operations" (additions for a
-    spike) and "pixel_operations" (in the first layer) of an image, "train", "loss", "seconds" of
-    the processor, "environment".
+    report(index, run, what) is called with every Epoch of a training, and with every result.
+
+    | key of a result  | value |
+    |------------------|---|
+    | run, dataset     | the run's fields; the name of the data set |
+    | accuracy         | on the held-out digits, 0..1 |
+    | rates            | spikes per neuron and time step, by layer |
+    | operations       | additions per image for spikes, behind the first layer |
+    | pixel_operations | multiplications and additions per image, in the first layer |
+    | train, loss      | accuracy and loss of the last epoch on the training digits |
+    | seconds          | processor time of the training |
+    | environment      | versions, threads |
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = []

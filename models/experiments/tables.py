@@ -1,9 +1,11 @@
-"""Results as Markdown: every table of `models/README.md` is a function of the stored results."""
+"""The tables of `models/README.md`, as Markdown made from the stored results."""
 
 import re
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from tabulate import tabulate
 
 from quadfire.models.experiments.plans import (
     A, CONV, DEEP, DENSE, ROOTS, SHALLOW, WINDOWS, best_qif,
@@ -16,7 +18,7 @@ Stored = dict[str, Any]
 
 
 def select(results: Sequence[Result], **wanted: Any) -> list[Result]:
-    """The results of runs with these values; `label` is that of the neuron."""
+    """The results of the runs whose fields have the `wanted` values; label: the neuron's label."""
     label = wanted.pop("label", None)
     return [result for result in results
             if all(result["run"][name] == value for name, value in wanted.items())
@@ -24,7 +26,7 @@ def select(results: Sequence[Result], **wanted: Any) -> list[Result]:
 
 
 def accuracy(results: Sequence[Result]) -> str:
-    """Mean and deviation over the seeds, per cent; one run has no deviation."""
+    """Mean ± standard deviation over the seeds in per cent; of one run without deviation."""
     values = [100 * result["accuracy"] for result in results]
     if not values:
         return "-"
@@ -34,8 +36,7 @@ def accuracy(results: Sequence[Result]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
 
 
 def _mean(results: Sequence[Result], key: str) -> str:
@@ -57,7 +58,7 @@ def _name(result: Result) -> str:
 
 
 def neurons(stored: Stored, layers: str) -> str:
-    """The table of one network."""
+    """Accuracy, spike rates and operations of every neuron in one network."""
     results = select(stored["neurons"], layers=layers)
     labels = list(dict.fromkeys(_name(result) for result in results))
     times = sorted({result["run"]["steps"] for result in results})
@@ -72,6 +73,7 @@ def neurons(stored: Stored, layers: str) -> str:
 
 
 def sensitivity(stored: Stored) -> str:
+    """Accuracy over (a, u2) at u1 = 0, and the best neighbourhood."""
     def cell(a: float, u2: float) -> str:
         return accuracy([result for result in stored["sensitivity"] if
                          result["run"]["neuron"]["options"] == {"a": a, "u1": 0.0, "u2": u2}])
@@ -83,6 +85,7 @@ def sensitivity(stored: Stored) -> str:
 
 
 def windows(stored: Stored) -> str:
+    """Gain, error and accuracy of every window."""
     rows = []
     for window, numbers in zip(WINDOWS, stored["mismatch"], strict=True):
         name = f"analytic, {numbers['window']:.3f}" if isinstance(window, str) else f"{window:g}"
@@ -95,7 +98,7 @@ def windows(stored: Stored) -> str:
 
 
 def study(stored: Stored) -> str:
-    """The convolutional network, T = 4, with what was changed."""
+    """The study of the convolutional network: one row per neuron, epochs and window."""
     groups: dict[tuple[str, int, str], list[Result]] = {}
     for result in stored["study"]:
         run = result["run"]
@@ -108,7 +111,7 @@ def study(stored: Stored) -> str:
                    "spike rate by layer", "operations"], rows)
 
 
-#: The marked blocks of `models/README.md`, by name.
+#: The generated blocks of `models/README.md`, by name.
 BLOCKS: dict[str, Callable[[Stored], str]] = {
     "neurons-dense": lambda stored: neurons(stored, DENSE),
     "neurons-conv": lambda stored: neurons(stored, CONV),
@@ -116,9 +119,9 @@ BLOCKS: dict[str, Callable[[Stored], str]] = {
 
 
 def rewrite(text: str, stored: Stored) -> str:
-    """`text` with what stands between <!-- table NAME --> and <!-- end --> made anew.
+    """`text` with every block from <!-- table NAME --> to <!-- end --> made anew.
 
-    Raises ValueError for a name that is not one of BLOCKS, or one of them that is missing.
+    Raises ValueError for a name that is not in BLOCKS, and if a name in BLOCKS has no block.
     """
     found = set()
 
