@@ -36,18 +36,17 @@ class ARLIF(SpikingNeuron):
         m' = memory m + (1 - memory)(by_input x + by_output s)
         v = v' - s V (1 + tanh m')
 
-    | parameter | learnt | meaning |
-    |---|---|---|
-    | beta | no | share of v that is left after one time step |
-    | channels | | learn one value of each per channel; None: one per layer |
-    | memory | as its logit | share of m that is left after a time step, first 1/2 |
-    | by_input, by_output | yes | how inputs and spikes enter m, at first 0 |
-    | shift | yes | shift of the threshold, at first 0 |
+    | parameter           | learnt       | meaning |
+    |---------------------|--------------|---|
+    | beta                | no           | share of v that is left after one time step |
+    | channels            |              | learn one of each per channel; None: one per layer |
+    | memory              | as its logit | share of m that is left after one step, at first 1/2 |
+    | by_input, by_output | yes          | how inputs and spikes enter m, at first 0 |
+    | shift               | yes          | shift of the threshold, at first 0 |
 
     m is a fading memory of inputs and spikes. It weakens the reset, down to none, or strengthens
-    it, up to 2 V. With the first values of the parameters m stays 0, and the neuron is exactly a LIF
-    with soft reset. v and m start at 0. There is no hard reset. Raises ValueError unless v_reset is
-    None.
+    it, up to 2 V. Before training m stays 0, and the neuron is exactly a LIF with soft reset. v and
+    m start at 0. There is no hard reset. Raises ValueError unless v_reset is None.
 
     This is not the neuron of the authors' code. AR-LIF (Huang et al., arXiv:2507.20746) also
     relates its reset to inputs and outputs and adjusts its threshold. The equations here are this

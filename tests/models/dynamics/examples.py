@@ -1,4 +1,4 @@
-"""Maps that the tests look at; `maps` runs a test on each."""
+"""Example maps; the decorator `maps` runs a test on each of them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Moments of the membrane potential under tdBN: closed forms against Monte Carlo."""
+"""Moments of the membrane potential behind tdBN: closed forms against Monte Carlo."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_explicit_numbers_of_the_one_step_form():
 @pytest.mark.parametrize("reset", ["hard", "soft", "none"])
 @pytest.mark.parametrize("v_reset", [0.0, -0.5])
 def test_propagation_is_exact_for_a_gaussian(reset, v_reset):
-    """No closure in it: one step from a Gaussian by 4 million samples."""
+    """One step from a Gaussian needs no closure: against 4 million samples."""
     if reset == "soft" and v_reset:
         v_reset = None
     neuron = QuadraticMap(0.3, -0.2, 0.1, 1.0, 1.0, v_reset)
@@ -85,7 +85,7 @@ def test_propagation_is_exact_for_a_gaussian(reset, v_reset):
 @pytest.mark.parametrize("neuron", [NEAR, QuadraticMap.root(0.125, 0, 0.5),
                                     QuadraticMap.linear(0.5), QuadraticMap.linear(0.9)])
 def test_without_reset(neuron):
-    """Valid where less than 1 % escape in 8 steps; LIF never does and is exact."""
+    """Valid if less than 1 % escape in 8 steps; a LIF never escapes, and the result is exact."""
     found = stationary_moments(neuron, reset="none")
     assert found.variance == pytest.approx(free_variance(neuron, found.mean), rel=1e-6)
     linear = neuron.c2 == 0

@@ -26,7 +26,7 @@ def orbit(neuron, u, current, steps):
 
 
 def test_numbers_of_the_paper_s_parameters():
-    """The fixed points and basin of the study for a = 1/4, u1 = 0, u2 = 1/2 and -2."""
+    """Fixed points and basin for a = 1/4, u1 = 0, u2 = 1/2 and -2."""
     assert NEAR.fixed_points() == (0.0, 4.5, -0.125, 2.125)
     assert NEAR.basin() == (-4.0, 4.5)
     assert NEAR.saddle_node == 1.265625 and NEAR.flip == 1.265625 - 4
@@ -39,7 +39,7 @@ def test_numbers_of_the_paper_s_parameters():
 @maps
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.97])
 def test_fixed_points_and_stability(neuron, share):
-    """Between flip and saddle-node rest attracts; slopes are finite differences."""
+    """Between flip and saddle-node rest attracts. The slopes equal finite differences."""
     current = neuron.flip + share * (neuron.saddle_node - neuron.flip)
     points = neuron.fixed_points(current)
     for u, slope in ((points.rest, points.rest_slope), (points.escape, points.escape_slope)):
@@ -153,7 +153,7 @@ def test_f_i_curve_is_the_module_s_rate(neuron, v_reset):
 
 
 def test_f_i_curve_near_the_saddle_node():
-    """Type I: the rate grows as a square root, to the closed form of continuous time."""
+    """Type I excitability: the rate grows as a square root and tends to the closed form."""
     slow = QuadraticMap(0.01, 1.0, 0.0, 1.0, 8.0, -8.0)
     assert slow.saddle_node == 0
     currents = np.array([1e-3, 3e-3, 1e-2])

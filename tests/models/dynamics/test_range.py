@@ -1,4 +1,4 @@
-"""What the membrane potential can reach: proved bounds against the worst currents."""
+"""Bounds of the membrane potential: proved ones against the worst currents."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The analytic window: against the study, Monte Carlo and exact minima."""
+"""Surrogate windows: against stored values, Monte Carlo and exact minima."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_exact_where_the_linearisation_fails(alpha, closed, exact):
     (QuadraticMap.root(0.25, 0, 0.5), 0.05), (QuadraticMap.root(0.25, 0, -2.0), 0.05),
     (QuadraticMap.linear(0.5), 0.05), (QuadraticMap.root(0.5, 0, 0.5), 0.15)])
 def test_gain_at_the_exact_window_is_one_for_the_simulated_potential(neuron, tolerance):
-    """G(w) from the histogram of u at t = 4 instead of the formulas for its moments."""
+    """G(w) of the simulated u at t = 4 instead of a Gaussian with the formula's moments."""
     u = simulate(neuron, steps=4, samples=400_000)
     w = exact_isometric_window(one_step_moments(neuron), 1.0)
     q = np.mean(u >= 1)

@@ -1,4 +1,4 @@
-"""Runs of experiments, what is counted in them, and the tables of models/README.md."""
+"""Runs of the experiments, and the tables and pictures of models/README.md."""
 
 import json
 import re
@@ -17,9 +17,7 @@ from quadfire.models.experiments.plans import (
 )
 from quadfire.models.experiments.runs import Neuron, Run, perform, validation
 from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import make_network
-from quadfire.models.neurons import LIF, QIF, make_neuron
-from quadfire.models.networks.operations import active_operations, dense_operations
+from quadfire.models.neurons import make_neuron
 
 SMALL = Run(layers="64-12-10", neuron=Neuron(label="LIF", kind="lif"), steps=2, epochs=1)
 
@@ -74,45 +72,8 @@ def test_best_qif_is_the_best_neighbourhood():
     assert a in A[4:] and u1 == 0 and u2 in ROOTS[4:]
 
 
-@pytest.mark.parametrize("layers", ["3C3-P2-5C3S2-6-4", "2C5-AP2-4"])
-def test_active_operations_are_those_of_the_weights(layers):
-    """Each weight of one reaches the outputs: the sum of what they make of active inputs."""
-    torch.manual_seed(3)
-    network = make_network(layers, QIF(), input_shape=(2, 9, 9), classes=4, steps=3).eval()
-    pixels = torch.randint(0, 256, (2, 2, 9, 9), dtype=torch.uint8) * (torch.rand(2, 2, 9, 9) < 0.5)
-    seen = {}
-
-    def keep(name):
-        def hook(layer, inputs, _output):
-            with torch.no_grad():
-                ones = torch.ones_like(layer.weight, dtype=torch.float64)
-                active = (inputs[0] != 0).double()
-                seen[name] = torch.nn.functional.linear(active, ones).sum() \
-                    if layer.weight.ndim == 2 else torch.nn.functional.conv2d(
-                        active, ones, None, layer.stride, layer.padding).sum()
-        return hook
-
-    for name, layer in network.named_modules():
-        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
-            layer.register_forward_hook(keep(name))
-    logits, counts = active_operations(network, pixels)
-    assert counts == {name: int(value) for name, value in seen.items()}
-    assert torch.equal(logits, network(pixels))
-    dense = dense_operations(network, pixels)
-    assert dense.keys() == counts.keys() and all(counts[name] < dense[name] for name in counts)
-
-
-def test_operations_of_a_dense_network(data):
-    network = SpikingMLP([64, 5, 10], LIF(), 3).eval()
-    _, counts = active_operations(network, data.images[:7])
-    assert counts["hidden.0.linear"] == 5 * int((data.images[:7] > 0).sum())
-    assert counts["readout"] == round(10 * 3 * 7 * 5 * network.rates[0])
-    assert dense_operations(network, data.images[:7]) == {
-        "hidden.0.linear": 7 * 64 * 5, "readout": 3 * 7 * 5 * 10}
-
-
 def test_measured_gain_follows_the_window(data):
-    """A window twice as wide hands back half of the variance, and the formula is not far off."""
+    """A window twice as wide passes back half the variance, and the formula comes close."""
     images, labels = (part[:300] for part in data.train_set)
     gains = []
     for window in (0.5, 1.0):

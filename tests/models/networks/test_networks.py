@@ -1,4 +1,4 @@
-"""Convolutional networks: published sizes, shapes, gradients, tdBN at joins, learning."""
+"""Networks on images: published sizes, shapes, gradients, tdBN at additions, learning."""
 
 import math
 
@@ -13,13 +13,12 @@ from quadfire.models.networks import (
 from quadfire.models.networks.layers import over_time
 from quadfire.models.networks.residual import Block
 from quadfire.models.neurons import KINDS, LIF, QIF, make_neuron
-from quadfire.models.neurons.tdbn import TDBatchNorm
 
 SHAPE = (3, 32, 32)
 
 
 def on_paper(make, **options):
-    """A network without memory behind its parameters, to count them."""
+    """A network whose parameters take no memory, to count them."""
     with torch.device("meta"):
         return make(LIF(), **options)
 
@@ -44,7 +43,7 @@ def test_parameter_counts_are_the_published_ones(make, options, published, neuro
 
 @pytest.mark.fast
 def test_parameter_counts_to_the_last_one():
-    """Those of the networks without spikes, less biases before a norm, plus norms at identities."""
+    """As published without spikes, minus biases before a norm, plus norms at identities."""
     assert on_paper(resnet34).parameter_count == 21_797_672 + 2 * (3 * 64 + 3 * 128 + 5 * 256
                                                                    + 2 * 512)
     biases = 64 + 128 + 2 * 256 + 4 * 512
@@ -71,7 +70,7 @@ def test_shapes_inside_of_resnet34():
 
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 1), (2, 3)])
 def test_order_in_memory_changes_no_value(stride, kernel):
-    """Channels innermost, in the forward and backward pass: against each step by itself."""
+    """`over_time` with channels innermost, against each time step by itself."""
     torch.manual_seed(1)
     layer = torch.nn.Conv2d(4, 8, kernel, stride, kernel // 2).double()
     x = torch.randn(3, 12, 4, 8, 8, dtype=torch.float64, requires_grad=True)
@@ -167,6 +166,13 @@ def test_what_is_no_image(x, error, message):
         network(x)
 
 
+@pytest.mark.parametrize("make", [lambda neuron: SpikingMLP([6, 5, 3], neuron, 2),
+                                  lambda neuron: ConvNet("2C3-3", neuron, input_shape=(1, 4, 4))])
+def test_networks_refuse_neurons_of_single_steps(make):
+    with pytest.raises(ValueError, match="step_mode must be 'm', not 's'"):
+        make(LIF(step_mode="s"))
+
+
 def test_resnet_refuses():
     for options, message in [({"blocks": (1,)}, "one length"), ({"stem": "5x5"}, "3x3 or 7x7")]:
         with pytest.raises(ValueError, match=message):
@@ -179,7 +185,7 @@ def test_resnet_refuses():
 
 @pytest.mark.parametrize(("inputs", "stride"), [(16, 1), (8, 2)])
 def test_currents_at_a_join_have_the_deviation_alpha_v_th(inputs, stride):
-    """Both branches have half the variance, and are all but independent before training."""
+    """Both branches have half the variance and are nearly independent before training."""
     torch.manual_seed(1)
     block = Block(inputs, 16, LIF(v_threshold=1.5), steps=4, stride=stride, alpha=0.8)
     seen = []
@@ -189,34 +195,6 @@ def test_currents_at_a_join_have_the_deviation_alpha_v_th(inputs, stride):
     assert block.norm.amplitude == pytest.approx(0.8 * 1.5 / math.sqrt(2))
     deviation = seen[0].transpose(0, 2).flatten(1).std(1)
     torch.testing.assert_close(deviation.mean(), torch.tensor(1.2), rtol=0.05, atol=0)
-
-
-def test_tdbn_of_images_normalises_over_time_batch_and_positions():
-    x = 3 + 5 * torch.randn(4, 6, 7, 5, 5, dtype=torch.float64,
-                            generator=torch.Generator().manual_seed(1))
-    norm = TDBatchNorm(7, alpha=0.5, v_threshold=1.5).double()
-    y = norm(x)
-    torch.testing.assert_close(y.mean((0, 1, 3, 4)), torch.zeros(7).double(), atol=1e-9, rtol=0)
-    torch.testing.assert_close(y.std((0, 1, 3, 4), correction=0), torch.full((7,), 0.75).double(),
-                               rtol=1e-5, atol=0)
-    assert torch.equal(norm.gamma, torch.ones(7).double())      # the learnt scale is not alpha V_th
-    for _ in range(200):
-        norm(x)
-    torch.testing.assert_close(norm.var, x.var((0, 1, 3, 4)))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_folding_into_a_convolution_is_exact(bias):
-    torch.manual_seed(4)
-    conv, norm = torch.nn.Conv2d(3, 11, 3, padding=1, bias=bias).double(), TDBatchNorm(11).double()
-    torch.nn.init.normal_(norm.gamma)
-    torch.nn.init.normal_(norm.beta)
-    x = torch.randn(8, 3, 6, 6, dtype=torch.float64)
-    for _ in range(5):
-        norm(conv(x)[None])
-    weight, offset = norm.eval().fold(conv.weight, conv.bias)
-    torch.testing.assert_close(torch.nn.functional.conv2d(x, weight, offset, padding=1),
-                               norm(conv(x)[None])[0], rtol=1e-12, atol=1e-12)
 
 
 # Learning -----------------------------------------------------------------------------------------
@@ -250,7 +228,7 @@ def test_loss_falls_on_a_few_images(name, width, share):
 
 @pytest.mark.parametrize(("name", "shape"), [("resnet19", SHAPE), ("vggsnn", (2, 48, 48))])
 def test_full_size_step(name, shape):
-    """Forward, backward and one step of the real network change all of its parameters."""
+    """One training step of the full-size network changes all of its parameters."""
     torch.manual_seed(1)
     network = make_network(name, QIF(a=0.25, window=1.0), input_shape=shape, classes=10, steps=2)
     before = {key: value.clone() for key, value in network.named_parameters()}

@@ -1,4 +1,4 @@
-"""Spiking neurons: equations, gradients, state, and their canonical form."""
+"""Spiking neurons: steps by hand, gradients, state, and the canonical form."""
 
 import copy
 
@@ -6,34 +6,8 @@ import pytest
 import torch
 
 from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import IF, LIF, PLIF, QIF, lif_step, make_neuron, qif_step
 from quadfire.models.neurons.canonical import canonical_root
-from quadfire.models.neurons.firing import fire
-from quadfire.models.neurons.surrogate import SURROGATES, rectangular, spike
-
-
-def test_rectangular_surrogate():
-    x = torch.tensor([-2.0, -0.5, -0.1, 0.0, 0.4, 0.5, 2.0], requires_grad=True)
-    spike = rectangular(x, 0.5)
-    assert spike.tolist() == [0, 0, 0, 1, 1, 1, 1]
-    (3 * spike).sum().backward()
-    assert x.grad is not None and x.grad.tolist() == [0, 0, 3, 3, 3, 0, 0]
-
-
-def test_surrogate_has_unit_area():
-    x = torch.linspace(-3, 3, 60001, dtype=torch.float64, requires_grad=True)
-    for window in (0.25, 1.0, 2.0):
-        gradient, = torch.autograd.grad(rectangular(x, window).sum(), x)
-        assert torch.trapezoid(gradient, x.detach()).item() == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize("window", [0.0, -1.0])
-def test_window_must_be_positive(window):
-    with pytest.raises(ValueError, match="window must be above 0"):
-        rectangular(torch.zeros(1), window)
-    with pytest.raises(ValueError, match="window must be above 0"):
-        QIF(window=window)
 
 
 def test_qif_step_by_hand():
@@ -57,39 +31,11 @@ def test_lif_step_by_hand():
 @pytest.mark.parametrize("step", [qif_step, lif_step])
 @pytest.mark.parametrize("v_reset", [-0.25, None])
 def test_step_gradient_is_that_of_the_surrogate(step, v_reset):
-    """Off the spike the step is smooth, so finite differences tell its derivatives there."""
+    """Away from the threshold a step is smooth, so finite differences give its derivatives."""
     x = torch.tensor([-2.0, -0.4, 0.1], dtype=torch.float64, requires_grad=True)
     v = torch.tensor([0.3, -0.2, 0.4], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda x, v: step(x, v, v_reset=v_reset, window=0.01)[1], (x, v))
-
-
-@pytest.mark.parametrize("surrogate", list(SURROGATES))
-@pytest.mark.parametrize("detach", [False, True])
-@pytest.mark.parametrize(("v_reset", "window"), [(0.0, 0.5), (-0.25, 0.5), (0.0, torch.tensor(
-    [[0.5], [0.7]], dtype=torch.float64))])
-def test_hard_reset_at_once_is_that_of_its_parts(surrogate, detach, v_reset, window):
-    """Values and gradients of the fused reset, against the definition in autograd's hands."""
-    generator = torch.Generator().manual_seed(1)
-    v = torch.randn(2, 50, generator=generator, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(2, 2, 50, generator=generator, dtype=torch.float64)
-    fired = spike(v - 0.3, window, surrogate)
-    gate = fired.detach() if detach else fired
-    parts = fired, v * (1 - gate) + v_reset * gate
-    fused = fire(v, 0.3, v_reset, None, window, surrogate, detach)
-    for one, two in zip(parts, fused, strict=True):
-        assert torch.equal(one, two)
-    expected, found = (torch.autograd.grad(sum((weights[i] * pair[i]).sum() for i in (0, 1)), v)[0]
-                       for pair in (parts, fused))
-    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
-
-
-def test_hard_reset_when_one_of_both_is_not_used():
-    for used in (0, 1):
-        v = torch.tensor([0.5, 1.2], requires_grad=True)
-        fire(v, 1.0, 0.0, None, 0.5)[used].sum().backward()
-        assert v.grad is not None
-        assert v.grad.tolist() == ([0, 1] if used == 0 else [1, pytest.approx(-1.2)])
 
 
 def test_a_network_in_the_middle_of_training_can_be_copied():
@@ -99,13 +45,6 @@ def test_a_network_in_the_middle_of_training_can_be_copied():
     assert network.layers[0].neuron.v is not None
     assert torch.equal(again.layers[0].neuron.v, network.layers[0].neuron.v)
     assert not again.layers[0].neuron.v.requires_grad
-
-
-@pytest.mark.parametrize("make", [lambda neuron: SpikingMLP([6, 5, 3], neuron, 2),
-                                  lambda neuron: ConvNet("2C3-3", neuron, input_shape=(1, 4, 4))])
-def test_networks_refuse_neurons_of_single_steps(make):
-    with pytest.raises(ValueError, match="step_mode must be 'm', not 's'"):
-        make(LIF(step_mode="s"))
 
 
 @pytest.mark.parametrize("neuron", [QIF(), QIF(a=0.25, u1=-0.5), LIF(0.75), IF(),

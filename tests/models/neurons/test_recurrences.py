@@ -1,4 +1,4 @@
-"""The neurons of other papers, and the forms of QIF, against recurrences written out plainly."""
+"""All neurons against recurrences written out plainly, and the forms of QIF against each other."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ from quadfire.models.quantize.quantize import quantize
 
 
 def soft_spike(x, w=0.5):
-    """Value of a step, derivative of a rectangle: autograd of an ordinary function."""
+    """A step with the derivative of a rectangle, by autograd of an ordinary function."""
     ramp = ((x + w) / (2 * w)).clamp(0, 1)
     return ramp + ((x >= 0).to(x.dtype) - ramp).detach()
 

@@ -1,7 +1,7 @@
-"""Our neurons against SpikingJelly's: values and gradients, float64, to rounding.
+"""Our neurons against SpikingJelly's: values and gradients in float64, up to rounding.
 
-spikingjelly 2.0.0 is needed by these tests alone, see requirements-peers.txt. test_peers.py checks
-the same neurons against recurrences written out.
+Only these tests need spikingjelly 2.0.0 (requirements-peers.txt). test_recurrences.py checks the
+same neurons against recurrences written out.
 """
 
 import pytest
@@ -98,8 +98,11 @@ def test_clif(pair):
 
 
 def test_glif(pair):
-    """Theirs keeps threshold, leak and subtraction in 0..1 by a logistic function, ours above 0 by
-    an exponential: same values, and the gradients of gates, tau and conductances are the same."""
+    """Equal values, and equal gradients of tau and conductances.
+
+    Theirs keeps threshold, leak and subtraction in 0..1 by a logistic function, ours above 0 by an
+    exponential.
+    """
     ours, theirs = pair
     one, two = GLIF(8, channels=5, **ours), neuron.GatedLIFNode(8, 5, **theirs)
     one.double()

@@ -29,6 +29,29 @@ def test_every_surrogate_is_here():
     assert set(SURROGATES) == set(NAMED) == set(INTEGRALS)
 
 
+def test_rectangular_surrogate():
+    x = torch.tensor([-2.0, -0.5, -0.1, 0.0, 0.4, 0.5, 2.0], requires_grad=True)
+    spike = rectangular(x, 0.5)
+    assert spike.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    (3 * spike).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [0, 0, 3, 3, 3, 0, 0]
+
+
+def test_surrogate_has_unit_area():
+    x = torch.linspace(-3, 3, 60001, dtype=torch.float64, requires_grad=True)
+    for window in (0.25, 1.0, 2.0):
+        gradient, = torch.autograd.grad(rectangular(x, window).sum(), x)
+        assert torch.trapezoid(gradient, x.detach()).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("window", [0.0, -1.0])
+def test_window_must_be_positive(window):
+    with pytest.raises(ValueError, match="window must be above 0"):
+        rectangular(torch.zeros(1), window)
+    with pytest.raises(ValueError, match="window must be above 0"):
+        QIF(window=window)
+
+
 @pytest.mark.parametrize("name", SURROGATES)
 @pytest.mark.parametrize("window", [0.3, 1.0, 1.7])
 def test_derivative_is_that_of_the_integral(name, window):
@@ -71,7 +94,7 @@ def test_refused(make, message):
 
 @pytest.mark.parametrize("window", ["analytic", 0.25, 2.0])
 def test_gain_is_what_autograd_measures(window):
-    """One tdBN layer: the variance of the gradient behind over that before, without time."""
+    """The gradient's variance before one tdBN layer over that behind it, for one time step."""
     generator = torch.Generator().manual_seed(3)
     inputs, outputs, batch = 600, 600, 600
     neuron = QIF(0.25, 0.0, 0.5, window=window)

@@ -51,3 +51,31 @@ def test_folding_is_exact(x, bias):
     weight, offset = norm.fold(linear.weight, linear.bias)
     assert not weight.requires_grad and weight.dtype == torch.float64
     torch.testing.assert_close(x @ weight.T + offset, norm(linear(x)), rtol=1e-12, atol=1e-12)
+
+
+def test_tdbn_of_images_normalises_over_time_batch_and_positions():
+    x = 3 + 5 * torch.randn(4, 6, 7, 5, 5, dtype=torch.float64,
+                            generator=torch.Generator().manual_seed(1))
+    norm = TDBatchNorm(7, alpha=0.5, v_threshold=1.5).double()
+    y = norm(x)
+    torch.testing.assert_close(y.mean((0, 1, 3, 4)), torch.zeros(7).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(y.std((0, 1, 3, 4), correction=0), torch.full((7,), 0.75).double(),
+                               rtol=1e-5, atol=0)
+    assert torch.equal(norm.gamma, torch.ones(7).double())      # the learnt scale is not alpha V_th
+    for _ in range(200):
+        norm(x)
+    torch.testing.assert_close(norm.var, x.var((0, 1, 3, 4)))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_folding_into_a_convolution_is_exact(bias):
+    torch.manual_seed(4)
+    conv, norm = torch.nn.Conv2d(3, 11, 3, padding=1, bias=bias).double(), TDBatchNorm(11).double()
+    torch.nn.init.normal_(norm.gamma)
+    torch.nn.init.normal_(norm.beta)
+    x = torch.randn(8, 3, 6, 6, dtype=torch.float64)
+    for _ in range(5):
+        norm(conv(x)[None])
+    weight, offset = norm.eval().fold(conv.weight, conv.bias)
+    torch.testing.assert_close(torch.nn.functional.conv2d(x, weight, offset, padding=1),
+                               norm(conv(x)[None])[0], rtol=1e-12, atol=1e-12)
