@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from quadfire.rtl.boards.targets import Board
+from quadfire.rtl.boards.top import BoardTop
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fpga.synthesis import synthesise
 from quadfire.rtl.fpga.tools import fit, run, tool
 from quadfire.rtl.shell.uart import TOP
-from quadfire.rtl.boards.targets import Board
-from quadfire.rtl.boards.top import BoardTop
 
 __all__ = ["Bitstream", "TimingError", "build"]
 

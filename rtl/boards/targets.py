@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from quadfire.rtl.boards.top import ecp5_pll, ice40_pll
 from quadfire.rtl.contract.config import PRESETS, ArrayConfig
 from quadfire.rtl.fpga.floorplan import GRIDS, UP5K, Column, Grid
-from quadfire.rtl.boards.top import ecp5_pll, ice40_pll
 
 __all__ = ["BOARDS", "Board"]
 

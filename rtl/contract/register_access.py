@@ -1,4 +1,4 @@
-"""Registers by name, over any way of reading and writing 32-bit words."""
+"""Registers by name, for any bus that reads and writes 32-bit words."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ __all__ = ["FIELDS", "Registers"]
 _ACCESS = {Access.CONSTANT: "r", Access.STATUS: "r", Access.COUNTER: "r", Access.CONTROL: "rw",
            Access.STROBE: "w", Access.STICKY: "rw1c"}
 
-#: name: (offset, lowest bit, bits, access). A register that is one number is called by its name,
-#: a field register_field. Access: r, rw, w (reads as 0) or rw1c (write 1 to clear).
+#: Name -> (offset, lowest bit, bits, access). The name is that of the register if it is one number,
+#: else register_field. Access is r, rw, w (reads as 0) or rw1c (write 1 to clear).
 FIELDS = {register.name if field.name == "value" else f"{register.name}_{field.name}":
           (register.offset, field.low, field.bits, _ACCESS[field.access])
           for register in REGISTERS for field in register.fields}
@@ -19,10 +19,14 @@ FIELDS = {register.name if field.name == "value" else f"{register.name}_{field.n
 class Registers:
     """The registers of a device as attributes: `registers.control_reset = 1`.
 
-    read(offset) returns the 32 bits at a byte offset, write(offset, value) writes them. Writing a
-    field leaves the rw fields beside it as they are, and clears or does nothing else. Raises
-    AttributeError for a name that is not in FIELDS or cannot be written, ValueError for a value
-    that does not fit.
+    | argument | meaning |
+    |---|---|
+    | read(offset) | returns the 32 bits at a byte offset |
+    | write(offset, value) | writes them |
+
+    Writing a field keeps the rw fields beside it, triggers no strobe and clears no sticky bit
+    beside it. Raises AttributeError for a name that is not in FIELDS or is read-only, ValueError
+    for a value that does not fit.
     """
 
     _read: Callable[[int], int]

@@ -1,10 +1,23 @@
-"""Shells: what stands between the core and the outside of a chip.
+"""Shells: what stands between the core and the pins or buses of a chip.
 
-    s_axi  -> axi_lite -> register_file
-    s_axis -> narrow -> framer -> core -> answers -> widen -> m_axis    the AXI shell
+The AXI shell, for chips with a processor:
 
-    rx -> line -> link -> core -> link -> line -> tx                    `uart`, without a processor
+    s_axi  -> AxiLite -> RegisterFile
+    s_axis -> Narrower -> PacketFramer -> core -> AnswerFramer -> Widener -> m_axis
 
-`registers` is the one table of the registers, `render` writes it as Markdown, C, Python and
-SystemRDL; `frames` says what goes over the serial line. None of them needs Amaranth.
+The UART shell, for boards without one:
+
+    rx -> BitReceiver -> LinkReceiver -> core -> LinkSender -> BitTransmitter -> tx
+
+| file | what it holds |
+|---|---|
+| `axi_lite` | AXI4-Lite slave: transfers to register accesses |
+| `register_file` | the registers themselves, made from `quadfire.rtl.contract.registers` |
+| `streams` | beats to packets, answers to beats |
+| `axi_shell` | all of these around the core |
+| `verilog` | the AXI shell as Verilog, with the port names of AXI |
+| `link_bits` | bits of a UART |
+| `link` | bytes to packets and back, with flow control |
+| `uart` | both around the core, and its Verilog |
+| `render` | the register table as Markdown, HTML, C, Python and SystemRDL; needs no Amaranth |
 """

@@ -1,4 +1,4 @@
-"""AXI4-Lite slave: four queues, and one register access at a time."""
+"""The AXI4-Lite slave: turns the five channels into register reads and writes."""
 
 import enum
 
@@ -13,7 +13,7 @@ __all__ = ["AXI_LITE", "REGISTER_BUS", "AxiLite", "Response"]
 
 
 class Response(enum.IntEnum):
-    """BRESP and RRESP that this slave gives."""
+    """The codes in BRESP and RRESP that this slave uses."""
 
     OKAY = 0
     SLVERR = 2
@@ -23,7 +23,7 @@ def _channel(**fields: int) -> stream.Signature:
     return stream.Signature(data.StructLayout(fields))
 
 
-#: The channels as the slave sees them.
+#: The five channels, as the slave sees them.
 AXI_LITE = wiring.Signature({
     "aw": In(_channel(addr=ADDRESS_BITS, prot=3)),
     "w": In(_channel(data=32, strb=4)),
@@ -32,7 +32,8 @@ AXI_LITE = wiring.Signature({
     "r": Out(_channel(data=32, resp=2)),
 })
 
-#: Accesses as the slave makes them; `*_ok` and `read_data` answer in the same cycle.
+#: Register accesses, as the slave makes them. `write` and `read` are strobes; the register file
+#: answers with `write_ok`, `read_ok` and `read_data` in the same cycle.
 REGISTER_BUS = wiring.Signature({
     "write": Out(1), "write_address": Out(ADDRESS_BITS), "write_data": Out(32),
     "write_strobe": Out(4), "write_ok": In(1),
@@ -41,12 +42,14 @@ REGISTER_BUS = wiring.Signature({
 
 
 class AxiLite(wiring.Component):
-    """Turns AXI4-Lite into register accesses.
+    """Turns AXI4-Lite transfers on `axi` into register accesses on `bus`.
 
-    Address and data of a write may come in any order and as far apart as they like. Every channel
-    passes a queue of two, so no port depends on another in the same cycle.
-    Latency: 2 cycles from the last of AW and W to B, and from AR to R. II: 1 access a cycle, reads
-    and writes independent of each other. PROT is ignored.
+    Each channel has a two-entry FIFO, so no output depends on an input in the same cycle. Address
+    and data of a write may come in either order, any time apart. PROT is ignored. An access that
+    `bus` does not accept is answered with SLVERR, a read then with data 0.
+
+    Latency: 2 cycles from AW and W, whichever is later, to B; 2 cycles from AR to R.
+    II: 1 write and 1 read per cycle, independent of each other.
     """
 
     def __init__(self):

@@ -1,5 +1,9 @@
 # amaranth: UnusedElaboratable=no
-"""The link: packets of words to bytes of the serial line and back, losing none (see `frames`)."""
+"""The link: packets of words to bytes and back, with flow control, so that no symbol is lost.
+
+What the bytes mean is told in `quadfire.rtl.contract.serial_protocol`. The bits that carry them
+are in `link_bits`; the host's end is `quadfire.firmware.transports.serial_link`.
+"""
 
 from amaranth import *
 from amaranth.hdl import ValueLike
@@ -7,22 +11,23 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.contract.serial_protocol import BLOCK, ESCAPE, HOST_WINDOW, MODULUS, Code
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
 
 __all__ = ["SYMBOL", "Link", "LinkReceiver", "LinkSender", "window_blocks"]
 
-#: What takes a place in the receive buffer: a byte of a packet, or with `control` END or MARK | n.
+#: An entry of the receive buffer: a byte of a packet, or with `control` set END or MARK | n.
 SYMBOL = data.StructLayout({"byte": 8, "control": 1})
 
 _NUMBER = range(MODULUS)
 
 
 def window_blocks(buffer: int) -> int:
-    """Blocks that the host may send into a buffer of so many symbols; one block is kept as margin.
+    """Window of the host, in blocks, for a receive buffer of `buffer` symbols.
 
-    Bytes that noise adds to the line take a place, too. More of them than the margin can cost
-    symbols (`LinkReceiver.lost`), and the packet is refused.
+    One block is kept in reserve for bytes that noise adds. If noise adds more than that, symbols
+    may be lost (`LinkReceiver.lost`), and the core refuses the packet. Raises ValueError for a
+    buffer of fewer than two blocks.
     """
     blocks = min(buffer // BLOCK - 1, ESCAPE - Code.WINDOW - 1)
     if blocks < 1:
@@ -31,14 +36,20 @@ def window_blocks(buffer: int) -> int:
 
 
 class LinkReceiver(wiring.Component):
-    """Bytes from the line to packets of words.
+    """Makes packets of words from received bytes, and decodes the host's commands.
 
-    byte, valid: a byte was received. error: one was damaged. It is taken at once.
-    acked: number of the last ACK. poll, reset: strobes of these commands.
-    consumed: number of the last MARK that left the buffer, `marked` its strobe. empty: the buffer.
-    lost: since reset the buffer had no room for a symbol.
+    | port | shape | meaning |
+    |---|---|---|
+    | valid, byte | 1, 8 | strobe and byte that was received; there is no backpressure |
+    | error | 1 | strobe: a damaged byte was dropped |
+    | acked | number | number of the host's last ACK |
+    | poll, reset | 1 | strobes: the host sent POLL, RESET |
+    | marked, consumed | 1, number | strobe: a MARK has left the buffer; its number |
+    | empty | 1 | the buffer is empty |
+    | lost | 1 | since reset a symbol found the buffer full |
+    | o | stream of STREAM_WORD | packets |
 
-    Latency: 3 cycles from the byte after a word to that word.
+    Commands bypass the buffer. Latency: 3 cycles from the byte that follows a word to that word.
     """
 
     def __init__(self, *, buffer: int):
@@ -66,7 +77,7 @@ class LinkReceiver(wiring.Component):
         return m
 
     def _take(self, m: Module, symbols: SyncFIFOBuffered):
-        """Bytes to symbols and commands."""
+        """Decode bytes: symbols go into the buffer, commands become strobes."""
         escaped = Signal()
         symbol, put = Signal(SYMBOL), Signal()
         byte = self.byte
@@ -95,9 +106,9 @@ class LinkReceiver(wiring.Component):
             m.d.sync += escaped.eq(0)
 
     def _words(self, m: Module, symbols: SyncFIFOBuffered):
-        """Symbols to words; a word waits for the symbol after it, which may be the END."""
+        """Assemble words from the buffer. A word waits for the next symbol, in case that is END."""
         symbol = data.View(SYMBOL, symbols.r_data)
-        count = Signal(range(5))        # bytes in the word
+        count = Signal(range(5))        # bytes in the word so far
         end = symbol.control & (symbol.byte == Code.END)
         byte = ~symbol.control
         m.d.comb += [
@@ -116,10 +127,11 @@ class LinkReceiver(wiring.Component):
 
 
 class LinkSender(wiring.Component):
-    """Packets of words to bytes for the line, with what the receiver has to say in between.
+    """Makes bytes from packets of words, and sends the receiver's announcements in between.
 
-    acked, poll, consumed, marked, empty: from the receiver. The first bytes after a reset are
-    RESET, ACK 0, MARK 0 and EMPTY.
+    `i` is a stream of STREAM_WORD, `o` a stream of bytes; the other ports come from `LinkReceiver`.
+    blocks: the window of the host, which WINDOW and EMPTY tell it. The first bytes after a reset
+    are RESET, ACK 0, MARK 0 and EMPTY.
     """
 
     def __init__(self, *, blocks: int):
@@ -144,9 +156,9 @@ class LinkSender(wiring.Component):
         with m.If(self.marked):
             m.d.sync += [due["ack"].eq(1), ack.eq(self.consumed)]
 
-        symbols = Signal(range(BLOCK))      # since the last MARK
-        index = Signal(2)                   # byte of the word
-        ended = Signal()                    # the END of a packet is due
+        symbols = Signal(range(BLOCK))      # sent since the last MARK
+        index = Signal(2)                   # of the byte in the word
+        ended = Signal()                    # END is due
         byte, code = Signal(8), Signal(8)
         word = self.i.payload
         open_ = Signal()
@@ -160,15 +172,16 @@ class LinkSender(wiring.Component):
         def escape(value: ValueLike):
             m.d.sync += [byte.eq(ESCAPE), code.eq(value)]
 
-        says = {"reset": Code.RESET, "ack": ack | Code.ACK, "mark": mark | Code.MARK,
-                "window": Mux(self.empty, Code.EMPTY | self.blocks, Code.WINDOW | self.blocks)}
+        announcements = {
+            "reset": Code.RESET, "ack": ack | Code.ACK, "mark": mark | Code.MARK,
+            "window": Mux(self.empty, Code.EMPTY | self.blocks, Code.WINDOW | self.blocks)}
         with m.FSM():
             with m.State("PICK"):
                 m.next = "BYTE"
-                for place, (name, value) in enumerate(says.items()):
+                for place, (name, value) in enumerate(announcements.items()):
                     with m.If(due[name]) if place == 0 else m.Elif(due[name]):
                         escape(value)
-                        # unless it has become due again in this very cycle
+                        # it may become due again in this very cycle
                         fresh = {"reset": C(0), "ack": self.poll | self.marked}.get(name, self.poll)
                         m.d.sync += due[name].eq(fresh)
                 with m.Elif(ended & open_):
@@ -200,10 +213,16 @@ class LinkSender(wiring.Component):
 
 
 class Link(wiring.Component):
-    """Both directions. `reset`: a strobe; the core must be reset in the cycle in which it is up.
+    """Receiver and sender of the link, between the bytes of a UART and the core.
 
-    byte strobes in (`valid`, `byte`, `error`), a stream of bytes out (`tx`), packets to the core
-    (`o`) and from it (`i`).
+    | port | shape | meaning |
+    |---|---|---|
+    | valid, byte, error | 1, 8, 1 | received bytes, as for `LinkReceiver` |
+    | tx | stream of 8 | bytes to send |
+    | o | stream of STREAM_WORD | packets to the core |
+    | i | stream of STREAM_WORD | packets from the core |
+    | reset | 1 | strobe: the core must be reset in this cycle |
+    | lost | 1 | since reset a symbol found the receive buffer full |
     """
 
     def __init__(self, *, buffer: int):

@@ -1,21 +1,21 @@
-"""Register file: the hardware of the register table."""
+"""The register file: the hardware of the register table."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Member, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.shell.axi_lite import REGISTER_BUS
 from quadfire.rtl.contract.registers import REGISTERS, Access, Field, Register, constants
+from quadfire.rtl.shell.axi_lite import REGISTER_BUS
 
 __all__ = ["COUNT_BITS", "RegisterFile"]
 
-#: Width of what a counter may grow by in one cycle: the bytes of a beat.
+#: Width of a counter's increment. The largest is the 16 bytes of a 128-bit beat.
 COUNT_BITS = 5
 
 
 def _ports(name: str, field: Field) -> dict:
-    """The ports of a field called `name`."""
+    """Ports of a field; `name` is what they are called after."""
     return {
         Access.CONSTANT: {},
         Access.STATUS: {name: In(field.bits)},
@@ -32,14 +32,25 @@ def _name(register: Register, field: Field) -> str:
 
 
 class RegisterFile(wiring.Component):
-    """Every register of the table behind `bus`, and a port for every field that has one.
+    """All registers of the table, read and written through `bus`.
 
-    Ports are named `register_field`, or `register` where it is one number: inputs for STATUS,
-    outputs for CONTROL, STROBE (one cycle) and STICKY, with an input `set_...` beside the latter.
-    A COUNTER has an input `count_...`, what it grows by. A hardware event in the cycle of a
-    software write is never lost: it is counted after a clear, and sets a bit that is cleared.
+    A field has ports according to its access. NAME is `register_field`, or `register` for a
+    register that is one number.
 
-    Latency: writes are seen in the cycle after. Reset: all but the constants.
+    | access | port | shape | meaning |
+    |---|---|---|---|
+    | CONSTANT | none | | |
+    | STATUS | NAME, in | as the field | the value that software reads |
+    | COUNTER | count_NAME, in | 5 | the increment in this cycle |
+    | CONTROL | NAME, out | as the field | the value that software wrote last |
+    | STROBE | NAME, out | as the field | high for one cycle after software wrote 1 |
+    | STICKY | NAME, out | as the field | set by hardware, cleared by software |
+    | STICKY | set_NAME, in | as the field | sets those bits |
+
+    Hardware wins over software: an increment in the cycle of a clear is counted, and a bit that is
+    set in the cycle in which software clears it stays set.
+
+    Latency: 1 cycle from a write to the port. Reads are combinational. Reset: all but constants.
     """
 
     def __init__(self, config: ArrayConfig, stream_bits: int):
@@ -76,7 +87,7 @@ class RegisterFile(wiring.Component):
         return m
 
     def _value(self, register: Register) -> Value:
-        """What reading a register gives."""
+        """The 32 bits that a read of the register returns."""
         parts, width = [], 0
         for field in register.fields:
             name = _name(register, field)
@@ -94,7 +105,10 @@ class RegisterFile(wiring.Component):
         return Cat(*parts)
 
     def _update(self, m: Module, name: str, field: Field, chosen: Value, bits: Value) -> None:
-        """Next value of a field; `chosen` are the bits of it that are being written with `bits`."""
+        """Add the flip-flops of a field.
+
+        chosen: the mask of its bits that software writes in this cycle. bits: what it writes.
+        """
         match field.access:
             case Access.CONTROL:
                 value = getattr(self, name)

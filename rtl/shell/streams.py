@@ -1,37 +1,46 @@
-"""From beats of AXI4-Stream to the packets of the core, and from its answers to beats."""
+"""Beats of AXI4-Stream to packets for the core, and the core's answers to beats.
+
+    Narrower -> PacketFramer -> core -> AnswerFramer -> Widener
+"""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
-from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.contract.tape import Answer
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
 
-__all__ = ["FRAME_WORD", "Answers", "Framer", "Narrow", "Widen", "beat_layout"]
+__all__ = ["FRAME_WORD", "AnswerFramer", "Narrower", "PacketFramer", "Widener", "beat_layout"]
 
 WORD_BYTES = 4
 
 
 def beat_layout(stream_bits: int) -> data.StructLayout:
-    """A beat: words, the first in the lowest bits; TKEEP, a bit a byte; TLAST."""
+    """Layout of a beat: words (the first in the lowest bits), TKEEP (one bit per byte), TLAST."""
     return data.StructLayout({"data": data.ArrayLayout(32, stream_bits // 32),
                               "keep": stream_bits // 8, "last": 1})
 
 
-#: A word of an input frame. `none`: no word, only the end of the frame, which `last` marks.
+#: A word of an input frame; `last` marks the end of the frame. With `none` set there is no word,
+#: only that end.
 FRAME_WORD = data.StructLayout({"data": 32, "none": 1, "last": 1})
 
 
-class Narrow(wiring.Component):
-    """Takes beats apart into words.
+class Narrower(wiring.Component):
+    """Splits beats into words.
 
-    A word is 4 bytes in their natural place, all of them kept. Null words, of which no byte is
-    kept, are left out wherever they stand. Of a word of which some bytes are kept nothing is
-    passed on, and `keep_error` is high for a cycle.
+    | port | shape | meaning |
+    |---|---|---|
+    | i | stream of beats | from AXI4-Stream |
+    | o | stream of FRAME_WORD | the words that TKEEP keeps |
+    | keep_error | 1 | strobe: TKEEP kept only some bytes of a word; that word is dropped |
 
-    Latency: 0. II: 1 word, and 1 beat without any.
+    A word is four aligned bytes. Words of which TKEEP keeps no byte are skipped, wherever in the
+    beat they stand.
+
+    Latency: 0. II: 1 cycle per word, 1 cycle for a beat without words.
     """
 
     def __init__(self, stream_bits: int):
@@ -43,7 +52,7 @@ class Narrow(wiring.Component):
         })
 
     def model(self, beats: list[tuple[list[int], int, int]]) -> list[tuple[int, int, int]]:
-        """(data, none, last) of every word that beats (words, keep, last) leave."""
+        """Beats (words, keep, last) in, words (data, none, last) out."""
         out = []
         for words, keep, last in beats:
             kept = [word for at, word in enumerate(words) if keep >> WORD_BYTES * at & 15 == 15]
@@ -57,8 +66,8 @@ class Narrow(wiring.Component):
         beat, words = self.i.payload, len(self.i.payload.data)
         keep = [beat.keep[WORD_BYTES * at:WORD_BYTES * (at + 1)] for at in range(words)]
         whole, part = Cat(k.all() for k in keep), Cat(k.any() & ~k.all() for k in keep)
-        taken, left = Signal(words), Signal(words)      # words that have gone, that are to go
-        chosen = Signal(words)                          # the lowest of those, one-hot
+        taken, left = Signal(words), Signal(words)      # words that have been sent, are to be sent
+        chosen = Signal(words)                          # the lowest of `left`, one-hot
         final, send = Signal(), Signal()
         m.d.comb += [
             left.eq(whole & ~taken),
@@ -81,14 +90,21 @@ class Narrow(wiring.Component):
         return m
 
 
-class Framer(wiring.Component):
-    """Finds the packets in frames, by the lengths in their headers, and marks the end of each.
+class PacketFramer(wiring.Component):
+    """Finds the packets in a frame by the lengths in their headers, and marks the end of each.
 
-    A frame holds one packet, or many back to back: a DMA plays a whole tape as one transfer. The
-    end of a frame ends the packet under way too, with a word 0 where the frame ends without one;
-    the core then refuses that packet (`truncated`, one cycle). After a header whose length cannot
-    be, everything up to the end of the frame belongs to that packet (`oversize`, one cycle). So
-    whatever is damaged, the next frame begins with a header.
+    | port | shape | meaning |
+    |---|---|---|
+    | i | stream of FRAME_WORD | frames |
+    | o | stream of STREAM_WORD | packets |
+    | open | 1 | a packet has begun and not ended |
+    | truncated | 1 | strobe: the frame ended inside a packet |
+    | oversize | 1 | strobe: a header had a length that no packet has |
+
+    A frame holds one packet, or several back to back: a DMA plays a whole tape as one transfer.
+    A packet ends with its frame at the latest; if the frame ends without a word, a word 0 is added.
+    The core refuses such a packet. After a header with an impossible length, the rest of the frame
+    belongs to that packet. So the next frame begins with a header, whatever was damaged.
 
     Latency: 0. II: 1 word.
     """
@@ -104,7 +120,7 @@ class Framer(wiring.Component):
         })
 
     def model(self, words: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
-        """(data, last) of every word that words (data, none, last) leave."""
+        """Words of frames (data, none, last) in, words of packets (data, last) out."""
         out, left = [], 0
         for word, none, last in words:
             if none and not left:
@@ -122,7 +138,7 @@ class Framer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         word, header = self.i.payload, data.View(HEADER_LAYOUT, self.i.payload.data)
-        left = Signal(range(self.config.payload_words + 2))     # words of the packet to come
+        left = Signal(range(self.config.payload_words + 2))     # words of the packet still to come
         endless = Signal()
         move, complete = Signal(), Signal()
         m.d.comb += [
@@ -143,13 +159,20 @@ class Framer(wiring.Component):
         return m
 
 
-class Answers(wiring.Component):
-    """Makes frames of answers: `answers` of them in one, or fewer if the last is an ERROR.
+class AnswerFramer(wiring.Component):
+    """Joins answers to frames. A frame ends after `answers` answers, or after an ERROR.
 
-    `answers` may change at any time: the last word of an answer waits until it is known whether it
-    ends the frame, that is until `answers` have come, or another one follows.
-    `refused` is high for a cycle at the end of an ERROR, whose cause and header stand in `cause`
-    and `header` then; `packet` at the end of every answer.
+    | port | shape | meaning |
+    |---|---|---|
+    | i | stream of STREAM_WORD | answers of the core |
+    | o | stream of STREAM_WORD | frames |
+    | answers | 16 | answers per frame; 0 counts as 1; may change at any time |
+    | packet | 1 | strobe: an answer has ended |
+    | refused | 1 | strobe: that answer was an ERROR |
+    | cause, header | 8, 32 | what the ERROR says, valid with `refused` |
+
+    The last word of an answer waits until it is known whether it ends the frame: `answers` have
+    come, or another answer follows.
 
     Latency: 1 cycle. II: 1 word.
     """
@@ -166,7 +189,7 @@ class Answers(wiring.Component):
         })
 
     def model(self, packets: list[list[int]], answers: int) -> list[tuple[int, int]]:
-        """(data, last) of every word of packets that leaves."""
+        """Answers in, words of frames (data, last) out, but for a last word that still waits."""
         out, count = [], 0
         for packet in packets:
             count += 1
@@ -178,7 +201,7 @@ class Answers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         word, held, full = self.i.payload, Signal(STREAM_WORD), Signal()
-        place = Signal(2)                               # of the word in its packet, up to 3
+        place = Signal(2)                               # of the word in its answer; stays at 3
         error, is_error, end = Signal(), Signal(), Signal()
         count = Signal(16)                              # answers in the frame so far
         take, give = self.i.valid & self.i.ready, self.o.valid & self.o.ready
@@ -208,8 +231,10 @@ class Answers(wiring.Component):
         return m
 
 
-class Widen(wiring.Component):
-    """Puts words together to beats; the last beat of a frame may have fewer words.
+class Widener(wiring.Component):
+    """Packs the words of a frame into beats. The last beat of a frame may hold fewer words.
+
+    Words that are missing there are 0, and TKEEP does not keep them.
 
     Latency: 1 cycle from the last word of a beat. II: 1 word.
     """
@@ -222,7 +247,7 @@ class Widen(wiring.Component):
         })
 
     def model(self, words: list[tuple[int, int]]) -> list[tuple[list[int], int, int]]:
-        """(words, keep, last) of every beat that words (data, last) leave; unkept words are 0."""
+        """Words (data, last) in, beats (words, keep, last) out."""
         size = self.layout["keep"].width // WORD_BYTES
         out, beat = [], []
         for word, last in words:

@@ -1,40 +1,49 @@
-"""The core behind a UART: two pins are all it needs, for boards without a processor."""
+"""The UART shell: the core behind two pins, for boards without a processor."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.core import Core
 from quadfire.rtl.lib.module_library import placed
-from quadfire.rtl.control.packet_receiver import STREAM_WORD
-from quadfire.rtl.verilog import component_verilog
-from quadfire.rtl.shell.line import IDLE, LineReceiver, LineTransmitter
 from quadfire.rtl.shell.link import Link
+from quadfire.rtl.shell.link_bits import IDLE, BitReceiver, BitTransmitter
+from quadfire.rtl.verilog import component_verilog
 
 __all__ = ["BAUD", "TOP", "Uart", "UartCore", "uart_verilog"]
 
 TOP = "quadfire_uart"
 
-#: The baud rate that a host tries where none is named.
+#: Baud rate where none is named, here and in the host's software.
 BAUD = 1_000_000
 
 
 class Uart(wiring.Component):
-    """The serial line to packets and back, 8N1: `o` from rx, `i` to tx.
+    """The device's end of the link: pins on one side, packets of words on the other.
 
-    clock, baud: in Hz; 4 clock cycles a bit at least, so 3 Mbaud need 12 MHz.
-    buffer: symbols that the receive buffer holds (see `frames`). The host sends that many ahead:
-    to keep the line busy it must hold what comes while an acknowledgement travels, a few
-    milliseconds over USB.
-    reset: the host has asked for it; a strobe that must reset what is behind.
-    lost: the buffer had no room for a symbol, which no host that keeps the rules brings about.
+    | argument | meaning |
+    |---|---|
+    | clock, baud | in Hz; at least 4 clock cycles per bit, so 3 Mbaud needs 12 MHz |
+    | buffer | size of the receive buffer in symbols (see `quadfire.rtl.contract.serial_protocol`) |
+
+    | port | shape | meaning |
+    |---|---|---|
+    | rx, tx | 1 | the pins, 8N1 |
+    | o | stream of STREAM_WORD | packets from the host |
+    | i | stream of STREAM_WORD | packets to the host |
+    | reset | 1 | strobe: the host asks for a reset; whatever stands behind must be reset by it |
+    | lost | 1 | a symbol found the buffer full; a host that keeps to the protocol never causes it |
+
+    The host sends up to a window ahead of the last acknowledgement. To keep the link busy, the
+    buffer must hold what arrives while an acknowledgement travels: some milliseconds over USB.
     """
 
     def __init__(self, *, clock: float, baud: float, buffer: int):
         self.clock, self.baud = clock, baud
-        self.receiver = LineReceiver(clock=clock, baud=baud)
-        self.transmitter = LineTransmitter(clock=clock, baud=baud)
+        self.receiver = BitReceiver(clock=clock, baud=baud)
+        self.transmitter = BitTransmitter(clock=clock, baud=baud)
         self.link = Link(buffer=buffer)
         super().__init__({
             "rx": In(1, **IDLE),
@@ -66,10 +75,10 @@ class Uart(wiring.Component):
 
 
 class UartCore(wiring.Component):
-    """An accelerator whose tape comes in at `rx` and whose answers leave at `tx`.
+    """The core with a `Uart`: the tape comes in at `rx`, answers leave at `tx`.
 
-    clock, baud, buffer, lost: as for `Uart`.
-    Reset: by `rst`, or the host's RESET; the loaded network is forgotten.
+    Arguments and `lost` are those of `Uart`. Reset: by `rst`, or by the host's RESET, which resets
+    link and core; the loaded network is forgotten.
     """
 
     def __init__(self, config: ArrayConfig, *, clock: float, baud: float = BAUD,
@@ -91,5 +100,8 @@ class UartCore(wiring.Component):
 
 def uart_verilog(config: ArrayConfig, *, clock: float, baud: float = BAUD, buffer: int = 2048
                  ) -> str:
-    """Verilog of module `quadfire_uart`: clk, rst (synchronous, high), rx, tx, lost."""
+    """Verilog of module `quadfire_uart`; arguments as for `Uart`.
+
+    Its ports: clk, rst (synchronous, active high), rx, tx, lost.
+    """
     return component_verilog(UartCore(config, clock=clock, baud=baud, buffer=buffer), TOP)

@@ -1,24 +1,27 @@
-"""Verilog of the AXI shell: port names as vendor tools and cocotbext-axi infer them."""
+"""Verilog of the AXI shell, with the port names of AXI.
+
+Vendor tools and cocotbext-axi recognise the interfaces by these names.
+"""
 
 from amaranth import *
 from amaranth.lib.wiring import In
 
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.lib.module_library import PortDirection, convert
-from quadfire.rtl.verilog import describe, header, to_verilog
 from quadfire.rtl.shell.axi_lite import AXI_LITE
-from quadfire.rtl.shell.shell import AxiShell
+from quadfire.rtl.shell.axi_shell import AxiShell
+from quadfire.rtl.verilog import describe, header, to_verilog
 
 __all__ = ["TOP", "generate"]
 
 TOP = "quadfire_axi"
 
-#: What the ports of a stream are called, and the part of the stream that each one is.
+#: AXI4-Stream port -> field of a beat.
 _STREAM = {"tdata": "data", "tkeep": "keep", "tlast": "last"}
 
 
 def _ports(shell: AxiShell) -> dict[str, tuple[Signal, Value, bool]]:
-    """Name -> (port, the value of the shell, is it an input of the shell?)."""
+    """Port name -> (port, the shell's value that it stands for, whether it is an input)."""
     ports: dict[str, tuple[Signal, Value, bool]] = {}
 
     def add(name: str, value, inward: bool) -> None:
@@ -41,7 +44,7 @@ def _ports(shell: AxiShell) -> dict[str, tuple[Signal, Value, bool]]:
 
 
 class _Named(Elaboratable):
-    """The shell with `aclk`, `aresetn` and the port names of AXI."""
+    """The shell with its ports renamed, clock `aclk` and active-low reset `aresetn`."""
 
     def __init__(self, shell: AxiShell, aclk: Signal, aresetn: Signal, ports: dict):
         self.shell, self.aclk, self.aresetn, self.ports = shell, aclk, aresetn, ports
@@ -57,10 +60,19 @@ class _Named(Elaboratable):
 
 
 def generate(config: ArrayConfig, stream_bits: int = 32) -> tuple[str, dict]:
-    """(Verilog text, description) of the AXI shell around the core for `config`.
+    """Verilog text and description (`quadfire.rtl.verilog.describe`) of the core in its AXI shell.
 
-    The top module is `quadfire_axi`: aclk, aresetn (synchronous, low), AXI4-Lite `s_axi_*`, the
-    tape on `s_axis_*`, the answers on `m_axis_*`, irq (level, high).
+    The top module is `quadfire_axi`:
+
+    | port | meaning |
+    |---|---|
+    | aclk, aresetn | clock; reset, synchronous and active low |
+    | s_axi_* | registers, AXI4-Lite |
+    | s_axis_* | tape, AXI4-Stream of `stream_bits` |
+    | m_axis_* | answers, AXI4-Stream of `stream_bits` |
+    | irq | interrupt, level, active high |
+
+    Raises ValueError for a width that is not in `STREAM_BITS`.
     """
     shell = AxiShell(config, stream_bits=stream_bits)
     named = _ports(shell)

@@ -1,4 +1,4 @@
-"""The register table, and the texts made from it: they say the same, and committed ones are new."""
+"""The register table and the texts made from it: all say the same, committed copies are current."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ from quadfire.paths import CHECKOUT
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.register_access import FIELDS, Registers
 from quadfire.rtl.contract.registers import ADDRESS_BITS, REGISTERS, Access, constants, find
-from quadfire.rtl.shell.render import FORMATS, render
 from quadfire.rtl.contract.tape import MAGIC, Answer, Fault
+from quadfire.rtl.shell.render import FORMATS, render, write_html
 from quadfire.sim.verilator import toolchain
 
 from tests.command import quadfire
@@ -31,7 +31,7 @@ def test_the_table_is_sound():
         used = 0
         for field in register.fields:
             assert field.mask < 1 << 32 and not used & field.mask, (register.name, field.name)
-            assert field.what and 0 <= field.reset <= field.mask >> field.low
+            assert field.description and 0 <= field.reset <= field.mask >> field.low
             used |= field.mask
         kinds = {field.access for field in register.fields}
         assert len(kinds) == 1 or kinds == {Access.CONTROL, Access.STROBE}, register.name
@@ -90,6 +90,28 @@ def test_systemrdl_is_valid_and_says_the_same(tmp_path):
                 assert part.get_property("reset") == values.get(register.name, field.reset)
             if field.access is Access.STICKY:
                 assert part.get_property("onwrite").name == "woclr"
+            names = part.get_property("encode") or ()
+            assert {item.name: item.value for item in names} == {
+                item.name: item.value for item in field.values or ()}
+
+
+def test_html_has_a_page_for_every_register(tmp_path):
+    first = write_html(tmp_path / "html", preset("tiny"), 64)
+    assert first == tmp_path / "html" / "index.html" and first.exists()
+    pages = [path.read_text() for path in (tmp_path / "html" / "content").glob("*.html")]
+    for register in REGISTERS:
+        assert any(f">0x{register.offset:x}<" in page and all(
+            field.description.partition("`")[0] in page for field in register.fields)
+            for page in pages), register.name
+    assert any("TRUNCATED" in page for page in pages)
+    with pytest.raises(ValueError, match="stream_bits must be one of"):
+        write_html(tmp_path, stream_bits=48)
+
+
+def test_html_without_peakrdl_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peakrdl_html", None)
+    with pytest.raises(RuntimeError, match="pip install peakrdl-html"):
+        write_html(tmp_path)
 
 
 def test_the_c_header_compiles_and_says_the_same(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from quadfire.firmware import Accelerator
 from quadfire.firmware.driver.selftest import selftest
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.fpga.packing import Packed
 from quadfire.rtl.fpga.floorplan import GRIDS
+from quadfire.rtl.fpga.packing import Packed
 from quadfire.rtl.fpga.synthesis import synthesise
 from quadfire.rtl.fpga.tools import yosys
 from quadfire.rtl.verilog import TOP, generate

@@ -4,10 +4,10 @@ import pytest
 
 from quadfire.rtl.contract.config import PRESETS, preset
 from quadfire.rtl.fpga.blocks import harnessed
-from quadfire.sim.cycles.regression import changed
 from quadfire.rtl.fpga.devices import DEVICES, PLAN
 from quadfire.rtl.fpga.measure import Job, Row, measure
 from quadfire.rtl.fpga.summary import AREA, CYCLES, compare, markdown, merge, unknown
+from quadfire.sim.cycles.regression import changed
 
 ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1, 5).as_dict()
 

@@ -13,14 +13,14 @@ from quadfire.firmware import compile
 from quadfire.models.integer import reference
 from quadfire.models.integer import IntegerNetwork
 from quadfire.paths import CHECKOUT
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.registers import constants
 from quadfire.rtl.shell.verilog import TOP as AXI_TOP
 from quadfire.rtl.shell.verilog import generate
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.axi_checks import CHANNELS, TOP, checked, rule
-from quadfire.sim.cocotb.run import CocotbFailure, run_testbench, run_module
-from quadfire.paths import PRETRAINED
+from quadfire.sim.cocotb.run import CocotbFailure, run_module, run_testbench
 
 from tests.rtl.test_core import network_vectors
 

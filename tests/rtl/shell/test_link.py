@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The link against the host's end of it: nothing is lost, and whatever is damaged passes over."""
+"""The link against the host's end of it: nothing is lost, and damage never stops it for good."""
 
 import random
 
@@ -10,18 +10,18 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In
 
 from quadfire.firmware.transports.serial_link import HostLink
-from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.contract.serial_protocol import BLOCK, ESCAPE, Code
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.shell.link import Link, window_blocks
 
 from tests.rtl.bench_tools import simulate
 
-#: Clock cycles of a byte on the line.
+#: Clock cycles per byte.
 SLOT = 2
 
 
 class Loop(wiring.Component):
-    """A link whose packets come back; `hold` stops them."""
+    """A link that sends every packet back; `hold` stops the packets."""
 
     def __init__(self, buffer: int):
         self.link = Link(buffer=buffer)
@@ -41,8 +41,12 @@ class Loop(wiring.Component):
         return m
 
 
-class Line:
-    """Two hosts' worth of bytes a SLOT; `damage` is the chance that something happens to one."""
+class Wires:
+    """The wires between host and device: a byte in either direction per SLOT.
+
+    damage: probability that something happens to a byte. hold: probability of a cycle in which the
+    packets behind the device stand still. reads: probability that the host reads in a slot.
+    """
 
     def __init__(self, ctx, dut: Loop, host: HostLink, rng: random.Random, reads: float = 1.0):
         self.ctx, self.dut, self.host, self.rng, self.reads = ctx, dut, host, rng, reads
@@ -51,7 +55,7 @@ class Line:
         self.most = self.slots = self.quiet = 0
 
     def _happens(self, byte: int) -> list[int | None]:
-        """What becomes of a byte: itself as a rule; None is one without a stop bit."""
+        """What becomes of a byte: usually itself; None stands for one without a stop bit."""
         if self.rng.random() >= self.damage:
             return [byte]
         return self.rng.choice([[], [byte, byte], [byte ^ 1 << self.rng.randrange(8)], [None],
@@ -91,7 +95,7 @@ class Line:
 
 
 def packets(rng: random.Random, count: int, longest: int = 40) -> list[bytes]:
-    """Packets in which the escape byte is frequent."""
+    """Random packets with many escape bytes."""
     return [bytes(rng.choice((ESCAPE, Code.END, rng.randrange(256)))
                   for _ in range(4 * rng.randint(1, longest))) for _ in range(count)]
 
@@ -100,44 +104,44 @@ def packets(rng: random.Random, count: int, longest: int = 40) -> list[bytes]:
     (0.5, 1), (0.97, 1), (0, 0.01), pytest.param(0, 1, marks=pytest.mark.slow),
     pytest.param(0.7, 0.05, marks=pytest.mark.slow)])
 def test_no_symbol_is_lost(hold, reads):
-    """All packets come back, however often device or host stop; the buffer keeps within bounds."""
+    """All packets come back, however often device or host stop; the buffer stays in the window."""
     buffer = 192
     dut = Loop(buffer)
 
     async def bench(ctx):
         rng = random.Random(f"{hold} {reads}")
         host, sent = HostLink(), packets(rng, 12)
-        line = Line(ctx, dut, host, rng, reads)
-        line.hold = hold
-        await line.until(lambda: host.window)
+        wires = Wires(ctx, dut, host, rng, reads)
+        wires.hold = hold
+        await wires.until(lambda: host.window)
         assert (host.resets, host.window) == (1, window_blocks(buffer) * BLOCK)
         for packet in sent:
             host.queue(packet)
-        await line.until(lambda: len(host.frames) == len(sent) and not host.waiting)
+        await wires.until(lambda: len(host.frames) == len(sent) and not host.waiting)
         assert list(host.frames) == sent
         assert not ctx.get(dut.link.lost)
-        assert line.most <= host.window
+        assert wires.most <= host.window
 
     simulate(dut, bench, "link")
 
 
 def test_a_host_that_does_not_read_stops_the_device():
-    """Symbols that nobody acknowledges: the device stops after its window, and goes on later."""
+    """The device stops after its window of unacknowledged symbols, and goes on later."""
     dut = Loop(2048)
 
     async def bench(ctx):
         rng = random.Random(5)
         host, sent = HostLink(), packets(rng, 20)
-        line = Line(ctx, dut, host, rng)
-        await line.until(lambda: host.window)
+        wires = Wires(ctx, dut, host, rng)
+        await wires.until(lambda: host.window)
         for packet in sent:
             host.queue(packet)
-        line.reads = 0.0
+        wires.reads = 0.0
         for _ in range(2000):
-            await line.slot()
-        assert 16 * BLOCK <= len(line.to_host) <= 2 * 17 * BLOCK + 100
-        line.reads = 1.0
-        await line.until(lambda: len(host.frames) == len(sent))
+            await wires.slot()
+        assert 16 * BLOCK <= len(wires.to_host) <= 2 * 17 * BLOCK + 100
+        wires.reads = 1.0
+        await wires.until(lambda: len(host.frames) == len(sent))
         assert list(host.frames) == sent and not ctx.get(dut.link.lost)
 
     simulate(dut, bench, "link_stopped")
@@ -146,30 +150,30 @@ def test_a_host_that_does_not_read_stops_the_device():
 @pytest.mark.parametrize("damage, seed", [
     (0.003, 0), (0.05, 0), *(pytest.param(damage, seed, marks=pytest.mark.slow)
                              for damage in (0.003, 0.02, 0.05) for seed in range(1, 5))])
-def test_whatever_is_damaged_the_link_goes_on(seed, damage):
-    """Bytes lost, doubled, changed, inserted: once that is over, the next packets arrive."""
+def test_damage_does_not_stop_the_link(seed, damage):
+    """Bytes are lost, doubled, changed, inserted; once that is over, the next packets arrive."""
     dut = Loop(192)
 
     async def bench(ctx):
         rng = random.Random(f"{seed} {damage}")
         host = HostLink()
-        line = Line(ctx, dut, host, rng)
-        await line.until(lambda: host.window)
+        wires = Wires(ctx, dut, host, rng)
+        await wires.until(lambda: host.window)
         for _ in range(1 + seed):
-            line.damage = damage
+            wires.damage = damage
             for packet in packets(rng, 10):
                 host.queue(packet)
             for _ in range(1500):
-                await line.slot()
-            line.damage = 0
+                await wires.slot()
+            wires.damage = 0
             host.drop()
             host.queue(b"")
-            await line.until(lambda: host.idle and not host.waiting and line.quiet > 100)
+            await wires.until(lambda: host.idle and not host.waiting and wires.quiet > 100)
             host.clear()
             sent = packets(rng, 4)
             for packet in sent:
                 host.queue(packet)
-            await line.until(lambda sent=sent: len(host.frames) == len(sent))
+            await wires.until(lambda sent=sent: len(host.frames) == len(sent))
             assert list(host.frames) == sent
 
     simulate(dut, bench, "link_damaged")
@@ -181,20 +185,20 @@ def test_reset_passes_a_full_buffer():
     async def bench(ctx):
         rng = random.Random(2)
         host = HostLink()
-        line = Line(ctx, dut, host, rng)
-        await line.until(lambda: host.window)
-        line.hold = 1.0
+        wires = Wires(ctx, dut, host, rng)
+        await wires.until(lambda: host.window)
+        wires.hold = 1.0
         for packet in packets(rng, 5):
             host.queue(packet)
         for _ in range(500):
-            await line.slot()
+            await wires.slot()
         assert host.waiting and host.unsent and host.resets == 1
         host.reset()
-        line.hold = 0.0
-        await line.until(lambda: host.resets == 2 and host.window)
+        wires.hold = 0.0
+        await wires.until(lambda: host.resets == 2 and host.window)
         assert not host.waiting and not host.unsent
         host.queue(b"abcd")
-        await line.until(lambda: host.frames)
+        await wires.until(lambda: host.frames)
         assert list(host.frames) == [b"abcd"] and not ctx.get(dut.link.lost)
 
     simulate(dut, bench, "link_reset")
@@ -202,16 +206,16 @@ def test_reset_passes_a_full_buffer():
 
 @pytest.mark.fast
 def test_lengths_that_are_no_whole_words():
-    """A packet whose bytes make no whole words still ends; END alone is nothing."""
+    """A packet whose length is no multiple of four still ends; END alone is no packet."""
     dut = Loop(128)
 
     async def bench(ctx):
         host = HostLink()
-        line = Line(ctx, dut, host, random.Random(1))
-        await line.until(lambda: host.window)
+        wires = Wires(ctx, dut, host, random.Random(1))
+        await wires.until(lambda: host.window)
         for packet in (b"", b"abcdef", b"", b"", b"ghij"):
             host.queue(packet)
-        await line.until(lambda: len(host.frames) == 2)
+        await wires.until(lambda: len(host.frames) == 2)
         first, second = host.frames
         assert first[:4] == b"abcd" and len(first) == 8 and first[6:] == b"ef"
         assert second == b"ghij"

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import preset
-from quadfire.rtl.control.packet_receiver import STREAM_WORD
-from quadfire.rtl.shell.streams import FRAME_WORD, Answers, Framer, Narrow, Widen, beat_layout
 from quadfire.rtl.contract.tape import Answer
+from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.shell.streams import (
+    FRAME_WORD, AnswerFramer, Narrower, PacketFramer, Widener, beat_layout,
+)
 from quadfire.sim.cocotb import vectors as golden
 
 from tests.rtl.bench_tools import STALLS, Play, packed
@@ -40,7 +42,7 @@ def random_beats(rng, words: int, count: int) -> list[tuple[list[int], int, int]
 @pytest.mark.parametrize("idle, backpressure", STALLS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_narrow(width, idle, backpressure):
-    dut, layout = Narrow(width), beat_layout(width)
+    dut, layout = Narrower(width), beat_layout(width)
     beats = random_beats(random.Random(width), width // 32, 60) + [([1] * (width // 32), 15, 1)]
     Play(dut, streams([packed(layout, data=words, keep=keep, last=last)
                        for words, keep, last in beats],
@@ -53,13 +55,13 @@ def test_narrow(width, idle, backpressure):
 def test_narrow_and_widen_at_full_rate(width):
     words = width // 32
     beats = [(list(range(k, k + words)), (1 << width // 8) - 1, 0) for k in range(0, 40, words)]
-    narrow, layout = Narrow(width), beat_layout(width)
+    narrow, layout = Narrower(width), beat_layout(width)
     cells = [packed(layout, data=data, keep=keep, last=last) for data, keep, last in beats]
     moments = Play(narrow, streams(cells, [packed(FRAME_WORD, data=word) for word, _, _ in
                                            narrow.model(beats)])).moments["o"]
     assert moments == list(range(moments[0], moments[0] + 40))
     words = [packed(STREAM_WORD, data=word) for word in range(40)]
-    play = Play(Widen(width), streams(words, cells))
+    play = Play(Widener(width), streams(words, cells))
     ends = play.moments["i"][width // 32 - 1::width // 32]
     assert play.moments["o"] == [moment + 1 for moment in ends]
 
@@ -82,7 +84,7 @@ def random_frame(rng) -> list[tuple[int, int, int]]:
 def test_framer(idle, backpressure):
     rng = random.Random(5)
     words = [word for _ in range(40) for word in random_frame(rng)]
-    dut = Framer(CONFIG)
+    dut = PacketFramer(CONFIG)
     Play(dut, streams([packed(FRAME_WORD, data=word, none=none, last=last)
                        for word, none, last in words],
                       [packed(STREAM_WORD, data=word, last=last)
@@ -97,7 +99,7 @@ def test_whatever_came_the_next_frame_begins_with_a_header(seed):
     rng = random.Random(seed)
     before = [word for _ in range(rng.randrange(5)) for word in random_frame(rng)]
     frame = [(3, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 1)]
-    out = Framer.model(SimpleNamespace(config=CONFIG), before + frame)
+    out = PacketFramer.model(SimpleNamespace(config=CONFIG), before + frame)
     assert out[-5:] == [(word, last) for word, _, last in frame]
     assert len(out) == 5 or out[-6][1]      # and the packet before it has ended
 
@@ -105,7 +107,7 @@ def test_whatever_came_the_next_frame_begins_with_a_header(seed):
 @pytest.mark.parametrize("answers", [0, 1, 3])
 def test_answers(answers):
     rng = random.Random(answers)
-    dut, packets = Answers(), []
+    dut, packets = AnswerFramer(), []
     for _ in range(25):
         opcode = rng.choice([Answer.PROBE, Answer.REPORT, Answer.ERROR])
         length = 2 if opcode == Answer.ERROR else rng.randrange(6)
@@ -123,7 +125,7 @@ def test_answers(answers):
 def test_widen(width, idle, backpressure):
     rng, layout = random.Random(width), beat_layout(width)
     words = [(rng.getrandbits(32), int(rng.random() < 0.3)) for _ in range(80)] + [(1, 1)]
-    dut = Widen(width)
+    dut = Widener(width)
     Play(dut, streams([packed(STREAM_WORD, data=word, last=last) for word, last in words],
                       [packed(layout, data=data, keep=keep, last=last)
                        for data, keep, last in dut.model(words)]),

@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 from quadfire.firmware.tape.packets import decode, encode
 from quadfire.firmware.transports.serial_link import HostLink
 from quadfire.rtl.contract.config import preset
+from quadfire.rtl.contract.tape import INFO_WORDS, MAGIC, Answer, Opcode
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.shell.uart import Uart
-from quadfire.rtl.contract.tape import INFO_WORDS, MAGIC, Answer, Opcode
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb.run import run_module
 from quadfire.sim.verilator.uart import UartPort

@@ -1,4 +1,9 @@
-"""The bits of a serial line: 8 data bits, no parity, 1 stop bit, least significant bit first."""
+"""Bits of the link: a UART's receiver and transmitter.
+
+A byte is a start bit (low), 8 data bits, least significant first, and a stop bit (high); there is
+no parity bit (8N1). The pin is high while nothing is sent. The length of a bit is a fixed-point
+number of clock cycles, unsigned Q14.6, so the clock need not be a multiple of the baud rate.
+"""
 
 from typing import Any
 
@@ -7,20 +12,24 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["IDLE", "LineReceiver", "LineTransmitter", "bit_period"]
+__all__ = ["IDLE", "BitReceiver", "BitTransmitter", "bit_period"]
 
-#: Of a pin: high while nothing is sent.
+#: Member options of a pin that is high from power-up on.
 IDLE: Any = {"init": 1}
 
-#: Fractional bits of the length of a bit, which is counted in clock cycles.
+#: Fractional bits of the length of a bit.
 FRACTION = 6
 
-#: Fewest clock cycles a bit: with them a receiver bears 2 % of difference between the two clocks.
+#: Fewest clock cycles per bit. With 4, the receiver tolerates clocks that differ by 2 %.
 LEAST_CYCLES = 4
 
 
 def bit_period(clock: float, baud: float) -> int:
-    """Clock cycles a bit, in units of 2^-FRACTION; ValueError where too few or too many."""
+    """Length of a bit in units of 2^-FRACTION clock cycles.
+
+    clock, baud: in Hz. Raises ValueError for fewer than LEAST_CYCLES cycles per bit, or more than
+    the timer can count.
+    """
     period = round(clock / baud * (1 << FRACTION)) if baud > 0 else 0
     if not LEAST_CYCLES << FRACTION <= period < 1 << 20:
         raise ValueError(f"baud must give {LEAST_CYCLES} to {(1 << 20 - FRACTION) - 1} cycles a "
@@ -28,10 +37,11 @@ def bit_period(clock: float, baud: float) -> int:
     return period
 
 
-class _Timer:
-    """Strobes `end` every `period`; `start(first)` begins anew, the first one after `first`.
+class _BitTimer:
+    """Strobes `end` once per `period`, in the cycle nearest to the exact end of each bit.
 
-    Bits end at the cycle nearest to their exact end, so errors do not add up.
+    The fraction is carried into the next bit, so rounding errors do not add up. It adds its logic
+    to the module of its user.
     """
 
     def __init__(self, m: Module, period: int):
@@ -43,16 +53,23 @@ class _Timer:
         m.d.sync += self.left.eq(Mux(self.end, self.left + period - one, self.left - one))
 
     def start(self, first: int):
-        """In this cycle: the first strobe comes `first` after the next clock edge."""
+        """Restart the timer in this cycle: `end` comes `first` after the next clock edge."""
         self.m.d.sync += self.left.eq(first)
 
 
-class LineReceiver(wiring.Component):
-    """valid: a byte was received, `data`. error: a byte without a stop bit, which is dropped.
+class BitReceiver(wiring.Component):
+    """Receives bytes from a pin.
 
-    After an error the line must go high before the next byte: a break is one error. A start bit
-    that is over by its middle is none.
-    Tolerance: with N cycles a bit, (0.5 - 1 / N) / 9.5 of difference between the clocks.
+    | port | shape | meaning |
+    |---|---|---|
+    | rx | 1 | the pin, asynchronous |
+    | valid | 1 | strobe: a byte has been received |
+    | data | 8 | that byte, while `valid` |
+    | error | 1 | strobe: the stop bit was missing, the byte is dropped |
+
+    Every bit is sampled in its middle. A start bit that has ended by then is a glitch and starts
+    no byte. After an error the pin must go high before the next byte, so a break is one error.
+    Tolerance: with N cycles per bit, the clocks may differ by (0.5 - 1 / N) / 9.5.
     """
 
     def __init__(self, *, clock: float, baud: float):
@@ -68,12 +85,13 @@ class LineReceiver(wiring.Component):
         m = Module()
         rx = Signal(init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, rx, init=1)
-        timer = _Timer(m, self.period)
+        timer = _BitTimer(m, self.period)
         count = Signal(range(8))
         m.d.sync += [self.valid.eq(0), self.error.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
-                timer.start((self.period - (1 << FRACTION)) // 2)   # the edge was half a cycle ago
+                # to the middle of the start bit; on average the edge was half a cycle ago
+                timer.start((self.period - (1 << FRACTION)) // 2)
                 with m.If(~rx):
                     m.next = "START"
             with m.State("START"):
@@ -99,8 +117,11 @@ class LineReceiver(wiring.Component):
         return m
 
 
-class LineTransmitter(wiring.Component):
-    """Sends bytes; the line is high between them. II: 10 bits."""
+class BitTransmitter(wiring.Component):
+    """Sends the bytes of stream `i` to pin `tx`, which is high between them.
+
+    II: 10 bits. `i` is ready as soon as the stop bit of the byte before has ended.
+    """
 
     def __init__(self, *, clock: float, baud: float):
         self.period = bit_period(clock, baud)
@@ -111,9 +132,9 @@ class LineTransmitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        timer = _Timer(m, self.period)
-        bits = Signal(9, init=0x1FF)     # still to send, the stop bit last
-        count = Signal(range(11))        # bits of a byte whose end is still to come
+        timer = _BitTimer(m, self.period)
+        bits = Signal(9, init=0x1FF)     # bits still to send, the stop bit last
+        count = Signal(range(11))        # bits that have not ended yet
         m.d.comb += self.i.ready.eq(count == 0)
         with m.If(self.i.ready):
             timer.start(self.period)

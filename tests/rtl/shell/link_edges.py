@@ -1,4 +1,4 @@
-"""A serial line in continuous time: bits of bytes as edges, and bytes out of sampled edges."""
+"""A UART's pin in continuous time: bytes to edges, edges to samples, samples to bytes."""
 
 import random
 from itertools import pairwise
@@ -6,7 +6,11 @@ from itertools import pairwise
 
 def edges(data: bytes, *, period: float, rng: random.Random, gap: float = 0.0, start: float = 50.0,
           jitter: float = 0.0) -> list[tuple[float, int]]:
-    """(time, level) of 8N1 `data`, in clock cycles; up to `gap` idle bits between bytes."""
+    """Edges (time, level) of `data` as 8N1; all times in clock cycles.
+
+    period: of a bit. gap: largest number of idle bits between bytes. start: time of the first edge.
+    jitter: largest delay of an edge.
+    """
     out, now = [], start
     for byte in data:
         bits = [0, *(byte >> i & 1 for i in range(8)), 1]
@@ -18,7 +22,7 @@ def edges(data: bytes, *, period: float, rng: random.Random, gap: float = 0.0, s
 
 
 def levels(changes: list[tuple[float, int]], cycles: int) -> list[int]:
-    """The level in every clock cycle."""
+    """The level in each clock cycle, for at least `cycles` of them."""
     out: list[int] = []
     for (_, before), (time, _) in pairwise([(0.0, 1), *changes]):
         out += [before] * max(0, round(time) - len(out))
@@ -26,7 +30,7 @@ def levels(changes: list[tuple[float, int]], cycles: int) -> list[int]:
 
 
 def received(samples: list[int], period: float) -> list[int]:
-    """Bytes of a sampled line; -1 for one without a stop bit."""
+    """Bytes in sampled levels; -1 for one without a stop bit."""
     out, at = [], 0
     while at < len(samples):
         if samples[at]:

@@ -1,4 +1,4 @@
-"""The AXI shell around the core."""
+"""The AXI shell: the core between AXI4-Stream and AXI4-Lite."""
 
 from typing import Any
 
@@ -8,24 +8,37 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.registers import REGISTERS, Access, constants
 from quadfire.rtl.core import Core
 from quadfire.rtl.shell.axi_lite import AXI_LITE, AxiLite
 from quadfire.rtl.shell.register_file import RegisterFile
-from quadfire.rtl.contract.registers import REGISTERS, Access, constants
-from quadfire.rtl.shell.streams import WORD_BYTES, Answers, Framer, Narrow, Widen, beat_layout
+from quadfire.rtl.shell.streams import (
+    WORD_BYTES, AnswerFramer, Narrower, PacketFramer, Widener, beat_layout,
+)
 
 __all__ = ["AxiShell"]
 
 
 class AxiShell(wiring.Component):
-    """The core with AXI4-Stream in (`tape`) and out (`answers`), AXI4-Lite (`axi`), interrupt.
+    """The core with streams, registers and an interrupt.
 
-    stream_bits: width of both streams; fifo_beats: beats that each stream's FIFO holds.
+    | argument | meaning |
+    |---|---|
+    | stream_bits | width of both streams, one of `STREAM_BITS` |
+    | fifo_beats | depth of the FIFO of each stream, at least 2 |
 
-    Every port ends at a FIFO or a register. Two clock domains of one clock: "sync", reset by the
-    user of the shell, and "core", which `control.reset` holds in reset too. While it does, input is
-    taken and dropped, and an output frame under way is ended: AXI masters and slaves see no broken
-    transfer, a DMA runs to its end.
+    | port | shape | meaning |
+    |---|---|---|
+    | axi | AXI4-Lite | the registers (`quadfire.rtl.contract.registers`) |
+    | tape | stream of beats | AXI4-Stream in |
+    | answers | stream of beats | AXI4-Stream out |
+    | irq | 1 | an enabled event has happened |
+
+    Every port ends at a FIFO or a register. There are two domains with the same clock: "sync",
+    reset from outside, and "core", also held in reset by `control.reset`. While "core" is held,
+    input is taken and dropped, and an output frame under way is ended by one word 0. So neither
+    side sees a broken transfer, and a DMA runs to its end. Raises ValueError for arguments out of
+    range.
     """
 
     def __init__(self, config: ArrayConfig, *, stream_bits: int = 32, fifo_beats: int = 16):
@@ -54,8 +67,8 @@ class AxiShell(wiring.Component):
         m.d.comb += registers.status_held.eq(held)
 
         in_core = DomainRenamer("core")
-        narrow, framer = Narrow(self.stream_bits), Framer(self.config)
-        core, answers, widen = Core(self.config), Answers(), Widen(self.stream_bits)
+        narrow, framer = Narrower(self.stream_bits), PacketFramer(self.config)
+        core, answers, widen = Core(self.config), AnswerFramer(), Widener(self.stream_bits)
         for name, part in (("narrow", narrow), ("framer", framer), ("core", core),
                            ("answer_frames", answers), ("widen", widen)):
             m.submodules[name] = in_core(part)
@@ -87,12 +100,13 @@ class AxiShell(wiring.Component):
         return m
 
     def _queue(self, m: Module, name: str) -> Any:
+        """Add a FIFO of beats to the module."""
         queue = SyncFIFOBuffered(width=beat_layout(self.stream_bits).size, depth=self.fifo_beats)
         m.submodules[name] = queue
         return queue
 
     def _count(self, m: Module, registers: Any, side: str, port: Any) -> None:
-        """Counters of a stream at its port."""
+        """Feed the counters of a stream; side: "input" or "output", port: the stream."""
         move, beat = port.valid & port.ready, port.payload
         kept = Signal(range(self.stream_bits // 8 + 1), name=f"{side}_kept")
         total: Value = C(0)
@@ -103,7 +117,8 @@ class AxiShell(wiring.Component):
                              ("frames", move & beat.last), ("stalls", port.valid & ~port.ready)):
             m.d.comb += getattr(registers, f"count_{side}_{what}").eq(growth)
 
-    def _input(self, m: Module, registers: Any, held: Signal, narrow: Narrow) -> None:
+    def _input(self, m: Module, registers: Any, held: Signal, narrow: Narrower) -> None:
+        """FIFO of the tape, in front of the core; drained while the core is held."""
         queue = self._queue(m, "tape_queue")
         m.d.comb += [
             queue.w_data.eq(self.tape.payload),
@@ -116,10 +131,11 @@ class AxiShell(wiring.Component):
         ]
         self._count(m, registers, "input", self.tape)
 
-    def _output(self, m: Module, registers: Any, held: Signal, widen: Widen) -> None:
+    def _output(self, m: Module, registers: Any, held: Signal, widen: Widener) -> None:
+        """FIFO of the answers. While the core is held, it ends the frame under way."""
         queue = self._queue(m, "answer_queue")
         beat = Signal(widen.layout)
-        begun = Signal()        # the frame whose beats went into the queue has not ended
+        begun = Signal()        # the last beat that went into the queue did not end its frame
         m.d.comb += [
             beat.eq(widen.o.payload),
             queue.w_en.eq(widen.o.valid),
@@ -145,7 +161,7 @@ class AxiShell(wiring.Component):
         self._count(m, registers, "output", port)
 
     def _interrupt(self, m: Module, registers: Any) -> None:
-        """`irq` is high, from a register, while an enabled event has happened."""
+        """Drive `irq` from a register: high while an enabled event has happened."""
         def fields(name: str, prefix: str = "") -> Value:
             register = next(item for item in REGISTERS if item.name == name)
             assert all(f.access in (Access.STICKY, Access.CONTROL) for f in register.fields)

@@ -1,21 +1,21 @@
-"""The bits of the serial line: every byte, clocks that differ, breaks and noise."""
+"""Bits of the link: every byte, clocks that differ, breaks and noise."""
 
 import random
 
 import pytest
 
-from quadfire.rtl.shell.line import LineReceiver, LineTransmitter, bit_period
+from quadfire.rtl.shell.link_bits import BitReceiver, BitTransmitter, bit_period
 
 from tests.rtl.bench_tools import simulate
-from tests.rtl.shell.line_bits import edges, levels, received
+from tests.rtl.shell.link_edges import edges, levels, received
 
-#: (clock, baud): whole, broken and very few cycles a bit.
+#: (clock, baud): a whole number of cycles per bit, a fraction, and very few.
 RATES = [(16e6, 1e6), (50e6, 3e6), (12e6, 3e6), (25e6, 2.3e6)]
 
 
 def receive(samples: list[int], clock: float, baud: float) -> list[int]:
-    """What a receiver makes of a line; -1 for an error."""
-    dut, got = LineReceiver(clock=clock, baud=baud), []
+    """Bytes that a receiver makes of sampled levels; -1 for an error."""
+    dut, got = BitReceiver(clock=clock, baud=baud), []
 
     async def bench(ctx):
         got.clear()
@@ -27,13 +27,13 @@ def receive(samples: list[int], clock: float, baud: float) -> list[int]:
             if ctx.get(dut.error):
                 got.append(-1)
 
-    simulate(dut, bench, "line_receiver")
+    simulate(dut, bench, "bit_receiver")
     return got
 
 
 def sent(data: bytes, clock: float, baud: float, rng: random.Random) -> list[int]:
-    """The levels that a transmitter makes of bytes."""
-    dut, samples = LineTransmitter(clock=clock, baud=baud), []
+    """Levels that a transmitter makes of bytes, one per cycle."""
+    dut, samples = BitTransmitter(clock=clock, baud=baud), []
 
     async def bench(ctx):
         samples.clear()
@@ -49,7 +49,7 @@ def sent(data: bytes, clock: float, baud: float, rng: random.Random) -> list[int
                 queue.pop(0)
             idle = 0 if queue else idle + 1
 
-    simulate(dut, bench, "line_transmitter")
+    simulate(dut, bench, "bit_transmitter")
     return samples
 
 
@@ -81,7 +81,7 @@ def test_bytes_in_a_row_have_no_gap():
 
 
 def test_break_noise_and_a_missing_stop_bit():
-    """A break is one error and no byte; so is a low stop bit; a glitch is nothing."""
+    """A break is one error and no byte, likewise a low stop bit; a glitch is neither."""
     rng = random.Random(3)
     period = 16.0
 
@@ -96,7 +96,7 @@ def test_break_noise_and_a_missing_stop_bit():
                                                          ord("D")]
 
 
-def test_a_line_that_is_low_from_the_start_gives_no_byte():
+def test_a_pin_that_is_low_from_the_start_gives_no_byte():
     assert receive([0] * 500 + levels(edges(b"x", period=16, rng=random.Random(1)), 300),
                    16e6, 1e6) == [-1, ord("x")]
 
