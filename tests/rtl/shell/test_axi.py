@@ -1,7 +1,8 @@
 """The AXI shell as Verilog, on every simulator: registers, streams, resets, protocol rules.
 
-The bench is `quadfire.sim.cocotb.testbench_axi`, the rules are those of `quadfire.sim.cocotb.axi_checks`. Here by default one width and
-one level of stalls on each simulator; all of them in the slow test.
+The stimulus is in `quadfire.sim.cocotb.testbench_axi`, the rules of AXI in
+`quadfire.sim.cocotb.axi_checks`. By default one width and one level of stalls run on each
+simulator; the slow test runs all of them.
 """
 
 import re
@@ -10,10 +11,8 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import compile
-from quadfire.models.integer import reference
-from quadfire.models.integer import IntegerNetwork
-from quadfire.paths import CHECKOUT
-from quadfire.paths import PRETRAINED
+from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.paths import CHECKOUT, PRETRAINED
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.registers import constants
 from quadfire.rtl.shell.verilog import TOP as AXI_TOP
@@ -28,7 +27,7 @@ CONFIG = preset("tiny")
 
 
 def axi_vectors(stream_bits: int, levels: list[str], seed: int = 3) -> dict:
-    """The packets of a network in frames of one packet and of many."""
+    """The tape of a small network, in frames of one packet and frames of many."""
     vectors = network_vectors(seed, input_bits=2, readout=True, sizes=(12, 8, 4), images=1)
     packets, frames = list(vectors["packets"]), []
     for count in (1, 2, 1, len(packets)):
@@ -40,9 +39,11 @@ def axi_vectors(stream_bits: int, levels: list[str], seed: int = 3) -> dict:
 
 
 def bench(simulator, stream_bits, levels, folder) -> int:
+    """Run the testbench on the shell of `CONFIG`; the number of tests that passed."""
     verilog, description = generate(CONFIG, stream_bits)
     return run_testbench(simulator, checked(verilog, description["ports"]), TOP,
-                     axi_vectors(stream_bits, levels), folder, module="quadfire.sim.cocotb.testbench_axi")
+                         axi_vectors(stream_bits, levels), folder,
+                         module="quadfire.sim.cocotb.testbench_axi")
 
 
 @pytest.mark.cocotb
@@ -60,7 +61,7 @@ def test_verilog_at_every_width_and_level(simulator, stream_bits, tmp_path):
 @pytest.mark.cocotb
 @pytest.mark.slow
 def test_a_broken_rule_is_told(tmp_path):
-    """The checks do see: a shell whose answers change while they wait is found out."""
+    """The checks work: they find a shell whose answers change while they wait."""
     verilog, description = generate(CONFIG, 64)
     broken = checked(verilog, description["ports"]).replace(
         "quadfire_axi dut(", "wire [63:0] tdata; assign m_axis_tdata = tdata ^ "
@@ -68,7 +69,7 @@ def test_a_broken_rule_is_told(tmp_path):
         ".m_axis_tdata(m_axis_tdata)", ".m_axis_tdata(tdata)")
     with pytest.raises(CocotbFailure, match="m_axis_t: the payload changed before ready"):
         run_testbench("icarus", broken, TOP, axi_vectors(64, ["heavy"]), tmp_path,
-                  module="quadfire.sim.cocotb.testbench_axi", waves=False)
+                      module="quadfire.sim.cocotb.testbench_axi", waves=False)
 
 
 def test_rules_have_names():
@@ -77,7 +78,7 @@ def test_rules_have_names():
 
 
 def test_the_block_design_connects_every_interface():
-    """Names in the Tcl script are those that Vivado infers from the ports."""
+    """The Tcl script uses the names of interfaces that Vivado infers from the ports."""
     text = (CHECKOUT / "firmware" / "zynq" / "quadfire.tcl").read_text()
     used = set(re.findall(r"quadfire_0/(\w+)", text))
     ports = generate(CONFIG, 32)[1]["ports"]
@@ -110,6 +111,7 @@ def test_the_trained_network(simulator, tmp_path):
     path = golden.write(tmp_path / "vectors.json", {
         "registers": constants(config, 64), "frames": frames, "answers": answers,
         "timeout": 100_000, "levels": ["none"]})
-    assert run_module(simulator, checked(verilog, description["ports"]), TOP, "quadfire.sim.cocotb.testbench_axi",
-                      tmp_path, environment={"QUADFIRE_VECTORS": str(path), "QUADFIRE_SEED": "1",
-                                             "COCOTB_TEST_FILTER": "packets"}) == 2
+    environment = {"QUADFIRE_VECTORS": str(path), "QUADFIRE_SEED": "1",
+                   "COCOTB_TEST_FILTER": "packets"}
+    assert run_module(simulator, checked(verilog, description["ports"]), TOP,
+                      "quadfire.sim.cocotb.testbench_axi", tmp_path, environment=environment) == 2
