@@ -1,1 +1,18 @@
-"""Arrays on FPGAs: synthesis, what yosys leaves undone on ECP5, place and route, the figures."""
+"""Arrays on FPGAs: synthesis, packing, floorplan, place and route, and the figures of all that.
+
+    Verilog -> synthesis (yosys -> packing, floorplan) -> netlist.json -> nextpnr -> figures
+
+| file | what it holds |
+|---|---|
+| `devices` | devices as data: options of the tools, names of cells |
+| `blocks` | blocks that can be measured alone, and the harness around them |
+| `variants` | blocks that are only measured |
+| `synthesis` | Verilog to a flat netlist |
+| `netlist` | a netlist with drivers and sinks |
+| `packing` | registers and LUTs into the block RAMs, multipliers and carry chains of an ECP5 |
+| `floorplan` | sites of block RAMs and multipliers |
+| `tools` | how yosys and nextpnr are called |
+| `measure` | area and clock of blocks on devices |
+| `summary` | figures as files, and against a baseline |
+| `baselines/` | the figures that were measured last, as JSON |
+"""

@@ -1,82 +1,61 @@
-"""Blocks that are measured alone, and the harness that lets any block stand on any package.
+"""Blocks that can be measured alone, and the harness around them.
 
-The harness has five pins. Inputs of the block come from a shift register with an enable; outputs
-are registered, then shifted out. So every path of the block is one from register to register. Its
-registers have an enable, so that none of them is packed into a memory or multiplier of the block.
+The harness has five pins, so that any block fits any package. A shift register feeds the inputs of
+the block; its outputs are registered and then shifted out. So every path through the block runs
+from register to register. The registers of the harness have an enable, so that none of them is
+packed into a memory or multiplier of the block.
+
+The table of blocks names classes instead of importing them, so this module needs no Amaranth until
+a block is built.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 
-from amaranth import *
-from amaranth.lib import wiring
-
-from quadfire.rtl.array.cell import Cell
-from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import InputCurrent
-from quadfire.rtl.fetch.event_encoder import EventEncoder
-from quadfire.rtl.control.executor import Executor
-from quadfire.rtl.array.group import Group
-from quadfire.rtl.neuron.pipeline import NeuronPipeline
-from quadfire.rtl.control.packet_receiver import PacketReceiver
-from quadfire.rtl.fetch.raster import Raster
-from quadfire.rtl.control.packet_sender import PacketSender
-from quadfire.rtl.control.sequencer import Sequencer
-from quadfire.rtl.verilog import TOP, component_verilog, generate
-from quadfire.rtl.array.weight_memory import WeightMemory
-from quadfire.rtl.fetch.word_reader import WordReader
 
 __all__ = ["BLOCKS", "HARNESS", "REGISTERS", "Harnessed", "harnessed"]
 
+#: Name of the harness's module.
 HARNESS = "harness"
-#: What it holds: the block's inputs; its outputs, and as they leave.
+
+#: Registers of the harness: inputs of the block, its outputs, outputs on their way out.
 REGISTERS = ("inputs", "taken", "sent")
 
-
-class _OneKind(wiring.Component):
-    """The neuron pipeline with neurons of one kind only: QIF (square) or LIF and IF."""
-
-    def __init__(self, config: ArrayConfig, square: bool):
-        self.pipeline, self.square = NeuronPipeline(config), square
-        super().__init__(dict(self.pipeline.signature.members))
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.pipeline = pipeline = self.pipeline
-        for name, member in self.pipeline.signature.members.items():
-            inner, outer = getattr(pipeline, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow == wiring.In else outer.eq(inner)
-        m.d.comb += pipeline.neuron.square.eq(self.square)
-        if self.square:     # that is the tape's word for it, too
-            m.d.comb += pipeline.neuron.operand.eq(pipeline.neuron.initial)
-        return m
-
-
-#: Blocks by name; "core" is the whole.
-BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
-    "cell": Cell,
-    "group": Group,
-    "neuron": NeuronPipeline,
-    "neuron-qif": lambda config: _OneKind(config, True),
-    "neuron-lif": lambda config: _OneKind(config, False),
-    "current": InputCurrent,
-    "weights": WeightMemory,
-    "scanner": Raster,
-    "words": WordReader,
-    "events": EventEncoder,
-    "sequencer": Sequencer,
-    "executor": Executor,
-    "receiver": PacketReceiver,
-    "collector": SpikeWriter,
-    "sender": lambda config: PacketSender(),
+#: Block -> its class. "core", the whole, is not among them.
+BLOCKS = {
+    "cell": "quadfire.rtl.array.cell:Cell",
+    "group": "quadfire.rtl.array.group:Group",
+    "neuron": "quadfire.rtl.neuron.pipeline:NeuronPipeline",
+    "neuron-qif": "quadfire.rtl.fpga.variants:QifPipeline",
+    "neuron-lif": "quadfire.rtl.fpga.variants:LifPipeline",
+    "current": "quadfire.rtl.neuron.input_current:InputCurrent",
+    "weights": "quadfire.rtl.array.weight_memory:WeightMemory",
+    "scanner": "quadfire.rtl.fetch.raster:Raster",
+    "words": "quadfire.rtl.fetch.word_reader:WordReader",
+    "events": "quadfire.rtl.fetch.event_encoder:EventEncoder",
+    "sequencer": "quadfire.rtl.control.sequencer:Sequencer",
+    "executor": "quadfire.rtl.control.executor:Executor",
+    "receiver": "quadfire.rtl.control.packet_receiver:PacketReceiver",
+    "collector": "quadfire.rtl.fetch.spike_writer:SpikeWriter",
+    "sender": "quadfire.rtl.control.packet_sender:PacketSender",
 }
+
+#: Blocks that are the same for every configuration.
+_WITHOUT_CONFIGURATION = ("sender",)
 
 
 @dataclass(frozen=True)
 class Harnessed:
-    """Verilog of a block in its harness (module `harness`), and what of it is harness."""
+    """A block in its harness.
+
+    | attribute | meaning |
+    |---|---|
+    | text | Verilog; the top module is `harness` |
+    | inputs, outputs | bits of the block's ports |
+    | registers, luts | what of the figures belongs to the harness |
+    """
 
     text: str
     inputs: int
@@ -88,44 +67,53 @@ class Harnessed:
 
     @property
     def luts(self) -> int:
-        """One for every bit that is loaded into the shift register of the outputs."""
+        """One for each output bit: it chooses between loading and shifting."""
         return self.outputs
 
 
 def _ports(text: str, module: str) -> list[tuple[str, int, str]]:
-    """(direction, width, name) of every port of a module, as yosys writes it."""
+    """(direction, width, name) of every port of a module in the Verilog of yosys."""
     body = re.search(rf"^module {module}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     assert body, module
     return [(way, int(top or 0) + 1, name) for way, top, name in re.findall(
         r"^  (input|output) (?:\[(\d+):0\] )?(\S+);", body[0], re.MULTILINE)]
 
 
-def harnessed(config: ArrayConfig, block: str) -> Harnessed:
-    """A block of an array, or "core", in its harness. Raises ValueError for unknown blocks."""
+def _verilog(config: ArrayConfig, block: str) -> tuple[str, str]:
+    """Name of the top module and Verilog of a block."""
+    from quadfire.rtl.verilog import TOP, component_verilog, generate   # only here: needs Amaranth
+
     if block == "core":
-        top, (text, _) = TOP, generate(config)
-    elif block in BLOCKS:
-        top, text = "block", component_verilog(BLOCKS[block](config), "block")
-    else:
+        return TOP, generate(config)[0]
+    build = resolve_name(BLOCKS[block])
+    component = build() if block in _WITHOUT_CONFIGURATION else build(config)
+    return "block", component_verilog(component, "block")
+
+
+def harnessed(config: ArrayConfig, block: str) -> Harnessed:
+    """Put a block of an array, or "core", into the harness. Raises ValueError for unknown names."""
+    if block != "core" and block not in BLOCKS:
         raise ValueError(f"no block is called {block!r}; there are core, {', '.join(BLOCKS)}")
-    ports, at = [], {"input": 0, "output": 0}
+    top, text = _verilog(config, block)
+    connections, bits = [], {"input": 0, "output": 0}
     for way, width, name in _ports(text, top):
         if name in ("clk", "rst"):
-            ports.append(f".{name}({name})")
+            connections.append(f".{name}({name})")
         else:
-            ports.append(f".{name}({way}s[{at[way]} +: {width}])")
-            at[way] += width
+            connections.append(f".{name}({way}s[{bits[way]} +: {width}])")
+            bits[way] += width
+    inputs, outputs = bits["input"], bits["output"]
     return Harnessed(f"""{text}
 module {HARNESS}(input clk, input rst, input shift, input i, output o);
-  reg [{at["input"] - 1}:0] inputs;
-  wire [{at["output"] - 1}:0] outputs;
-  reg [{at["output"] - 1}:0] taken, sent;
-  assign o = sent[{at["output"] - 1}];
+  reg [{inputs - 1}:0] inputs;
+  wire [{outputs - 1}:0] outputs;
+  reg [{outputs - 1}:0] taken, sent;
+  assign o = sent[{outputs - 1}];
   always @(posedge clk) begin
     if (shift) inputs <= {{inputs, i}};
     if (!shift) taken <= outputs;
     sent <= shift ? taken : {{sent, i}};
   end
-  {top} dut({", ".join(ports)});
+  {top} dut({", ".join(connections)});
 endmodule
-""", at["input"], at["output"])
+""", inputs, outputs)

@@ -1,4 +1,7 @@
-"""Devices: how to synthesise for them and place, what their cells are called, what suits them."""
+"""Devices that can be measured: options of the tools, names of cells, presets that fit.
+
+This module holds data only and needs no Amaranth.
+"""
 
 from dataclasses import dataclass
 
@@ -9,12 +12,16 @@ __all__ = ["DEVICES", "PLAN", "Device"]
 
 @dataclass(frozen=True)
 class Device:
-    """A target.
+    """A device and how its resources are counted.
 
-    synthesis: pass of yosys. place: nextpnr and its options, empty where a device is only
-    synthesised for. grid: of its block RAM, where there is a floorplan.
-    lut4, ff, bram, dsp: cells of the netlist (of the report of nextpnr, where placed) and how many
-    of the resource one of them is.
+    | attribute | meaning |
+    |---|---|
+    | synthesis | pass of yosys |
+    | lut4, ff, bram, dsp | cells that count as this resource, and as how many of it |
+    | place | nextpnr and its options; empty for a device that is only synthesised for |
+    | grid | sites of its block RAM, where there is a floorplan |
+
+    Cells are counted in nextpnr's report, or in the netlist where nothing is placed.
     """
 
     synthesis: str
@@ -27,6 +34,7 @@ class Device:
 
 
 def _ecp5(size: str) -> Device:
+    """An ECP5; size: "25k" or "85k", as nextpnr's option."""
     return Device("synth_ecp5", {"TRELLIS_COMB": 1}, {"TRELLIS_FF": 1}, {"DP16KD": 1},
                   {"MULT18X18D": 1}, grid=GRIDS[size],
                   place=("nextpnr-ecp5", f"--{size}", "--package", "CABGA381", "--speed", "6",
@@ -35,6 +43,7 @@ def _ecp5(size: str) -> Device:
 
 
 def _xilinx(family: str, dsp: str) -> Device:
+    """A Xilinx family, as yosys calls it; dsp: its multiplier cell."""
     return Device(f"synth_xilinx -flatten -family {family}",
                   {**{f"LUT{size}": 1 for size in range(1, 7)}, "SRL16E": 1, "SRLC32E": 1,
                    "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "RAM32M16": 8},
@@ -42,8 +51,8 @@ def _xilinx(family: str, dsp: str) -> Device:
                   {"RAMB36E1": 1, "RAMB18E1": 0.5, "RAMB36E2": 1, "RAMB18E2": 0.5}, {dsp: 1})
 
 
-#: Devices by name. Speed grade 6 is the slowest of an ECP5. On iCE40 a LUT is a logic cell: there
-#: is no LUT RAM. On xc7 and xcup they are LUTs of six inputs, and block RAM counts by 36 kbit.
+#: Devices by name. Speed grade 6 is the slowest of an ECP5. On iCE40 a LUT is a logic cell, and
+#: there is no LUT RAM. On xc7 and xcup a LUT has six inputs, and a block RAM has 36 kbit.
 DEVICES = {
     "ecp5-25f": _ecp5("25k"),
     "ecp5-85f": _ecp5("85k"),
@@ -57,8 +66,8 @@ DEVICES = {
     "xcup": _xilinx("xcup", "DSP48E2"),
 }
 
-#: Presets that `make bench` measures on a device, those that can be expected to fit; of the first
-#: all blocks, too.
+#: Device -> presets that `make bench` measures on it: those that should fit. Of the first preset
+#: all blocks are measured as well.
 PLAN = {
     "ecp5-25f": ("tiny", "tiny-conv"),
     "ecp5-85f": ("default", "medium", "wide"),

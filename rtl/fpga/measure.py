@@ -1,8 +1,8 @@
-"""Area and clock of an array, or of one of its blocks, on a device.
+"""Measures area and clock of an array, or of one of its blocks, on a device.
 
-yosys synthesises once, nextpnr places and routes once a seed. All clocks are nextpnr's static
-timing estimates without pin constraints; nothing is measured on silicon. A device without nextpnr
-has its cells counted.
+yosys synthesises once, nextpnr places and routes once per seed. All clocks are nextpnr's static
+timing estimates without pin constraints; nothing is measured on silicon. For a device without
+nextpnr only the cells are counted.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ __all__ = ["Job", "Row", "measure"]
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure: a block (or "core") of a preset on a device."""
+    """What to measure: a block, or "core", of a preset on a device."""
 
     preset: str
     device: str
@@ -38,10 +38,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """What a block took, its harness not counted. Clocks are None where nothing was placed.
+    """Figures of a block, without its harness.
 
-    lut4: LUTs, those of carry chains and small memories too; logic cells on iCE40.
-    placements: how many the clocks are of.
+    | attribute | meaning |
+    |---|---|
+    | lanes | lanes of the whole array |
+    | fmax_mhz_* | clock over all placements; None where nothing was placed |
+    | lut4 | LUTs, also those of carry chains and LUT RAM; logic cells on iCE40 |
+    | ff, bram, dsp | flip-flops, block RAMs, multipliers |
+    | placements | number of placements |
     """
 
     preset: str
@@ -63,7 +68,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Work:
-    """A job, its Verilog, and the folder of its results, named by a hash of what makes them."""
+    """A job, its Verilog, and the folder of its results. Its name hashes what they depend on."""
 
     job: Job
     device: Device
@@ -72,6 +77,7 @@ class _Work:
 
 
 def _work(job: Job, output: Path) -> _Work:
+    """Generate the Verilog of a job. Raises ValueError for names that do not exist."""
     if job.device not in DEVICES:
         raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
     device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
@@ -83,32 +89,33 @@ def _work(job: Job, output: Path) -> _Work:
 
 
 def _synthesise(work: _Work) -> None:
-    """netlist.json."""
+    """Make `netlist.json`."""
     folder, device = work.folder, work.device
     if (folder / "netlist.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.v").write_text(work.block.text)
     read = ["read_verilog -sv design.v"]
-    if not device.place:    # else the harness's registers become LUTs there, and count as none
+    # on Xilinx the harness's registers would become LUTs, and not be counted
+    if not device.place:
         read.append(f"setattr -set keep 1 {' '.join(f'{HARNESS}/w:{name}' for name in REGISTERS)}")
     synthesise(read, device.synthesis, HARNESS, folder, grid=device.grid)
 
 
 def _command(work: _Work) -> list[str]:
-    """nextpnr, before its seed."""
+    """Command of nextpnr, without a seed."""
     name, *options = work.device.place
     return [*tool(name, *options), "--json", "netlist.json"]
 
 
 def _fit(work: _Work) -> None:
-    """fit.log, unless it has been placed."""
+    """Make `fit.log`, unless a placement shows that the netlist fits."""
     if not any(work.folder.glob("seed*.json")):
         fit(_command(work), work.folder)
 
 
 def _place(work: _Work, seed: int) -> None:
-    """seedN.json: nextpnr's report."""
+    """Make `seedN.json`, nextpnr's report."""
     report = work.folder / f"seed{seed}.json"
     if not report.exists():
         run([*_command(work), "--seed", str(seed), "--timing-allow-fail",
@@ -117,6 +124,7 @@ def _place(work: _Work, seed: int) -> None:
 
 
 def _row(work: _Work, seeds: int) -> Row:
+    """Count cells and clocks of a job that is done, and take the harness off."""
     document = json.loads((work.folder / "netlist.json").read_text())
     used = Counter(cell["type"] for cell in document["modules"][HARNESS]["cells"].values())
     clocks = []
@@ -130,7 +138,7 @@ def _row(work: _Work, seeds: int) -> Row:
         return sum(used[cell] * each for cell, each in cells.items())
 
     device, block = work.device, work.block
-    # a flip-flop without a LUT before it is a logic cell too
+    # on iCE40 a flip-flop of the harness without a LUT before it takes a logic cell as well
     luts = block.luts + block.inputs * ("ICESTORM_LC" in device.lut4)
     return Row(preset=work.job.preset, device=work.job.device, block=work.job.block,
                lanes=preset(work.job.preset).outputs,
@@ -144,10 +152,16 @@ def _row(work: _Work, seeds: int) -> Row:
 
 def measure(jobs: list[Job], seeds: int, output: Path, workers: int,
             progress: Callable[[str], object]) -> tuple[list[Row], dict[Job, str]]:
-    """Rows of all jobs that succeed, and why the others did not.
+    """Measure jobs: the rows of those that succeed, and the reason for each that does not.
 
-    What was done before for the same Verilog with the same tools is not done again. workers: tools
-    that run at the same time. Raises ValueError for names that there are not.
+    | argument | meaning |
+    |---|---|
+    | seeds | placements of each job |
+    | output | folder of results; those of the same Verilog and tools are used again |
+    | workers | tools that run at the same time |
+    | progress | called with a line of text at every step |
+
+    Raises ValueError for names that do not exist.
     """
     failed: dict[Job, str] = {}
 

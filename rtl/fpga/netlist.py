@@ -1,4 +1,4 @@
-"""A flat netlist, as yosys' `write_json` makes it, with the drivers and sinks of its nets."""
+"""A flat netlist, as yosys' `write_json` makes it, with drivers and sinks of its nets."""
 
 from collections import defaultdict
 
@@ -9,10 +9,15 @@ Bit = int | str
 
 
 class Netlist:
-    """One module of a netlist, changed in place.
+    """One module of a netlist. All changes are made in the document itself.
 
-    driver: net -> (cell, port). sinks: net -> (cell, port, index of the bit), once for every pin;
-    the cell is "" for a port of the module.
+    | attribute | meaning |
+    |---|---|
+    | cells | name -> cell, as in the document |
+    | driver | net -> (cell, port) that drives it |
+    | sinks | net -> (cell, port, index of the bit) of every pin that reads it |
+
+    The cell of a port of the module is "".
     """
 
     def __init__(self, document: dict, top: str):
@@ -49,19 +54,19 @@ class Netlist:
             del self.driver[bit]
 
     def of_type(self, kind: str) -> list[str]:
-        """Names of the cells of a kind."""
+        """Names of all cells of a type."""
         return [name for name, cell in self.cells.items() if cell["type"] == kind]
 
     def sinks_of(self, bit: Bit) -> set[tuple[str, str, int]]:
-        """Pins that read a net; none read a constant."""
+        """Pins that read a net. A constant has none."""
         return self.sinks.get(bit, set()) if isinstance(bit, int) else set()
 
     def bit(self, name: str, port: str) -> Bit:
-        """What is at a port of one bit; an open input is "x"."""
+        """What is connected to a port of one bit; "x" for an open one."""
         return self.cells[name]["connections"].get(port, ["x"])[0]
 
     def connect(self, name: str, port: str, bit: Bit) -> None:
-        """Connect a port of one bit, an input where the cell did not have it yet, to `bit`."""
+        """Connect a port of one bit to `bit`. A port that is new to the cell is an input."""
         cell = self.cells[name]
         cell["port_directions"].setdefault(port, "input")
         if port in cell["connections"]:
@@ -70,7 +75,7 @@ class Netlist:
         self._attach(name, port, 0, bit)
 
     def remove(self, name: str) -> None:
-        """Remove a cell; its nets stay."""
+        """Remove a cell. Its nets stay."""
         for port, bits in self.cells[name]["connections"].items():
             for index, bit in enumerate(bits):
                 self._detach(name, port, index, bit)

@@ -1,24 +1,39 @@
-"""Figures as files, and against those of a baseline: area within 10 %, clocks within 5 %.
+"""Figures as files, and their comparison with a baseline.
 
-Of a single placement a clock may be 25 % off: any change of a netlist is a new throw of the dice,
-and the seeds of one netlist differ by up to 23 % (the neuron of `tiny`: 161 to 197 MHz).
+Area may differ by 10 %, a clock by 5 %. The clock of a single placement may differ by 25 %: any
+change of a netlist gives a new random placement, and the seeds of one netlist differ by up to 23 %
+(the neuron of `tiny`: 161 to 197 MHz). The baselines are files beside this module.
 """
 
 import json
 from pathlib import Path
 
+from quadfire import paths
 from quadfire.rtl.fpga.tools import versions
 
-__all__ = ["AREA", "CYCLES", "compare", "markdown", "merge", "unknown", "write"]
+__all__ = ["AREA", "CYCLES", "baseline_path", "compare", "markdown", "merge", "unknown", "write"]
 
-#: What tells a row of areas, a row of cycles from all others.
+#: Columns that identify a row of areas, and a row of cycles.
 AREA, CYCLES = ("preset", "device", "block"), ("network", "preset")
 
-#: How far a figure may be off its baseline; the clock of one placement.
+#: Largest relative difference from the baseline; that of the clock of a single placement.
 _TOLERANCE = {"fmax_mhz_median": 0.05, "lut4": 0.1, "ff": 0.1, "bram": 0.1, "dsp": 0.1}
 _ONE_PLACEMENT = {"fmax_mhz_median": 0.25}
 
 Rows = list[dict]
+
+_BASELINES = Path(__file__).parent / "baselines"
+
+
+def baseline_path(fast: bool, *, update: bool = False) -> Path:
+    """File of a baseline; fast: the one of continuous integration. It need not exist.
+
+    Raises ValueError for an update of an installed package: baselines belong to the source tree.
+    """
+    if update and paths.CHECKOUT is None:
+        raise ValueError("--update changes a baseline of the source tree: run it in a checkout, "
+                         "this is an installed package")
+    return _BASELINES / f"bench{'-fast' if fast else ''}.json"
 
 
 def _key(row: dict, names: tuple[str, ...] = AREA) -> tuple[str, ...]:
@@ -26,12 +41,12 @@ def _key(row: dict, names: tuple[str, ...] = AREA) -> tuple[str, ...]:
 
 
 def merge(old: Rows, new: Rows) -> Rows:
-    """All rows, the new one where both have it."""
+    """Rows of both; where both have a row, the new one."""
     return list(({_key(row): row for row in old} | {_key(row): row for row in new}).values())
 
 
 def _table(rows: Rows) -> str:
-    """Rows that have the same figures, in Markdown."""
+    """A table in Markdown; all rows have the same columns."""
     names = list(rows[0])
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
     lines += [" | ".join("" if row[name] is None else str(row[name]) for name in names)
@@ -40,7 +55,7 @@ def _table(rows: Rows) -> str:
 
 
 def markdown(rows: Rows, cycles: Rows) -> str:
-    """Tables, and the versions of the tools that made them."""
+    """Tables of area and cycles in Markdown, with the versions of the tools."""
     tools = ", ".join(f"{name} {version}" for name, version in versions().items())
     text = ("# Area and clock\n\nMedian, least and greatest clock of some placements: static "
             f"timing of the tools, not of silicon.\n{tools}\n")
@@ -52,14 +67,17 @@ def markdown(rows: Rows, cycles: Rows) -> str:
 
 
 def unknown(rows: Rows, baseline: Rows, names: tuple[str, ...]) -> list[str]:
-    """Rows that the baseline does not have, a line each. names: `AREA` or `CYCLES`."""
+    """A line for each row that the baseline does not have. names: `AREA` or `CYCLES`."""
     known = {_key(row, names) for row in baseline}
     return [f"{' '.join(_key(row, names))}: not in the baseline"
             for row in rows if _key(row, names) not in known]
 
 
 def compare(rows: Rows, baseline: Rows) -> tuple[list[str], list[str]]:
-    """(figures that moved, figures outside of their tolerance) of rows that both have."""
+    """Compare the rows that both have.
+
+    Returns a line for each figure that moved, and those of them that are out of tolerance.
+    """
     known = {_key(row): row for row in baseline}
     moved, outside = [], []
     for row in rows:
@@ -80,7 +98,7 @@ def compare(rows: Rows, baseline: Rows) -> tuple[list[str], list[str]]:
 
 
 def write(rows: Rows, cycles: Rows, folder: Path) -> None:
-    """`summary.json`, where rows of earlier runs stay, `cycles.json`, `summary.md`."""
+    """Write `summary.json`, `cycles.json` and `summary.md`; rows of earlier runs are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "summary.json"
     if path.exists():

