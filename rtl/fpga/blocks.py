@@ -81,7 +81,7 @@ def _ports(text: str, module: str) -> list[tuple[str, int, str]]:
 
 def _verilog(config: ArrayConfig, block: str) -> tuple[str, str]:
     """Name of the top module and Verilog of a block."""
-    from quadfire.rtl.verilog import TOP, component_verilog, generate   # only here: needs Amaranth
+    from quadfire.rtl.verilog import TOP, component_verilog, generate  # only here: needs Amaranth
 
     if block == "core":
         return TOP, generate(config)[0]

@@ -13,7 +13,12 @@ from quadfire.rtl.core import Core
 from quadfire.rtl.shell.axi_lite import AXI_LITE, AxiLite
 from quadfire.rtl.shell.register_file import RegisterFile
 from quadfire.rtl.shell.streams import (
-    WORD_BYTES, AnswerFramer, Narrower, PacketFramer, Widener, beat_layout,
+    WORD_BYTES,
+    AnswerFramer,
+    Narrower,
+    PacketFramer,
+    Widener,
+    beat_layout,
 )
 
 __all__ = ["AxiShell"]

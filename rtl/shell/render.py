@@ -22,7 +22,12 @@ from pathlib import Path
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.register_access import FIELDS, Registers
 from quadfire.rtl.contract.registers import (
-    MAP_VERSION, REGISTERS, Access, Field, Register, constants,
+    MAP_VERSION,
+    REGISTERS,
+    Access,
+    Field,
+    Register,
+    constants,
 )
 from quadfire.rtl.contract.tape import HEADER, MAGIC, VERSION, Answer
 
@@ -181,7 +186,7 @@ def write_html(folder: Path, config: ArrayConfig | None = None, stream_bits: int
     """
     text = systemrdl(config or ArrayConfig(), stream_bits)
     try:
-        from peakrdl_html import HTMLExporter   # only here: all other forms do without
+        from peakrdl_html import HTMLExporter  # only here: all other forms do without
         from systemrdl import RDLCompiler
     except ImportError:
         raise RuntimeError("--format html needs a package: pip install peakrdl-html") from None

@@ -13,9 +13,7 @@ from quadfire.rtl.contract.config import PRESETS, preset
 from quadfire.rtl.fpga.blocks import BLOCKS, harnessed
 from quadfire.rtl.fpga.devices import DEVICES, PLAN
 from quadfire.rtl.fpga.measure import Job, Row, measure
-from quadfire.rtl.fpga.summary import (
-    AREA, CYCLES, baseline_path, compare, markdown, merge, unknown,
-)
+from quadfire.rtl.fpga.summary import AREA, CYCLES, baseline_path, compare, markdown, merge, unknown
 from quadfire.sim.cycles.regression import changed
 
 ROW = Row("tiny", "ecp5-25f", "core", 8, 100.0, 95.0, 105.0, 1000, 500, 4, 1, 5).as_dict()

@@ -11,7 +11,12 @@ from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import Answer
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.shell.streams import (
-    FRAME_WORD, AnswerFramer, Narrower, PacketFramer, Widener, beat_layout,
+    FRAME_WORD,
+    AnswerFramer,
+    Narrower,
+    PacketFramer,
+    Widener,
+    beat_layout,
 )
 from quadfire.sim.cocotb import vectors as golden
 
