@@ -1,4 +1,4 @@
-"""Runs a cocotb bench on a simulator and raises when a check of it fails."""
+"""Runs cocotb test benches on a simulator."""
 
 import contextlib
 import logging
@@ -10,6 +10,7 @@ from cocotb_tools.runner import Runner, get_runner
 
 from quadfire.paths import PACKAGE
 from quadfire.sim.verilator import build, toolchain
+from quadfire.sim.verilator.cache import cached
 from quadfire.sim.cocotb import vectors as golden
 
 __all__ = ["CocotbFailure", "run_testbench", "run_module"]
@@ -19,9 +20,9 @@ ICARUS_FLAGS = ("-g2005",)
 
 
 class CocotbFailure(AssertionError):
-    """A bench failed. The message has its first errors, its log and waveform by path."""
+    """A test bench failed. The message has the errors, and the paths of log and waveform."""
 
-#: A second top module that writes a waveform, as Verilog where cocotb's own is SystemVerilog.
+#: A second top module that writes a waveform. That of cocotb is SystemVerilog, this one Verilog.
 _DUMP = """
 module quadfire_dump;
 reg [8191:0] path;
@@ -31,13 +32,20 @@ endmodule
 
 
 def run_testbench(simulator: str, verilog: str, top: str, vectors: dict, build_dir: Path | str, *,
-              module: str = "quadfire.sim.cocotb.testbench_block", seed: int = 1, waves: bool | None = None) -> int:
-    """Play golden vectors into module `top` of `verilog` on "verilator" or "icarus".
+                  module: str = "quadfire.sim.cocotb.testbench_block", seed: int = 1,
+                  waves: bool | None = None) -> int:
+    """Play golden vectors into a design. Returns the number of tests that passed.
 
-    The bench is `module`: quadfire.sim.cocotb.testbench_block for a block, quadfire.sim.cocotb.testbench_core for the whole core. `build_dir`
-    gets the vectors, the log and results; simulators are cached elsewhere. waves: write a waveform;
-    None does so by a second run when the first fails. Returns the number of tests that passed;
-    raises CocotbFailure otherwise.
+    | argument | meaning |
+    |---|---|
+    | `simulator` | "verilator" or "icarus" |
+    | `verilog`, `top` | the design and its top module |
+    | `vectors` | in the form that the test bench takes |
+    | `build_dir` | gets vectors, log and results; compiled simulators are cached elsewhere |
+    | `module` | the test bench |
+    | `waves` | write a waveform; None writes it in a second run if the first one fails |
+
+    Raises CocotbFailure if a test fails.
     """
     path = golden.write(Path(build_dir).resolve() / "vectors.json", vectors)
     return run_module(simulator, verilog, top, module, path.parent, waves=waves, seed=seed,
@@ -46,7 +54,7 @@ def run_testbench(simulator: str, verilog: str, top: str, vectors: dict, build_d
 
 def run_module(simulator: str, verilog: str, top: str, module: str, build_dir: Path | str, *,
                environment: dict[str, str], seed: int = 1, waves: bool | None = None) -> int:
-    """Run the cocotb tests of a Python module; `environment` is added to theirs."""
+    """Run the cocotb tests of a Python module. `environment` is added to the simulator's."""
     build_dir = Path(build_dir).resolve()
     build_dir.mkdir(parents=True, exist_ok=True)
     passed, errors, log = _run(simulator, verilog, top, module, build_dir, environment, seed,
@@ -65,7 +73,7 @@ def _run(simulator: str, verilog: str, top: str, module: str, build_dir: Path,
          environment: dict[str, str], seed: int, waves: bool) -> tuple[int, list[str], Path]:
     """(tests passed, messages of failures, log file) of one run of the simulator."""
     runner = get_runner(simulator)
-    runner.log = logging.getLogger("quadfire.cocotb")   # its own logger is far too chatty
+    runner.log = logging.getLogger("quadfire.cocotb")   # its own logger prints every command
     image = _image(runner, simulator, verilog, top, waves)
     log = build_dir / f"{simulator}.log"
     results = build_dir / f"{simulator}.xml"
@@ -74,9 +82,9 @@ def _run(simulator: str, verilog: str, top: str, module: str, build_dir: Path,
     if simulator == "verilator":    # uninitialised registers and memories are random
         arguments = ["--trace-file", wave, "+verilator+rand+reset+2",
                      f"+verilator+seed+{seed % (1 << 31) or 1}"]
-    if str(PACKAGE.parent) not in sys.path:     # the simulator searches modules where we do
+    if str(PACKAGE.parent) not in sys.path:     # the simulator gets this path
         sys.path.append(str(PACKAGE.parent))
-    with contextlib.suppress(SystemExit, RuntimeError):     # results tell more than exit codes
+    with contextlib.suppress(SystemExit, RuntimeError):     # the results file says what failed
         runner.test(test_module=module, hdl_toplevel=top, hdl_toplevel_lang="verilog", seed=seed,
                     build_dir=image, test_dir=build_dir, results_xml=str(results), log_file=log,
                     waves=waves, plusargs=arguments,
@@ -93,7 +101,7 @@ def _waveform(simulator: str, folder: Path) -> Path:
 
 
 def _results(path: Path) -> tuple[int, list[str]]:
-    """Passed tests and the messages of failed ones, from a results file."""
+    """(tests passed, messages of failed ones) in a results file."""
     if not path.exists():
         return 0, []
     passed, errors = 0, []
@@ -109,7 +117,7 @@ def _results(path: Path) -> tuple[int, list[str]]:
 
 
 def _image(runner: Runner, simulator: str, verilog: str, top: str, waves: bool) -> Path:
-    """The folder of the compiled simulation, from the cache or made now."""
+    """The folder of the compiled simulation, from the cache."""
     if simulator == "verilator":
         return build.executable(verilog, top=top, trace=waves).parent
     if simulator != "icarus":
@@ -130,4 +138,4 @@ def _image(runner: Runner, simulator: str, verilog: str, top: str, waves: bool) 
         except RuntimeError:
             raise toolchain.ToolchainError(f"Icarus failed:\n{log.read_text()}") from None
 
-    return build.cached("cocotb", (verilog, top, "icarus", flags), compile_into)
+    return cached("cocotb", (verilog, top, "icarus", flags), compile_into)

@@ -53,7 +53,7 @@ def measure(name: str, threads: int = 1) -> Speed:
     try:
         cycles, seconds = _run(program, config, text, threads)
     finally:
-        build.forget(library)
+        build.forget(library.parent)
     return Speed(name, threads, round(generated - begin, 1), round(built - generated, 1),
                  round(cycles / seconds))
 

@@ -1,8 +1,11 @@
-// Clocks the AXI shell: an AXI4-Lite master, and the two sides of its streams, with random stalls.
+// The AXI shell with an AXI4-Lite master, a queue of beats to send and a queue of frames received.
 //
-// One instance is a shell with a queue of bytes to send and a queue of frames received. Every
-// cycle the rules of the protocol are checked on every channel that the shell drives: valid stays
-// until ready, the payload stays with it, TKEEP has no holes and is full but in the last beat.
+// All sides stall at random. In every cycle the rules of AXI are checked on the channels that the
+// shell drives:
+//
+//   - valid stays high until ready, and the payload does not change meanwhile;
+//   - TKEEP has no holes, is not 0, and is full in all beats of a frame but the last;
+//   - no response comes without a request.
 
 #include <cstdint>
 #include <cstring>
@@ -17,6 +20,7 @@ namespace {
 
 using Words = std::vector<uint32_t>;
 
+// Beats of all widths as words: ports of up to 32, of 64 and of more bits have types of their own.
 void put(IData &port, const uint32_t *words) { port = words[0]; }
 void put(QData &port, const uint32_t *words) { port = words[0] | uint64_t(words[1]) << 32; }
 template <size_t N> void put(VlWide<N> &port, const uint32_t *words) {
@@ -32,7 +36,7 @@ struct Beat {
     bool last = false;
 };
 
-// A channel that the shell drives: what it offered and was not taken must stay.
+// Checks a channel that the shell drives: an offer must stay until it is taken.
 struct Watch {
     const char *name;
     bool pending = false;
@@ -54,10 +58,10 @@ struct Shell : Design {
     std::deque<std::vector<uint8_t>> frames;
     std::vector<uint8_t> partial;
     uint64_t sent = 0, taken = 0;
-    int64_t listening = -1;               // frames that are still taken; -1: all
+    int64_t listening = -1;               // frames to take before TREADY goes low; -1: all
     bool offering = false;
 
-    bool aw = false, w = false, b = false, ar = false, r = false;   // still to be transferred
+    bool aw = false, w = false, b = false, ar = false, r = false;   // not transferred yet
     uint32_t address = 0, data = 0, strobe = 0, response = 0;
     bool aw_up = false, w_up = false, ar_up = false;
 
@@ -66,6 +70,7 @@ struct Shell : Design {
 
     explicit Shell(uint64_t seed) : stalls(seed) {}
 
+    // Keep the first violation. Does nothing where `what` is null.
     void broken(const std::string &channel, const char *what) {
         if (what && violation.empty())
             violation = channel + ": " + what + ", in cycle " + std::to_string(cycles);
@@ -73,6 +78,7 @@ struct Shell : Design {
 
     size_t beat_bytes() const { return sizeof top->s_axis_tdata; }
 
+    // Drive both streams for the next cycle.
     void offer_stream() {
         if (!offering) offering = !to_send.empty() && !stalls.idle();
         top->s_axis_tvalid = offering;
@@ -84,6 +90,7 @@ struct Shell : Design {
         top->m_axis_tready = listening != 0 && !stalls.backpressure();
     }
 
+    // Drive the master's side of the AXI4-Lite channels for the next cycle.
     void offer_bus() {
         aw_up = aw && (aw_up || !stalls.idle());
         w_up = w && (w_up || !stalls.idle());
@@ -105,7 +112,7 @@ struct Shell : Design {
         else if (keep != full && !last) broken("m_axis", "TKEEP is not full before TLAST");
     }
 
-    // One clock cycle: drive, let the logic settle, see what is transferred, clock.
+    // One clock cycle: drive the inputs, evaluate, see what is transferred, clock.
     void step() {
         offer_stream();
         offer_bus();
@@ -160,6 +167,7 @@ struct Shell : Design {
         }
     }
 
+    // Clock until the access is over. False if it takes more than `limit` cycles.
     bool finish_bus(uint64_t limit) {
         while (aw || w || b || ar || r) {
             if (limit-- == 0) return false;
@@ -190,6 +198,7 @@ constexpr uint64_t kBusLimit = 100000;
 
 extern "C" {
 
+// A shell after reset.
 Shell *qa_open(uint64_t seed, double idle, double backpressure, const char *trace) {
     auto shell = std::make_unique<Shell>(seed);
     shell->stalls.set(idle, backpressure);
@@ -204,19 +213,19 @@ void qa_close(Shell *shell) { delete shell; }
 
 void qa_reset(Shell *shell, uint64_t cycles) { shell->reset(cycles); }
 
-// Stalls from now on.
+// Change the probabilities of stalls.
 void qa_stalls(Shell *shell, double idle, double backpressure) {
     shell->stalls.set(idle, backpressure);
 }
 
-// Take so many frames from now on, then hold tready low; -1: all.
+// Take `count` more frames, then hold TREADY low. -1: take all frames.
 void qa_listen(Shell *shell, int64_t count) { shell->listening = count; }
 
 void qa_step(Shell *shell, uint64_t count) {
     while (count--) shell->step();
 }
 
-// Write a register: its BRESP, or -1 without a response in time.
+// Write a register. Returns BRESP, or -1 if no response comes in time.
 int qa_write(Shell *shell, uint32_t address, uint32_t data, uint32_t strobe) {
     shell->address = address;
     shell->data = data;
@@ -225,7 +234,7 @@ int qa_write(Shell *shell, uint32_t address, uint32_t data, uint32_t strobe) {
     return shell->finish_bus(kBusLimit) ? int(shell->response) : -1;
 }
 
-// Read a register: its RRESP, or -1 without a response in time.
+// Read a register. Returns RRESP, or -1 if no response comes in time.
 int qa_read(Shell *shell, uint32_t address, uint32_t *data) {
     shell->address = address;
     shell->ar = shell->r = true;
@@ -234,7 +243,7 @@ int qa_read(Shell *shell, uint32_t address, uint32_t *data) {
     return done ? int(shell->response) : -1;
 }
 
-// Queue bytes as beats, all full but the last one; `last` marks that as the end of a frame.
+// Queue bytes as beats, all of them full but the final one. `last` sets TLAST on the final one.
 void qa_send(Shell *shell, const uint8_t *bytes, uint64_t count, int last) {
     const uint64_t size = shell->beat_bytes();
     for (uint64_t at = 0; at < count; at += size) {
@@ -247,7 +256,7 @@ void qa_send(Shell *shell, const uint8_t *bytes, uint64_t count, int last) {
     }
 }
 
-// Queue one beat as it is given.
+// Queue one beat as it is, right or wrong.
 void qa_beat(Shell *shell, const uint32_t *words, uint32_t keep, int last) {
     Beat beat;
     std::memcpy(beat.words, words, shell->beat_bytes());
@@ -256,10 +265,11 @@ void qa_beat(Shell *shell, const uint32_t *words, uint32_t keep, int last) {
     shell->to_send.push_back(beat);
 }
 
-// Forget the beats not sent yet, except one that is being offered.
+// Remove the beats that are not sent, except one that is on offer.
 void qa_drop(Shell *shell) { shell->to_send.resize(shell->offering ? 1 : 0); }
 
-// Bytes of the first frame received, or -1; with `bytes`, also copies and removes it.
+// The size of the oldest frame received, -1 if there is none. With `bytes`, the frame is copied
+// there and removed.
 int64_t qa_frame(Shell *shell, uint8_t *bytes) {
     if (shell->frames.empty()) return -1;
     const auto size = static_cast<int64_t>(shell->frames.front().size());
@@ -270,7 +280,7 @@ int64_t qa_frame(Shell *shell, uint8_t *bytes) {
     return size;
 }
 
-// Take up to `limit` whole words from what was received, whether their frame has ended or not.
+// Take up to `limit` whole words of the oldest frame, also of one that is still being received.
 uint64_t qa_words(Shell *shell, uint32_t *words, uint64_t limit) {
     auto &bytes = shell->frames.empty() ? shell->partial : shell->frames.front();
     const uint64_t count = bytes.size() / 4 < limit ? bytes.size() / 4 : limit;
@@ -280,13 +290,15 @@ uint64_t qa_words(Shell *shell, uint32_t *words, uint64_t limit) {
     return count;
 }
 
-// cycles, beats sent, beats taken, beats still to send, frames received, irq, violations
+// Seven values: cycles, beats sent, beats taken, beats to send, frames received, irq, whether a
+// rule was broken (0 or 1).
 void qa_status(Shell *shell, uint64_t *values) {
     const uint64_t all[] = {shell->cycles, shell->sent, shell->taken, shell->to_send.size(),
                             shell->frames.size(), shell->top->irq, !shell->violation.empty()};
     std::memcpy(values, all, sizeof all);
 }
 
+// The first broken rule, "" if there is none.
 const char *qa_violation(Shell *shell) { return shell->violation.c_str(); }
 
 }  // extern "C"

@@ -1,9 +1,10 @@
-/* The C driver on a host: its hooks are the Verilated AXI shell (sim/verilator/cpp/axi_harness.cpp).
+/* The C driver on this machine; its hooks drive the Verilated AXI shell (axi_harness.cpp).
  *
- *     host stream_seed idle backpressure < inputs > results
+ *     host SEED IDLE BACKPRESSURE < inputs > results
  *
- * inputs: binary, the words of every input. results: the words of `net_run` for each, then one line
- * of text on stderr for everything that was tried. Ends with 0 if all went as it must. */
+ * stdin has the words of every input, stdout gets the results of `net_run` for each of them and for
+ * the tape's own input, all binary. stderr gets a line for every call. Returns 0 if every call gave
+ * the status that it should. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,11 @@ enum { ROOM = 100, PATIENCE = 2000 };
 
 typedef struct {
     Shell *shell;
-    unsigned quiet;      /* calls of idle without progress */
-    uint64_t beats;      /* transferred until the last of them */
-    size_t flip;         /* damage the word at this place of what is sent; 0: none */
+    unsigned quiet;      /* calls of host_idle without progress */
+    uint64_t beats;      /* beats transferred at the last call */
+    size_t flip;         /* the word to damage, counted over all words sent; 0: none */
     size_t sent;
-    uint32_t lie_about;  /* register that reads wrong; 1: none */
+    uint32_t lie_about;  /* the register that reads wrong; 1: none */
 } host;
 
 static uint32_t host_read(void *context, uint32_t offset)
@@ -56,7 +57,7 @@ static size_t host_send(void *context, const uint32_t *words, size_t count, int 
     const size_t some = count < ROOM ? count : ROOM;
 
     qa_status(h->shell, status);
-    if (status[3]) return 0; /* the beats before have not gone yet */
+    if (status[3]) return 0; /* earlier beats are still queued */
     memcpy(copy, words, some * 4);
     if (h->flip >= h->sent && h->flip - h->sent < some && h->flip) copy[h->flip - h->sent] ^= 64;
     h->sent += some;
@@ -99,7 +100,7 @@ static int setup(qf_device *device)
                   QF_OK);
 }
 
-/* What goes wrong is told, and a reset and the setup tape make all well again. */
+/* Every fault is reported with its status, and a reset and the setup tape repair it. */
 static int trouble(qf_device *device, host *h, const uint32_t *input)
 {
     static const uint32_t wrong[] = {QF_REG_MAGIC, QF_REG_MAP_VERSION, QF_REG_CONFIGURATION};
@@ -114,7 +115,7 @@ static int trouble(qf_device *device, host *h, const uint32_t *input)
     }
     h->lie_about = 1;
     h->sent = 0;
-    h->flip = 6; /* of the packet after BEGIN */
+    h->flip = 6; /* a word of the packet after BEGIN */
     good &= expect("damage", qf_play(device, &net_run, input, results, NET_RESULT_WORDS, &used),
                    QF_REFUSED);
     h->flip = 0;

@@ -1,4 +1,4 @@
-// What the harnesses share: a Verilated design with its trace, and random stalls.
+// A Verilated design with its waveform, and random stalls: what all harnesses share.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 #include "verilated_vcd_c.h"
 #endif
 
-struct Random {     // xorshift64*
+// Pseudo-random numbers: xorshift64*.
+struct Random {
     uint64_t state;
 
     uint64_t next() {
@@ -21,10 +22,10 @@ struct Random {     // xorshift64*
     }
 };
 
-// Says which cycles offer nothing and which take nothing.
+// Decides at random in which cycles nothing is offered, and in which nothing is taken.
 class Stalls {
     Random random;
-    uint32_t idle_ = 0, backpressure_ = 0;  // probabilities, 2^32 = 1
+    uint32_t idle_ = 0, backpressure_ = 0;  // probabilities in units of 2^-32
 
     bool chance(uint32_t probability) { return probability && random.next() >> 32 < probability; }
 
@@ -43,6 +44,7 @@ public:
     bool backpressure() { return chance(backpressure_); }
 };
 
+// A design, the number of its clock cycles, and its waveform.
 struct Design {
     VerilatedContext context;
     std::unique_ptr<Vtop> top = std::make_unique<Vtop>(&context, "");
@@ -59,7 +61,8 @@ struct Design {
         top->final();
     }
 
-    // Write the cycles `begin` to before `end` to a VCD file, if there is a path.
+    // Write cycles begin..end-1 to a VCD file. Does nothing without a path, or when the library
+    // was built without support for waveforms.
     void trace(const char *path, uint64_t begin = 0, uint64_t end = UINT64_MAX) {
 #if VM_TRACE
         if (!path) return;
@@ -72,7 +75,7 @@ struct Design {
 #endif
     }
 
-    // Give the clock's pin a level and let the logic settle.
+    // Set the clock pin and evaluate the logic.
     void settle(CData &pin, bool level) {
         pin = level;
         top->eval();
@@ -81,6 +84,7 @@ struct Design {
 #endif
     }
 
+    // One whole clock cycle.
     void clock(CData &pin) {
         settle(pin, false);
         settle(pin, true);

@@ -1,8 +1,7 @@
-// Throws damaged and random packets at the Verilated core, and checks it with good tapes.
+// Sends damaged and random packets to the Verilated core, and good tapes in between.
 //
-// A round: a tape with something wrong in it, or noise. Answers that come before the first ERROR
-// must be the right ones. Then a good tape, which must give the right answers. Everything must end
-// in a given number of cycles.
+// A round sends a damaged tape, or noise. The answers before the first ERROR must be right. Then a
+// good tape must give the right answers. Everything must end within a given number of cycles.
 
 #include <algorithm>
 
@@ -14,7 +13,7 @@ using Packet = std::vector<uint32_t>;
 
 struct GoodTape {
     std::vector<Packet> packets;
-    std::vector<Packet> answers;    // of an answer of counters only the header is compared
+    std::vector<Packet> answers;    // only the header of a counter report is compared
 };
 
 struct Fuzz {
@@ -32,7 +31,7 @@ struct Fuzz {
         ++packets;
     }
 
-    // Right, if it is what must come; the counters of a report and their checksum may differ.
+    // Whether an answer is right. The counters of a report, and its checksum, may differ.
     static bool same(const Packet &got, const Packet &want) {
         if (got.size() != want.size() || got[0] != want[0]) return false;
         return want[0] >> 24 == 0x83 || got == want;
@@ -40,7 +39,7 @@ struct Fuzz {
 
     bool idle() const { return core->to_send.empty() && core->partial.empty(); }
 
-    // Play a good tape; all that it brings must be right.
+    // Play a good tape. All of its answers must be right.
     bool good(const GoodTape &tape) {
         core->received.clear();
         core->errors = 0;
@@ -57,10 +56,10 @@ struct Fuzz {
         return false;
     }
 
-    // Change a packet without mending its checksum.
+    // Damage a packet. Its checksum stays as it is.
     void damage(std::vector<Packet> &tape, size_t at) {
         Packet &packet = tape[at];
-        if (packet.empty()) return;     // all of it has been lost already
+        if (packet.empty()) return;     // an earlier damage removed all of its words
         switch (random(9)) {
         case 0: packet[random(packet.size())] ^= 1u << random(32); break;
         case 1: packet[random(packet.size())] = uint32_t(random(1ull << 32)); break;
@@ -68,14 +67,14 @@ struct Fuzz {
         case 3: packet.insert(packet.begin() + random(packet.size() + 1),
                               uint32_t(random(1ull << 32))); break;
         case 4: packet.resize(random(packet.size()) + 1); break;
-        case 5: packet[0] ^= 1u << random(16); break;                  // its length
+        case 5: packet[0] ^= 1u << random(16); break;                  // the length in its header
         case 6: tape.erase(tape.begin() + at); break;
         case 7: tape.insert(tape.begin() + at, packet); break;
         case 8: std::swap(packet, tape[random(tape.size())]); break;
         }
     }
 
-    // A packet of random words, with a good checksum if `sealed`.
+    // A packet of random words. `sealed`: with a good checksum.
     Packet noise(bool sealed) {
         Packet packet(2 + random(random(4) ? 8 : 80));
         for (auto &word : packet) word = uint32_t(random(1ull << 32));
@@ -84,6 +83,7 @@ struct Fuzz {
         return packet;
     }
 
+    // Give a packet a good checksum.
     static void mend(Packet &packet) {
         uint32_t crc = 0xFFFFFFFFu;
         for (size_t i = 0; i + 1 < packet.size(); ++i)
@@ -94,7 +94,7 @@ struct Fuzz {
         packet.back() = ~crc;
     }
 
-    // Wait until nothing is under way any more.
+    // Clock until nothing is sent or received for 300 cycles.
     bool settle() {
         uint64_t quiet = 0, before = core->taken;
         for (uint64_t budget = limit; budget; --budget) {
@@ -107,8 +107,8 @@ struct Fuzz {
         return fail("the device does not come to rest");
     }
 
-    // A good PASS of odd numbers may run for long without a word: an INFO is answered after it, as
-    // the driver asks. One that takes too long is ended by a reset, and the network is loaded again.
+    // Wait for the end of a PASS, which may run long without a word: an INFO is answered only after
+    // it. A PASS that takes too long is ended by a reset, and the network is loaded again.
     bool answered() {
         Packet info = {0x09000000u, 0};
         mend(info);
@@ -129,8 +129,8 @@ struct Fuzz {
         return good(setup);
     }
 
-    // Answers up to the first ERROR must be right and in order; later ones, of a tape that a BEGIN
-    // opened again, must be right.
+    // Answers before the first ERROR must be right and in order. Later ones can come when a BEGIN
+    // opens the tape again: they must be right, in any order.
     bool answers_are_right(const GoodTape &tape) {
         size_t at = 0;
         bool error = false;
@@ -146,7 +146,7 @@ struct Fuzz {
         return true;
     }
 
-    // One round of damage without good checksums: nothing loaded may change.
+    // A round of damaged packets with bad checksums: nothing that is loaded may change.
     bool damaged() {
         std::vector<Packet> tape = run.packets;
         for (uint64_t count = 1 + random(3); count && !tape.empty(); --count)
@@ -156,7 +156,7 @@ struct Fuzz {
         return good(run);
     }
 
-    // One round of packets with good checksums that mean anything: they may load what they like.
+    // A round of damaged packets with good checksums: they may overwrite what is loaded.
     bool sealed() {
         std::vector<Packet> tape = random(2) ? setup.packets : run.packets;
         const size_t at = random(tape.size());
@@ -174,7 +174,7 @@ struct Fuzz {
         return good(setup) && good(run);
     }
 
-    // Noise, without any structure.
+    // A round of noise.
     bool noisy() {
         for (uint64_t count = 1 + random(6); count; --count) send(noise(random(2)));
         return settle() && good(run);
@@ -208,14 +208,15 @@ GoodTape tape_of(const uint32_t *words, uint64_t packets, uint64_t answers) {
 
 extern "C" {
 
-// setup, run: packets, then answers, back to back; counts: packets and answers of both.
+// setup, run: the packets of a tape, then its answers, back to back. counts: packets and answers of
+// setup, then of run.
 Fuzz *qf_fuzz_open(Core *core, uint64_t seed, const uint32_t *setup, const uint32_t *run,
                    const uint64_t *counts) {
     return new Fuzz{core, tape_of(setup, counts[0], counts[1]), tape_of(run, counts[2], counts[3]),
                     {seed * 0x9E3779B97F4A7C15ull + 1}};
 }
 
-// So many rounds; false at the first failure.
+// Run some rounds. Returns 0 at the first failure.
 int qf_fuzz(Fuzz *fuzz, uint64_t rounds) {
     if (fuzz->rounds == 0 && !(fuzz->good(fuzz->setup) && fuzz->good(fuzz->run))) return 0;
     while (rounds--)
@@ -223,7 +224,8 @@ int qf_fuzz(Fuzz *fuzz, uint64_t rounds) {
     return 1;
 }
 
-// rounds, packets, tapes refused, tapes harmless; the failure, or null.
+// Four values: rounds, packets, damaged tapes refused, damaged tapes without effect. Returns the
+// failure, or null.
 const char *qf_fuzz_status(Fuzz *fuzz, uint64_t *values) {
     const uint64_t all[] = {fuzz->rounds, fuzz->packets, fuzz->refused, fuzz->harmless};
     std::memcpy(values, all, sizeof all);

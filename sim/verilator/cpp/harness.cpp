@@ -1,7 +1,7 @@
-// Plays words into the core's AXI4-Stream input and collects packets from its output.
+// The core with a queue of words to send and a queue of packets received.
 //
-// One instance is a core with a queue of words to send and a queue of packets received. qf_run()
-// clocks it until something asked for has come about; nothing of Python runs in between.
+// Words go into its AXI4-Stream input, packets come from its AXI4-Stream output. qf_run() clocks
+// the core until the answers are there, so that Python is not called in every cycle.
 
 #include <cstdint>
 #include <cstring>
@@ -31,16 +31,16 @@ struct Core : Design {
     Stalls stalls;
     std::deque<Word> to_send;
     std::deque<std::vector<uint32_t>> received;
-    std::vector<uint32_t> partial;     // packet under way
-    uint64_t errors = 0;               // error answers among `received`
+    std::vector<uint32_t> partial;     // the packet that is being received
+    uint64_t errors = 0;               // error answers in `received`
 
     uint64_t sent = 0, taken = 0, last_progress = 0;
     uint64_t violations = 0, violation_cycle = 0;
     Violation violation = NONE;
 
-    bool offering = false;             // tvalid is up: it must stay up until tready
-    bool sending_packet = false;       // its first word has gone
-    bool pending = false;              // the output was not taken last cycle: it must not change
+    bool offering = false;             // tvalid is high, and stays high until tready
+    bool sending_packet = false;       // the first word of a packet is sent, its last one is not
+    bool pending = false;              // an output word was not taken: it must not change
     Word pending_word{};
 
     explicit Core(uint64_t seed) : stalls(seed) {}
@@ -52,7 +52,7 @@ struct Core : Design {
         }
     }
 
-    // One clock cycle: drive, let the logic settle, see what is transferred, clock.
+    // One clock cycle: drive the inputs, evaluate, see what is transferred, clock.
     void step() {
         if (!offering) offering = !to_send.empty() && !stalls.idle();
         const bool ready = !stalls.backpressure();
@@ -110,8 +110,12 @@ struct Core : Design {
         last_progress = cycles;
     }
 
-    // Clock until `answers` packets are there and all is sent, or an error answer has come and the
-    // packet being sent is complete; or `budget` cycles are over; or nothing moved for `limit`.
+    // Clock until one of these is true:
+    //   DONE          all words are sent and `answers` packets are there; or an error answer is
+    //                 there and no packet is half sent
+    //   NO_PROGRESS   no word was transferred for `limit` cycles
+    //   BUDGET_USED   `budget` cycles are over
+    //   VIOLATION     the core broke a rule of AXI4-Stream
     Status run(uint64_t budget, uint64_t answers, uint64_t limit) {
         for (;;) {
             if (errors && (to_send.empty() || !(offering || sending_packet))) return DONE;
@@ -128,6 +132,7 @@ struct Core : Design {
 
 extern "C" {
 
+// A core at the start of simulated time. It must be reset before it is used.
 Core *qf_open(uint64_t seed, double idle, double backpressure, const char *trace,
               uint64_t trace_begin, uint64_t trace_end) {
     auto core = std::make_unique<Core>(seed);
@@ -147,28 +152,31 @@ void qf_close(Core *core) { delete core; }
 
 void qf_reset(Core *core, uint64_t cycles) { core->reset(cycles); }
 
+// Queue words. `last` sets tlast on the final one.
 void qf_send(Core *core, const uint32_t *words, uint64_t count, int last) {
     if (core->to_send.empty()) core->last_progress = core->cycles;
     for (uint64_t i = 0; i < count; ++i)
         core->to_send.push_back({words[i], last && i + 1 == count});
 }
 
-// Forget the words not sent yet, except one that is being offered.
+// Remove the words that are not sent, except one that is on offer.
 void qf_drop(Core *core) { core->to_send.resize(core->offering ? 1 : 0); }
 
+// Core::run(): returns its Status.
 int qf_run(Core *core, uint64_t budget, uint64_t answers, uint64_t limit) {
     return core->run(budget, answers, limit);
 }
 
-// Clock for `count` cycles, whatever comes.
+// Clock for `count` cycles.
 void qf_step(Core *core, uint64_t count) {
     while (count--) core->step();
 }
 
-// Forget how long nothing has moved.
+// Start counting the cycles without a transfer anew.
 void qf_patience(Core *core) { core->last_progress = core->cycles; }
 
-// Length of the first packet received, or -1; with `words`, also copies and removes it.
+// The length of the oldest packet received, -1 if there is none. With `words`, the packet is
+// copied there and removed.
 int64_t qf_take(Core *core, uint32_t *words) {
     if (core->received.empty()) return -1;
     const auto &packet = core->received.front();
@@ -181,8 +189,8 @@ int64_t qf_take(Core *core, uint32_t *words) {
     return size;
 }
 
-// cycles, words sent, words taken, words still to send, packets received, violations, their first
-// kind and cycle
+// Eight values: cycles, words sent, words taken, words to send, packets received, violations, kind
+// of the first violation, its cycle.
 void qf_status(Core *core, uint64_t *values) {
     const uint64_t all[] = {core->cycles, core->sent, core->taken, core->to_send.size(),
                             core->received.size(), core->violations,

@@ -1,7 +1,7 @@
-// A Verilated design with the pins clk, rst, rx, tx, and an 8N1 serial port at its pins.
+// A Verilated design with the pins clk, rst, rx and tx, and a serial port (8N1) at these pins.
 //
-// The port's own clock may differ from the design's: `period` is its bit, in clock cycles of the
-// design. Nothing of Python runs inside of uart_run().
+// The port has a clock of its own: its bit takes `period` clock cycles of the design, whose own bit
+// time may differ. uart_run() clocks the design, so that Python is not called in every cycle.
 
 #include <cstdint>
 #include <deque>
@@ -17,10 +17,11 @@ struct Port : Design {
 
     std::deque<uint8_t> to_send, received;
     bool sending = false, receiving = false;
-    uint32_t out = 0, in = 0;             // bits of the byte under way
+    uint32_t out = 0, in = 0;             // bits of the byte that is sent, that is received
     int out_left = 0, in_count = 0;
-    double out_next = 0, in_next = 0;     // moments of the next bit
+    double out_next = 0, in_next = 0;     // time of the next bit, in cycles
 
+    // One clock cycle: drive rx, clock, sample tx in the middle of its bits.
     void step() {
         if (!sending && !to_send.empty()) {
             out = 0x200u | to_send.front() << 1;
@@ -65,6 +66,7 @@ struct Port : Design {
 
 extern "C" {
 
+// A design after reset, and a port whose bit takes `period` cycles.
 Port *uart_open(double period) {
     auto port = std::make_unique<Port>();
     port->period = period;
@@ -79,23 +81,25 @@ Port *uart_open(double period) {
 
 void uart_close(Port *port) { delete port; }
 
+// Queue bytes for rx.
 void uart_send(Port *port, const uint8_t *bytes, uint64_t count) {
     port->to_send.insert(port->to_send.end(), bytes, bytes + count);
 }
 
-// Hold reset for some cycles, as if its button were pressed; the line goes on.
+// Hold reset for some cycles, as the reset button does. The serial port goes on meanwhile.
 void uart_reset(Port *port, uint64_t cycles) {
     port->top->rst = 1;
     while (cycles--) port->step();
     port->top->rst = 0;
 }
 
-// Clock for `count` cycles; returns how many bytes are there to be taken.
+// Clock for `count` cycles. Returns the number of bytes received and not taken.
 uint64_t uart_run(Port *port, uint64_t count) {
     while (count--) port->step();
     return port->received.size();
 }
 
+// Take up to `room` received bytes. Returns their number.
 uint64_t uart_take(Port *port, uint8_t *bytes, uint64_t room) {
     uint64_t count = 0;
     while (count < room && !port->received.empty()) {
@@ -105,7 +109,8 @@ uint64_t uart_take(Port *port, uint8_t *bytes, uint64_t room) {
     return count;
 }
 
-// cycles, bytes still to send, bytes received and not taken, framing errors, symbols lost (0 or 1)
+// Five values: cycles, bytes to send, bytes received and not taken, bytes without a stop bit,
+// whether the device lost a symbol (0 or 1).
 void uart_status(Port *port, uint64_t *values) {
     values[0] = port->cycles;
     values[1] = port->to_send.size() + port->sending;

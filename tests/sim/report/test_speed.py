@@ -2,7 +2,7 @@
 
 import pytest
 
-from quadfire.sim.verilator import build
+from quadfire.sim.verilator import cache
 from quadfire.sim.report.speed import measure
 
 
@@ -14,7 +14,7 @@ def test_an_array_that_is_too_small_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_array_is_measured(threads, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(cache, "ROOT", tmp_path)
     speed = measure("small", threads)
     assert speed.threads == threads
     assert speed.cycles_per_second > 1000 and speed.build_seconds > speed.verilog_seconds > 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.verilator import build, toolchain
+from quadfire.sim.verilator import build, cache, toolchain
 from quadfire.sim.verilator.fuzz import FUZZ
 from quadfire.sim.verilator.core import ProtocolError, VerilatedCore, VerilatedTransport
 
@@ -153,7 +153,7 @@ def test_trace_of_some_cycles(tmp_path):
 
 
 def test_second_build_comes_from_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(cache, "ROOT", tmp_path)
     first = build.library(loopback())
     stamp = first.stat().st_mtime_ns
     monkeypatch.setattr(build, "_native", None)     # would fail if it were called
