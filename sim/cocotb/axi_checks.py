@@ -1,18 +1,19 @@
-"""Protocol checks of AXI as Verilog: the shell in a module of the same ports that watches them.
+"""Protocol checks of AXI in Verilog: a module around the shell that watches its ports.
 
-`checked(verilog, description)` adds the module `quadfire_axi_bench`, whose output `violation` is 0
-until a rule is broken, then the number of the first broken one; `RULES` names them. Checked on
-every clock edge without reset, on all channels, those that a bench drives too:
+`checked(verilog, ports)` adds the module `quadfire_axi_bench`. Its output `violation` is 0 until a
+rule is broken, then the number of the first broken rule, which `rule` names. The rules are checked
+at every clock edge without reset, on the channels of both directions:
 
-    valid stays until ready, with the same payload; valid and ready are never X, nor a valid payload
-    TKEEP of m_axis has no holes, is not 0, and is full in all beats but the last of a frame
+- valid stays high until ready, and the payload does not change meanwhile;
+- valid and ready are never X, nor is a valid payload;
+- TKEEP of m_axis has no holes, is not 0, and is full in all beats of a frame but the last.
 """
 
 __all__ = ["CHANNELS", "TOP", "checked", "rule"]
 
 TOP = "quadfire_axi_bench"
 
-#: Channel -> the names of its payload ports.
+#: {channel: names of its payload ports}.
 CHANNELS = {
     "s_axi_aw": ("s_axi_awaddr",), "s_axi_w": ("s_axi_wdata", "s_axi_wstrb"),
     "s_axi_b": ("s_axi_bresp",), "s_axi_ar": ("s_axi_araddr",),
@@ -51,13 +52,13 @@ _KEEP = """
 
 
 def rule(violation: int) -> str:
-    """The rule that a value of `violation` names."""
+    """The name of the rule that a value of `violation` stands for."""
     channel, kind = divmod(violation - 1, len(_RULES))
     return f"{list(CHANNELS)[channel]}: {_RULES[kind]}"
 
 
 def checked(verilog: str, ports: dict[str, dict]) -> str:
-    """`verilog` with the module TOP around `quadfire_axi`; ports: as in its description."""
+    """`verilog` with the module TOP around `quadfire_axi`. ports: those of its description."""
     lines = [f"\nmodule {TOP}({', '.join(ports)}, violation);"]
     for name, port in ports.items():
         lines.append(f"  {port['direction']} [{port['width'] - 1}:0] {name};")

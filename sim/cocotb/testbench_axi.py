@@ -1,18 +1,25 @@
-"""The bench of the AXI shell: registers and streams, with the AXI models of cocotbext-axi.
+"""The test bench of the AXI shell: registers, streams, resets.
 
-A cocotb test module like `quadfire.sim.cocotb.testbench_core`; its top is the module of `quadfire.sim.cocotb.axi_checks`, and after
-every test no rule of AXI may have been broken. The vectors are
+A cocotb test module like `quadfire.sim.cocotb.testbench_core`. Master, source and sink are those of
+cocotbext-axi, not those of our engine: so the shell is also tested against AXI as others read it.
+The top is the module of `quadfire.sim.cocotb.axi_checks`, which watches all channels: after every
+test no rule of AXI may be broken. The vectors are
 
     {"registers": {name: value}, "frames": [[word, ...], ...], "answers": [[word, ...], ...],
      "timeout": cycles, "levels": ["none", ...]}
 
-registers: what the constants must read as. frames: what goes in, one frame each, of one packet or
-many. answers: the packets that must come out, an expected word of null may be anything.
+| key | meaning |
+|---|---|
+| `registers` | the values of the constant registers |
+| `frames` | the words that go in, a frame each, of one packet or of many |
+| `answers` | the packets that must come out; an expected word of null may have any value |
+| `timeout` | the longest wait for one frame, in cycles |
+| `levels` | the levels of stalls to test with |
 """
 
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import cocotb
@@ -32,12 +39,20 @@ from quadfire.rtl.contract.register_access import FIELDS
 from quadfire.rtl.contract.registers import ADDRESS_BITS, REGISTERS, Access, Register, find
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.axi_checks import rule
-from quadfire.sim.cocotb.testbench_block import LEVELS
-from quadfire.sim.cocotb.testbench_core import PERIOD, pauses
+from quadfire.sim.cocotb.engine import LEVELS
+
+PERIOD = 10     # ns
+
+
+def pauses(probability: float, seed: str) -> Iterator[bool]:
+    """Whether to pause, cycle by cycle, at random."""
+    rng = random.Random(seed)
+    while True:
+        yield rng.random() < probability
 
 
 class Shell:
-    """The shell between an AXI4-Lite master, a source and a sink, all with random stalls."""
+    """The shell between an AXI4-Lite master, a source and a sink, all of which stall at random."""
 
     def __init__(self, dut: Any, level: float):
         self.dut = dut
@@ -59,7 +74,7 @@ class Shell:
             side.set_pause_generator(pauses(level, f"{self.seed} {index}"))
 
     async def reset(self, cycles: int = 4) -> None:
-        """Hold `aresetn` low; the models forget what they were doing."""
+        """Hold `aresetn` low. The models forget what they were doing."""
         self.dut.aresetn.value = 0
         await ClockCycles(self.dut.aclk, cycles)
         self.source.clear()
@@ -69,7 +84,7 @@ class Shell:
 
     async def access(self, offset: int, content: bytes | None = None, size: int = 4
                      ) -> tuple[AxiResp, int]:
-        """Write `content`, or read `size` bytes: response, and what was read."""
+        """Write `content`, or read `size` bytes. Returns (response, what was read)."""
         answer: Any
         if content is not None:
             answer = await self.bus.write(offset, content)
@@ -78,14 +93,14 @@ class Shell:
         return answer.resp, int.from_bytes(answer.data, "little")
 
     async def read(self, name: str) -> int:
-        """A register or field by name."""
+        """Read a register or a field by name."""
         offset, low, bits, _ = FIELDS[name]
         response, word = await self.access(offset)
         assert response == AxiResp.OKAY, f"{name}: {response}"
         return word >> low & (1 << bits) - 1
 
     async def write(self, name: str, word: int) -> None:
-        """A whole register."""
+        """Write a whole register."""
         response, _ = await self.access(find(name).offset, word.to_bytes(4, "little"))
         assert response == AxiResp.OKAY, f"{name}: {response}"
 
@@ -96,7 +111,7 @@ class Shell:
                 b"".join(word.to_bytes(4, "little") for word in words)))
 
     async def receive(self, what: str) -> list[int]:
-        """The words of the next frame."""
+        """Wait for the next frame. Returns its words."""
         limit = self.vectors["timeout"]
         try:
             frame = await with_timeout(self.sink.recv(), limit * PERIOD, "ns")
@@ -107,14 +122,14 @@ class Shell:
                 for at in range(0, len(frame.tdata), 4)]
 
     async def replay(self, per_frame: int = 1) -> None:
-        """Send all frames; the answers must be the golden ones, `per_frame` in a frame."""
+        """Send all frames. The answers must be the golden ones, `per_frame` of them in a frame."""
         await self.write("frame", per_frame)
         await self.write("control", find("control").field("clear").mask)
         self.send(self.vectors["frames"])
         answers = self.vectors["answers"]
         for first in range(0, len(answers), per_frame):
             if (count := len(answers) - first) < per_frame:
-                await self.write("frame", count)    # the rest makes a shorter frame
+                await self.write("frame", count)    # the last ones make a shorter frame
             expected = [word for answer in answers[first:first + per_frame] for word in answer]
             got = await self.receive(f"answer {first}")
             wrong = [at for at, (one, other) in enumerate(zip(got, expected, strict=False))
@@ -135,13 +150,13 @@ class Shell:
 
 
 def _levels() -> list[str]:
-    """The levels of stalls that the vectors ask for."""
+    """The levels of stalls in the vectors."""
     path = os.environ.get("QUADFIRE_VECTORS")
     return golden.read(path)["levels"] if path else list(LEVELS)
 
 
-def bench(**parameters: list) -> Any:
-    """A cocotb test `(shell, ...)` after which no rule of AXI may have been broken."""
+def shell_test(**parameters: list) -> Any:
+    """A cocotb test `(shell, ...)`, after which no rule of AXI may be broken."""
     def decorate(body: Callable[..., Awaitable[None]]) -> Any:
         async def test(dut: Any, level: str, **given: Any) -> None:
             shell = Shell(dut, LEVELS[level])
@@ -156,9 +171,9 @@ def bench(**parameters: list) -> Any:
     return decorate
 
 
-@bench()
+@shell_test()
 async def constants(shell: Shell) -> None:
-    """Constants have their values, and cannot be written."""
+    """Constant registers have their values and cannot be written."""
     for name, value in shell.vectors["registers"].items():
         assert await shell.read(name) == value, name
         response, _ = await shell.access(find(name).offset, bytes(4))
@@ -167,7 +182,7 @@ async def constants(shell: Shell) -> None:
 
 
 def written(register: Register, before: int, word: int, strobe: int) -> int:
-    """What reading gives after a write, where the hardware does nothing itself."""
+    """What a register reads after a write, unless the hardware changes it as well."""
     mask = sum(0xFF << 8 * byte for byte in range(4) if strobe >> byte & 1)
     after = 0
     for field in register.fields:
@@ -180,9 +195,9 @@ def written(register: Register, before: int, word: int, strobe: int) -> int:
     return after
 
 
-@bench()
+@shell_test()
 async def partial_strobes(shell: Shell) -> None:
-    """Writes of 1 to 4 bytes anywhere in the writable registers, back to back with reads."""
+    """Writes of 1 to 4 bytes into the writable registers, each followed by a read."""
     registers = [register for register in REGISTERS if register.writable]
     state = {}
     for register in registers:
@@ -197,9 +212,9 @@ async def partial_strobes(shell: Shell) -> None:
         assert (await shell.access(register.offset))[1] == state[register.name], register.name
 
 
-@bench()
+@shell_test()
 async def bad_addresses(shell: Shell) -> None:
-    """Unmapped and unaligned addresses and read-only registers: SLVERR, and nothing changes."""
+    """Unmapped and unaligned addresses, and writes to read-only registers, give SLVERR."""
     mapped = {register.offset for register in REGISTERS}
     holes = [address for address in range(0, 1 << ADDRESS_BITS, 4) if address not in mapped]
     await shell.write("interrupt_enable", 3)
@@ -223,9 +238,9 @@ async def bad_addresses(shell: Shell) -> None:
     assert shell.dut.irq.value == 0
 
 
-@bench()
+@shell_test()
 async def back_to_back(shell: Shell) -> None:
-    """Many reads and writes under way at once keep their order and their answers."""
+    """Reads and writes that are issued at once keep their order and their answers."""
     enable = find("interrupt_enable").offset
     reads: list[Any] = [shell.bus.init_read(find(name).offset, 4)
                         for name in shell.vectors["registers"]]
@@ -240,15 +255,15 @@ async def back_to_back(shell: Shell) -> None:
     assert (await shell.access(enable))[1] == 2
 
 
-@bench(per_frame=[1, 3])
+@shell_test(per_frame=[1, 3])
 async def packets(shell: Shell, per_frame: int) -> None:
     """A network through the streams, bit for bit, one answer or three in a frame."""
     await shell.replay(per_frame)
 
 
-@bench()
+@shell_test()
 async def reset_in_mid_burst(shell: Shell) -> None:
-    """`aresetn` at random moments, with streams and bus under way; then all is well."""
+    """`aresetn` at random moments, while streams and bus are busy. Then the shell works."""
     length = sum(map(len, shell.vectors["frames"]))
     for _ in range(3):
         shell.send(shell.vectors["frames"])
@@ -260,9 +275,9 @@ async def reset_in_mid_burst(shell: Shell) -> None:
     await shell.replay()
 
 
-@bench()
+@shell_test()
 async def soft_reset_in_mid_stream(shell: Shell) -> None:
-    """`control.reset` at random moments: input is swallowed, every frame ends, then all is well."""
+    """`control.reset` at random moments: input is swallowed, frames end. Then the shell works."""
     length = sum(map(len, shell.vectors["frames"]))
     for _ in range(3):
         shell.send(shell.vectors["frames"])

@@ -1,7 +1,7 @@
-"""The bench of a serial port: bits in a time of their own, breaks, glitches, what survives them.
+"""The test bench of a serial port: bit times that do not match, breaks, glitches, lost bytes.
 
 A cocotb test module for a design with the ports clk, rst, rx, tx and lost that sends every packet
-back. QUADFIRE_BIT is the length of a bit, in clock cycles of the design, as the other end has it.
+back. QUADFIRE_BIT is the bit time of the other end, in clock cycles of the design.
 """
 
 import os
@@ -19,16 +19,19 @@ CLOCK_PS = 10_000
 
 
 class Port:
-    """The other end of the line. trouble: the chance that a byte has some."""
+    """The other end of the link.
+
+    bit: its bit time in ps. gap: the longest pause after a byte, in bits. trouble: the probability
+    that a byte is disturbed.
+    """
 
     def __init__(self, dut: Any, rng: random.Random):
         self.dut, self.rng, self.host = dut, rng, HostLink()
         self.bit = float(os.environ["QUADFIRE_BIT"]) * CLOCK_PS
         self.gap = self.trouble = 0.0
-        self.bytes = 0
 
     async def start(self) -> None:
-        """Reset the design, and wait until it has said so."""
+        """Reset the design, and wait until it announces itself."""
         self.dut.rx.value = 1
         self.dut.rst.value = 1
         Clock(self.dut.clk, CLOCK_PS, unit="ps").start()
@@ -40,10 +43,11 @@ class Port:
         await self.until(lambda: self.host.window)
 
     async def wait(self, bits: float) -> None:
+        """Wait for a number of bit times."""
         await Timer(max(1, round(bits * self.bit)), "ps")
 
     async def until(self, done, bits: float = 60_000) -> None:
-        """Wait for something to come true; ask the device from time to time."""
+        """Wait until something is true. Poll the device from time to time."""
         for turn in range(round(bits / 20)):
             if done():
                 return
@@ -58,7 +62,7 @@ class Port:
             if self.dut.tx.value:
                 await FallingEdge(self.dut.tx)
             await self.wait(0.5)
-            assert not self.dut.tx.value, "a start bit that is none"
+            assert not self.dut.tx.value, "a start bit that is too short"
             byte = 0
             for place in range(8):
                 await self.wait(1)
@@ -106,12 +110,13 @@ class Port:
 
 
 def packets(rng: random.Random, count: int) -> list[bytes]:
+    """Random packets with many bytes that the link must escape."""
     return [bytes(rng.choice((ESCAPE, Code.END, 0, 255, rng.randrange(256)))
                   for _ in range(4 * rng.randint(1, 30))) for _ in range(count)]
 
 
 async def exchanged(port: Port, sent: list[bytes]) -> None:
-    """Every packet comes back as it was sent."""
+    """Send packets; every one must come back as it was sent."""
     port.host.frames.clear()
     for packet in sent:
         port.host.queue(packet)
@@ -121,7 +126,7 @@ async def exchanged(port: Port, sent: list[bytes]) -> None:
 
 @cocotb.test()
 async def packets_come_back(dut: Any) -> None:
-    """Without a gap, and with random ones; nothing is lost."""
+    """Packets come back, sent without gaps and with random ones."""
     port = Port(dut, random.Random(os.environ["QUADFIRE_SEED"]))
     await port.start()
     for port.gap in (0.0, 3.0):
@@ -131,7 +136,7 @@ async def packets_come_back(dut: Any) -> None:
 
 @cocotb.test()
 async def trouble_passes(dut: Any) -> None:
-    """Breaks, glitches, bytes lost, doubled or without a stop bit; then all is well again."""
+    """Breaks, glitches, bytes lost, doubled or without a stop bit. Then packets come back."""
     port = Port(dut, random.Random(os.environ["QUADFIRE_SEED"]))
     await port.start()
     for port.gap in (0.0, 2.0):
@@ -150,7 +155,7 @@ async def trouble_passes(dut: Any) -> None:
 
 @cocotb.test()
 async def reset_by_the_host(dut: Any) -> None:
-    """In the middle of a packet."""
+    """The host resets the device in the middle of a packet. Then packets come back."""
     port = Port(dut, random.Random(os.environ["QUADFIRE_SEED"]))
     await port.start()
     port.host.queue(bytes(400))

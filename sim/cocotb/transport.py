@@ -1,7 +1,7 @@
 """The core in a cocotb simulation behind the driver's transport.
 
-The simulator runs in the background; the bench `quadfire.sim.cocotb.testbench_remote` in it does what this end says, so
-that the unmodified driver works on Verilator with VPI, and on Icarus, which knows X.
+The simulator runs in the background. Its test bench `quadfire.sim.cocotb.testbench_remote` obeys
+this end over a socket. So the unmodified driver also runs on Icarus, which knows X.
 """
 
 import socket
@@ -24,11 +24,17 @@ __all__ = ["CocotbTransport"]
 
 
 class CocotbTransport(Transport):
-    """The driver's transport to a core simulated by "verilator" or "icarus" through cocotb.
+    """The driver's transport to a core that cocotb simulates.
 
-    idle, backpressure: probability that a cycle offers no input word, that it takes no output.
-    idle_limit: cycles without a word transferred after which `exchange` gives up.
-    verilog: the core's text, to simulate something else than what `config` generates.
+    | argument | meaning |
+    |---|---|
+    | `simulator` | "verilator" or "icarus" |
+    | `idle`, `backpressure` | probability that a cycle offers no input word, takes no output word |
+    | `seed` | makes both repeatable |
+    | `idle_limit` | cycles without a transfer after which `exchange` gives up |
+    | `verilog` | simulate this text instead of the core of `config` |
+
+    Raises CocotbFailure if the simulator does not start.
     """
 
     def __init__(self, config: ArrayConfig, simulator: str = "verilator", *, idle: float = 0.0,
@@ -47,9 +53,9 @@ class CocotbTransport(Transport):
 
         def simulate() -> None:
             try:
-                run_module(simulator, text, "quadfire", "quadfire.sim.cocotb.testbench_remote", self._folder.name,
-                           waves=False, environment=environment, seed=seed)
-            except (Exception, SystemExit) as error:  # _ask() raises it again
+                run_module(simulator, text, "quadfire", "quadfire.sim.cocotb.testbench_remote",
+                           self._folder.name, waves=False, environment=environment, seed=seed)
+            except (Exception, SystemExit) as error:    # `_ask` raises it in the caller's thread
                 self._failure = error
 
         self._thread = threading.Thread(target=simulate, daemon=True)
@@ -60,15 +66,16 @@ class CocotbTransport(Transport):
             self._thread.start()
             while self._connection is None:
                 try:
-                    peer = server.accept()[0]
+                    accepted = server.accept()[0]
                 except TimeoutError:
                     if not self._thread.is_alive():
                         raise CocotbFailure("the simulator did not start") from self._failure
                 else:
-                    peer.setblocking(True)
-                    self._connection = Connection(peer.detach())
+                    accepted.setblocking(True)
+                    self._connection = Connection(accepted.detach())
 
     def _ask(self, name: str, *arguments: Any) -> Any:
+        """Call a method of the far end."""
         if self._connection is None:
             raise ValueError("the simulation is closed")
         try:
@@ -82,9 +89,9 @@ class CocotbTransport(Transport):
         return result
 
     def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
-        """Send packets while receiving; return the next `answers` packets from the core.
+        """Send packets while receiving. Returns the next `answers` packets from the core.
 
-        As VerilatedTransport.exchange; an X on a valid output raises ProtocolError too.
+        It behaves as `VerilatedTransport.exchange`. An X on a valid output raises ProtocolError.
         """
         if any(len(packet) == 0 for packet in packets):
             raise ValueError("a packet must have at least one word")
@@ -93,19 +100,19 @@ class CocotbTransport(Transport):
         return [np.array(packet, dtype=np.uint32) for packet in received]
 
     def send_partial(self, words: np.ndarray, last: bool = False) -> None:
-        """Queue words, by default without the mark of a packet's end; `run` sends them."""
+        """Queue words, by default without the end of a packet. `run` sends them."""
         self._ask("send", np.asarray(words).tolist(), last)
 
     def run(self, cycles: int) -> None:
-        """Clock for so many cycles."""
+        """Clock for some cycles."""
         self._ask("run", cycles)
 
     def reset(self, cycles: int = 2) -> None:
-        """Reset the core at once, whatever it is doing; forget all words under way."""
+        """Reset the core, whatever it is doing, and forget all words that are under way."""
         self._ask("reset", cycles)
 
     def close(self) -> None:
-        """End the simulation; no harm if it has ended already."""
+        """End the simulation. May be called again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

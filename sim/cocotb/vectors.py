@@ -1,6 +1,7 @@
-"""Golden vectors: what goes into a block and what must come out, for the bench of `quadfire.sim.cocotb.testbench_block`.
+"""Golden vectors: what goes into a block, and what must come out of it.
 
-A set of vectors is plain JSON, written with `channel` and `vectors` below:
+`quadfire.sim.cocotb.testbench_block` plays them. They are plain JSON, which `channel` and `vectors`
+make:
 
     {"clock": "clk", "reset": "rst",
      "constants": {"factor": 3},
@@ -11,8 +12,8 @@ A set of vectors is plain JSON, written with `channel` and `vectors` below:
                   "transactions": [{"o_payload": 8}, ...], "latency": null}],
      "timeout": null}
 
-Without `ready` a channel is a strobe: its payload is transferred in every cycle with `valid` high.
-Values are unsigned or signed, compared modulo the width of their port.
+A channel without `ready` is a strobe: it transfers its payload in every cycle in which `valid` is
+high. Values are signed or unsigned, and compared modulo the width of their port.
 """
 
 import json
@@ -28,16 +29,20 @@ def channel(name: str, transactions: Sequence[Mapping[str, int] | int], *, valid
             after: str | None = None, latency: int | None = None) -> dict:
     """One input or output channel.
 
-    transactions: {port: value}, or only the value where there is a single payload port.
-    valid, payload: names of the ports; by default `{name}__valid` and `{name}__payload`, which is
-        how Amaranth names the ports of a stream called `name`. ready: None for a strobe.
-    last: a payload port that is 1 in the final transaction only.
+    | argument | meaning |
+    |---|---|
+    | `transactions` | {port: value}, or the value alone where there is one payload port |
+    | `valid`, `payload` | names of the ports; by default those of an Amaranth stream `name` |
+    | `ready` | name of the port, None for a strobe |
+    | `last` | a payload port that is 1 in the final transaction alone |
+    | `period` | of an input: least number of cycles from one transaction to the next |
+    | `gaps` | of an input: least number of cycles without a transaction before each of them |
+    | `exact` | of an input: no random idle cycles beside period and gaps |
+    | `after` | of an input: name of an input that must be played to its end before |
+    | `latency` | of an output: cycles from transaction k of the first input to its own |
 
-    Inputs: period is the least number of cycles from one transaction to the next, gaps[k] the least
-    number of cycles without one before transaction k; exact means no random idling on top of these.
-    after: name of an input channel that must have been played to its end before.
-    Outputs: latency, if given, is the exact number of cycles from transaction k of the first input
-    to transaction k of this output, checked where backpressure is none.
+    The latency is checked where there is no backpressure. Raises ValueError if a transaction does
+    not have exactly the ports of the payload.
     """
     valid = f"{name}__valid" if valid is None else valid
     payload = [f"{name}__payload"] if payload is None else list(payload)
@@ -65,8 +70,13 @@ def vectors(inputs: Sequence[dict], outputs: Sequence[dict], *,
             reset: str | None = "rst", timeout: int | None = None) -> dict:
     """A set of vectors.
 
-    constants: ports that hold a value; timeout: in cycles, by default generous. Raises ValueError
-    if nothing is expected of the outputs: such a bench could not fail.
+    | argument | meaning |
+    |---|---|
+    | `constants` | {port: the value that it holds} |
+    | `reset` | name of the port, None where there is none |
+    | `timeout` | in cycles; None makes it generous |
+
+    Raises ValueError if no output transaction is expected: such a test bench could not fail.
     """
     if not any(output["transactions"] for output in outputs):
         raise ValueError("vectors must expect at least one output transaction")

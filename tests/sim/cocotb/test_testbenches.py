@@ -1,4 +1,4 @@
-"""The benches themselves: they pass on what is right and fail on everything that is wrong."""
+"""The test benches themselves: they pass on right designs and fail on wrong ones."""
 
 import re
 
@@ -144,6 +144,8 @@ def test_a_channel_waits_for_another(simulator, tmp_path):
 
 # The whole core ----------------------------------------------------------------------------------
 
+CORE = "quadfire.sim.cocotb.testbench_core"
+
 
 def core_vectors() -> dict:
     rng = np.random.default_rng(2)
@@ -151,30 +153,43 @@ def core_vectors() -> dict:
     return {"packets": packets, "answers": [list(packet) for packet in packets], "timeout": 5000}
 
 
-def test_core_bench_passes(simulator, tmp_path):
+def test_core_testbench_passes(simulator, tmp_path):
     assert run_testbench(simulator, loopback(), "quadfire", core_vectors(), tmp_path,
-                     module="quadfire.sim.cocotb.testbench_core") == 10
+                         module=CORE) == 10
 
 
-def test_core_bench_reports_the_first_wrong_word(simulator, tmp_path):
+def test_core_testbench_reports_the_first_wrong_word(simulator, tmp_path):
     vectors = core_vectors()
     vectors["answers"][1][3] = None     # may be anything
     vectors["answers"][2][7] ^= 1
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module=CORE)
     assert text.count("answer 2, word 7: expected") == 10
     vectors["answers"][2] = vectors["answers"][2][:7]
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module=CORE)
     assert text.count("answer 2, word 7: expected its end") == 10
 
 
-def test_core_bench_reports_surplus_missing_and_unreset_words(simulator, tmp_path):
+def test_core_testbench_reports_surplus_missing_and_unreset_words(simulator, tmp_path):
     vectors = core_vectors()
     last = vectors["answers"].pop()
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module=CORE)
     assert text.count("an answer followed that is not in the vectors") == 10
     vectors["answers"] += [last, last]
-    text = failure(simulator, loopback(), vectors, tmp_path, module="quadfire.sim.cocotb.testbench_core")
+    text = failure(simulator, loopback(), vectors, tmp_path, module=CORE)
     assert text.count("answer 5 did not come in 5000 cycles") == 10
     deaf = loopback(body=BLINK).replace("if (rst)", "if (rst && sent === 32'bx)")
     assert "reset_in_mid_stream" in failure(simulator, deaf, core_vectors(), tmp_path,
-                                            module="quadfire.sim.cocotb.testbench_core")
+                                            module=CORE)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_core_testbench_reports_a_broken_rule_of_the_stream(simulator, rule, tmp_path):
+    text = failure(simulator, BROKEN[rule], core_vectors(), tmp_path, module=CORE)
+    assert "before ready" in text
+    assert ("valid fell" if rule == "tvalid fell" else "the payload changed") in text
+
+
+def test_core_testbench_reports_an_x(tmp_path):
+    unknown = loopback(body="reg [31:0] nothing;", data="sent == 5 ? nothing : word[31:0]")
+    text = failure("icarus", unknown, core_vectors(), tmp_path, module=CORE)
+    assert "m_axis_tdata is xxxx" in text.lower()
