@@ -1,4 +1,7 @@
-"""The networks that `quadfire.sim.report.figures` is about, run in RTL or put through the cycle model."""
+"""The benchmarks: named networks, run in RTL or put through the cycle model.
+
+`quadfire.sim.report.figures` turns what they give, `Measurement`, into tables.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,25 +25,24 @@ from quadfire.models.networks.untrained import untrained
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report import deep as deep_networks
-from quadfire.sim.verilator.build import BUILD
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.report.demo import DEMOS
 from quadfire.sim.report.figures import CLASSES, LayerFigures, Measurement
-from quadfire.paths import PACKAGE, PRETRAINED
+from quadfire.paths import PRETRAINED, cache_folder
 from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["DEEP", "BENCHMARKS", "deep", "estimated", "of_summary", "static", "trained"]
 
-#: Spikes a neuron and step of networks that are only estimated: those of the trained 784-128-10.
+#: Spikes per neuron and step of estimated networks: the rate of the trained 784-128-10.
 RATE = 0.34
 #: Time steps of the deep networks.
 _STEPS = 4
 
 
 def static(program: Program) -> list[dict[str, int]]:
-    """What a layer has whatever its spikes: dense_sop, updates and words, see `figures.LayerFigures`.
+    """What does not depend on spikes, by layer: dense_sop, updates and words of `LayerFigures`.
 
-    Pixels count as one synaptic operation a synapse and step, however many bits they have.
+    A pixel counts as one synaptic operation per synapse and time step, whatever its bits.
     """
     network = program.network
     one = np.ones((1, *network.input_shape), np.uint8)      # one bit plane, or one time step
@@ -57,7 +59,7 @@ def static(program: Program) -> list[dict[str, int]]:
 
 
 def _digits(images: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Held-out digits of all classes alike, and what they are."""
+    """(held-out digits of all classes, their labels)."""
     x, labels = mnist5k().held_out_set
     chosen = np.linspace(0, len(x), images, endpoint=False).astype(int)
     return x[chosen], labels[chosen].numpy()
@@ -66,9 +68,10 @@ def _digits(images: int) -> tuple[torch.Tensor, np.ndarray]:
 # In RTL ------------------------------------------------------------------------------------------
 
 def _runs(network: IntegerNetwork, config: ArrayConfig, pixels: np.ndarray, alone: int):
-    """(program, outputs with all spikes and counters of layers, cycles of one, of one of many).
+    """Run images many at a time, then some one at a time.
 
-    alone: how many images are run one by one, a divisor of their number.
+    alone: how many images to run one at a time, a divisor of their number. Returns (program,
+    outputs with all spikes and the counters of layers, cycles of an image alone, of one of many).
     """
     with Accelerator(VerilatedTransport(config), config) as device:
         program = device.load(network)
@@ -81,7 +84,7 @@ def _runs(network: IntegerNetwork, config: ArrayConfig, pixels: np.ndarray, alon
 
 def trained(title: str, demo: str, config: str, bits: int, images: int, alone: int = 20
             ) -> Measurement:
-    """A trained network of the demo on held-out digits, every spike compared."""
+    """A trained network of the demo on held-out digits. Every spike is compared."""
     name = f"{DEMOS[demo].name}-int{bits}.safetensors"
     network, shape = IntegerNetwork.load(PRETRAINED / name), preset(config)
     x, labels = _digits(images)
@@ -104,31 +107,27 @@ def trained(title: str, demo: str, config: str, bits: int, images: int, alone: i
         mismatches=mismatched["spike"], compared=compared["spike"])
 
 
-#: The files of sim/ that a summary of `sim deep` is made with.
-_MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "report/compare.py", "report/deep.py",
-           "verilator/core.py", "verilator/cpp/design.h", "verilator/cpp/harness.cpp")
-
-
 def _is_fresh(path: Path) -> bool:
-    """Whether a file is there, and newer than all that makes hardware, tapes and the summary."""
-    sources = [source for folder in ("rtl", "firmware", "models")
-               for source in (PACKAGE / folder).rglob("*.py")]
-    sources += [PACKAGE / "sim" / name for name in _MAKERS]
-    return path.exists() and all(
-        source.stat().st_mtime <= path.stat().st_mtime for source in sources)
+    """Whether a summary is there and made from the source files as they are now."""
+    try:
+        return json.loads(path.read_text()).get("sources") == deep_networks.sources_hash()
+    except (OSError, ValueError):
+        return False
 
 
 def deep(title: str, name: str, config: str) -> Measurement:
-    """A deep network from the summary of `sim deep`, which is run where there is none, or an old.
+    """A deep network, from the stored summary of `quadfire deep`, or from a new run.
 
-    Its spikes are read back: that is in all but `cycles`. Raises ValueError where the summary is of
-    another network, array, width or number of steps.
+    It runs anew where there is no summary, or where a source file has changed since. Its spikes are
+    read back, which takes time in all figures but `cycles`. Raises ValueError where the summary is
+    of another network, array, width or number of steps.
     """
-    path = BUILD / f"{name}-{config}" / "summary.json"
+    path = cache_folder() / f"{name}-{config}" / "summary.json"
     if not _is_fresh(path):
         deep_networks.run(name, config, path.parent, steps=_STEPS, console=Console(quiet=True))
     summary = json.loads(path.read_text())
-    wanted = {"network": name, "configuration": config, "width": 1.0, "steps": _STEPS}
+    wanted = {"network": name, "configuration": config, "width": 1.0, "steps": _STEPS,
+              "changes": []}
     for part, value in wanted.items():
         if summary.get(part) != value:
             raise ValueError(f"{path} is of {part} {summary.get(part)!r}, not {value!r}: remove it")
@@ -138,7 +137,7 @@ def deep(title: str, name: str, config: str) -> Measurement:
 
 
 def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
-    """What a summary of `sim deep` says."""
+    """The measurement that a summary of `quadfire deep` holds. fixed: see `static`."""
     layers = tuple(
         LayerFigures(name=layer["layer"], cycles=layer["cycles"],
               **{part: layer[part] for part in CLASSES}, active_sop=layer["active_sop"],
@@ -155,14 +154,21 @@ def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Me
 # By the model ------------------------------------------------------------------------------------
 
 def _spikes(network: IntegerNetwork, images: int) -> list[np.ndarray]:
-    """Spikes of every layer at RATE."""
+    """Random spikes of every layer at RATE."""
     rng = np.random.default_rng(0)
     return [rng.random((network.steps, images, *shape)) < RATE for shape in network.shapes]
 
 
 def estimated(title: str, layers: str, side: int, steps: int, config: str, images: int = 20,
               **changes: int) -> Measurement:
-    """A dense network with random weights: digits at the input, hidden spikes drawn at RATE."""
+    """A dense network by the cycle model: random weights, digits as input, hidden spikes at RATE.
+
+    | argument | meaning |
+    |---|---|
+    | `layers` | sizes of the layers after the input, as 128-10 |
+    | `side` | the digits are scaled to side x side pixels |
+    | `config`, `changes` | a preset, and fields of it to change |
+    """
     shape = replace(preset(config), **changes)
     network = quantize(
         untrained(layers, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
@@ -191,7 +197,7 @@ def estimated(title: str, layers: str, side: int, steps: int, config: str, image
         latency_cycles=total + words, image_cycles=total, layers=tuple(result))
 
 
-#: The networks of the tables: how to measure them, by what they are called meanwhile.
+#: {name that is printed: the measurement}, in the order of the tables.
 BENCHMARKS: dict[str, Callable[[], Measurement]] = {
     "784-128-10 on default": lambda: trained("784-128-10", "dense", "default", 8, 200),
     "784-128-10 on small": lambda: trained("784-128-10", "dense", "small", 4, 200),
@@ -203,7 +209,7 @@ BENCHMARKS: dict[str, Callable[[], Measurement]] = {
         lambda: estimated("784-128-64-10", "128-64-10", 28, 25, "default", state_words=32),
 }
 
-#: Those that take a minute or more each.
+#: Benchmarks that take a minute or more each.
 DEEP: dict[str, Callable[[], Measurement]] = {
     "VGG-11 on large": lambda: deep("VGG-11", "vgg11", "large"),
     "VGG-11 on wide": lambda: deep("VGG-11", "vgg11", "wide"),

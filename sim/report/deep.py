@@ -1,10 +1,11 @@
 """Deep networks in RTL: one image through a whole network, every spike compared with PyTorch.
 
-The networks are in their published form and at full width, their weights are random (there is
-nothing to download): a run shows that the hardware computes what PyTorch computes, and how long it
-takes at the activity of a network that has its batch norms calibrated.
+The networks have their published form and full width. Their weights are random, because there is
+nothing to download. So a run shows that the hardware computes what PyTorch computes, and how long
+that takes at the activity of a network whose batch norms are calibrated.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterable
@@ -25,26 +26,34 @@ from quadfire.models.integer import IntegerNetwork
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
 from quadfire.models.networks.untrained import random_pictures, untrained
+from quadfire.paths import PACKAGE
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
 
-__all__ = ["INPUTS", "network_of", "run", "summary_of"]
+__all__ = ["INPUTS", "network_of", "run", "sources_hash", "summary_of"]
 
-#: Networks and the shape of what they are given.
+#: {network: shape of its input}.
 INPUTS = {"resnet19": (3, 32, 32), "vgg11": (3, 32, 32), "vggsnn": (2, 48, 48)}
-#: Those that are given spikes, of an event camera, instead of pixels.
+#: Networks whose input is the spikes of an event camera, not pixels.
 EVENTS = {"vggsnn"}
 
-#: Cycles without a word transferred after which a simulation counts as dead.
+#: Cycles without a transfer after which a simulation counts as dead.
 _PATIENCE = 20_000_000
+
+#: The files of sim/ that a summary depends on, beside all of rtl/, firmware/ and models/.
+_MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "report/compare.py", "report/deep.py",
+           "verilator/core.py", "verilator/cpp/design.h", "verilator/cpp/harness.cpp")
 
 
 def network_of(name: str, config: ArrayConfig, *, width: float = 1.0, steps: int = 4
                ) -> IntegerNetwork:
-    """The named network of QIF neurons (a 0.25, u1 0, u2 0.5) with random weights, as integers."""
+    """The integer network of a name, with random weights and QIF neurons (a 0.25, u1 0, u2 0.5).
+
+    Raises ValueError if no network has this name.
+    """
     if name not in INPUTS:
         raise ValueError(f"no deep network is called {name!r}; there are {', '.join(INPUTS)}")
     floating = untrained(name, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
@@ -57,12 +66,19 @@ def network_of(name: str, config: ArrayConfig, *, width: float = 1.0, steps: int
 
 def summary_of(program: Program, inputs: np.ndarray, outputs, expected: reference.Result,
                seconds: float) -> dict:
-    """What a profiled run of one image amounts to.
+    """The figures of a profiled run of one image, over all layers and by layer.
 
-    cycles: of the array, all passes; streamed_cycles: with the loading that is not hidden.
-    active_sop: synaptic additions that the spikes call for. utilisation: active_sop a cycle and
-    lane, where taps that fall off a map's border, and branches that have fewer weights than there
-    are lanes, count as idle. events_per_cycle: of the array's cycles, those that add.
+    | key | meaning |
+    |---|---|
+    | `cycles` | cycles of all passes |
+    | `predicted_cycles` | the same by the cycle model |
+    | `streamed_cycles` | with the loading that computing does not hide |
+    | `active_sop` | synaptic additions that the spikes call for |
+    | `utilisation` | active_sop per cycle and lane |
+    | `events_per_cycle` | share of the cycles in which an event adds |
+
+    A lane counts as idle where a kernel tap falls off the border of a map, and where a branch has
+    fewer weights than there are lanes.
     """
     network, config = program.network, program.config
     compared, mismatched, first = first_mismatch(outputs, expected, network)
@@ -97,11 +113,31 @@ def summary_of(program: Program, inputs: np.ndarray, outputs, expected: referenc
         "by_layer": layers}
 
 
+def sources_hash() -> str:
+    """A hash of the content of every source file that a summary depends on."""
+    files = [path for room in ("rtl", "firmware", "models")
+             for path in (PACKAGE / room).rglob("*.py")]
+    files += [PACKAGE / "sim" / name for name in _MAKERS]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(PACKAGE)} {content}\n".encode())
+    return digest.hexdigest()
+
+
 def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps: int = 4,
         changes: Iterable[str] = (), console: Console | None = None) -> dict:
-    """Run a network on one synthetic image; prints, writes `summary.json`; returns the summary."""
-    console = console or Console(highlight=False)
-    config = read_config(config_name, changes)
+    """Run a network on one synthetic image. Prints, writes `summary.json`, returns the summary.
+
+    | argument | meaning |
+    |---|---|
+    | `name` | of INPUTS |
+    | `config_name`, `changes` | an array, and fields of it to change, as NAME=NUMBER |
+    | `width` | factor of all numbers of channels |
+    | `steps` | time steps |
+    """
+    console, changes = console or Console(highlight=False), list(changes)
+    config, sources = read_config(config_name, changes), sources_hash()
     torch.set_num_threads(min(2, torch.get_num_threads()))
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
                   console=console) as progress:
@@ -126,8 +162,9 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
             outputs = device.run(inputs, spikes=True, profile=True)
             seconds = time.perf_counter() - begin
         stage("cycle model")
-        result = {"network": name, "configuration": config_name, "width": width, "steps": steps,
-                  "weights": "random", "input": "synthetic",
+        result = {"network": name, "configuration": config_name, "changes": changes,
+                  "width": width, "steps": steps, "weights": "random", "input": "synthetic",
+                  "sources": sources,
                   **summary_of(program, inputs, outputs, expected, seconds)}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -137,6 +174,7 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
 
 
 def _print(console: Console, config: ArrayConfig, result: dict) -> None:
+    """The table of layers, and what is said below it."""
     table = Table("layer", "map", "spikes", "cycles", "predicted", "adding",
                   title=f"{result['network']}, random weights, one synthetic image, T = "
                         f"{result['steps']}\n{result['configuration']}: {config}")

@@ -1,4 +1,4 @@
-"""`quadfire.sim.report.compare`: nothing differs; and when something does, it is told exactly where."""
+"""`quadfire.sim.report.compare`: nothing differs, or the first difference is located."""
 
 from dataclasses import replace
 

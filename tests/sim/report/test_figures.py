@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.report import benchmarks, charts, figures, published
+from quadfire.sim.report import benchmarks, charts, deep, figures, published
 from quadfire.sim.cycles import network_model
 from tests.command import quadfire
 from tests.firmware.networks import residual_network
@@ -125,35 +126,77 @@ def test_pictures(made_up, tmp_path):
 
 @pytest.mark.parametrize("other", [
     {"network": "resnet19"}, {"configuration": "wide"}, {"width": 0.1}, {"steps": 2},
-    {"width": None}])
+    {"width": None}, {"changes": ["lanes=4"]}])
 def test_a_summary_of_another_network_is_refused(monkeypatch, tmp_path, other):
-    right = {"network": "vgg11", "configuration": "large", "width": 1.0, "steps": 4}
+    right = {"network": "vgg11", "configuration": "large", "width": 1.0, "steps": 4,
+             "changes": []}
     path = tmp_path / "vgg11-large" / "summary.json"
     path.parent.mkdir()
     path.write_text(json.dumps({name: value for name, value in (SUMMARY | right | other).items()
                                 if value is not None}))
-    monkeypatch.setattr(benchmarks, "BUILD", tmp_path)
+    monkeypatch.setenv("QUADFIRE_CACHE", str(tmp_path))
     monkeypatch.setattr(benchmarks, "_is_fresh", lambda path: True)
     monkeypatch.setattr(benchmarks.deep_networks, "network_of", None)
     ((part, value),) = other.items()
-    with pytest.raises(ValueError, match=f"is of {part} {value!r}, not {right[part]!r}: remove it"):
+    with pytest.raises(ValueError, match=re.escape(
+            f"is of {part} {value!r}, not {right[part]!r}: remove it")):
         benchmarks.deep("VGG-11", "vgg11", "large")
 
 
-@pytest.mark.parametrize(("newer", "fresh"), [
-    ("sim/report/charts.py", True), ("sim/report/deep.py", False), ("sim/verilator/cpp/harness.cpp", False),
-    ("rtl/array/cell.py", False)])
-def test_a_summary_is_as_old_as_what_makes_it(monkeypatch, tmp_path, newer, fresh):
-    for folder in ("rtl", "firmware", "models", "sim"):
-        (tmp_path / folder).mkdir()
-    files = ["rtl/array/cell.py", "sim/report/charts.py", "summary.json",
-             *(f"sim/{name}" for name in benchmarks._MAKERS)]
-    for name in (*files, newer):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (1000, 2000 if name == newer else 1000))
-    monkeypatch.setattr(benchmarks, "PACKAGE", tmp_path)
-    assert benchmarks._is_fresh(tmp_path / "summary.json") == fresh
-    assert not benchmarks._is_fresh(tmp_path / "none.json")
+@pytest.fixture
+def sources(monkeypatch, tmp_path):
+    """A package with a file of every kind, and a summary that was made from it."""
+    for name in ("rtl/array/cell.py", "firmware/compiler/compile.py", "models/network.py",
+                 "sim/report/charts.py", *(f"sim/{name}" for name in deep._MAKERS)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    monkeypatch.setattr(deep, "PACKAGE", tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps({"sources": deep.sources_hash()}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("changed", "fresh"), [
+    ("sim/report/charts.py", True), ("sim/report/deep.py", False),
+    ("sim/verilator/cpp/harness.cpp", False), ("rtl/array/cell.py", False),
+    ("firmware/compiler/compile.py", False), ("models/network.py", False)])
+def test_a_summary_lasts_until_the_content_of_its_sources_changes(sources, changed, fresh):
+    summary = sources / "summary.json"
+    os.utime(sources / changed)                     # a touch, or a fresh clone
+    os.utime(summary, (1000, 1000))
+    assert benchmarks._is_fresh(summary)
+    (sources / changed).write_text("something else")
+    assert benchmarks._is_fresh(summary) == fresh
+
+
+def test_a_moved_source_makes_a_summary_old(sources):
+    (sources / "rtl" / "array" / "cell.py").rename(sources / "rtl" / "cell.py")
+    assert not benchmarks._is_fresh(sources / "summary.json")
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"])
+def test_what_is_no_summary_is_old(sources, content):
+    path = sources / "other.json"
+    if content is not None:
+        path.write_text(content)
+    assert not benchmarks._is_fresh(path)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_deep_network_runs_only_without_a_fresh_summary(monkeypatch, tmp_path, fresh):
+    class Ran(Exception):
+        pass
+
+    def run(*_, **__):
+        raise Ran
+
+    path = tmp_path / "vgg11-large" / "summary.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"sources": deep.sources_hash() if fresh else "older"}))
+    monkeypatch.setenv("QUADFIRE_CACHE", str(tmp_path))
+    monkeypatch.setattr(deep, "run", run)
+    with pytest.raises(ValueError if fresh else Ran, match="is of network None" if fresh else None):
+        benchmarks.deep("VGG-11", "vgg11", "large")
 
 
 def test_the_command_writes_all(monkeypatch, tmp_path):
