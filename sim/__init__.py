@@ -1,1 +1,12 @@
-"""Simulation: the array as a Verilated library, cocotb benches, transports for the driver."""
+"""Simulation of the generated Verilog, and what is learned from it.
+
+| folder | holds |
+|---|---|
+| `verilator` | Verilated libraries in this process, transports to them, fuzzing, lint |
+| `cocotb` | test benches on Verilator and Icarus, golden vectors, a transport to them |
+| `cycles` | the cycle model: of a pass, of a network, and estimates made with it |
+| `report` | what the commands show: demo, comparison, deep networks, benchmarks, pictures |
+| `commands` | the command line |
+
+Importing this package imports neither PyTorch nor Amaranth.
+"""

@@ -1,4 +1,4 @@
-"""Cycles against activity: a convolution in RTL at spike rates from 0 to 50 %."""
+"""Activity: cycles of a convolution in RTL at spike rates from 0 to 50 %."""
 
 import json
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["RATES", "layer_network", "measure", "draw"]
 
-#: Spike rates of the measurement: share of inputs that spike in a time step.
+#: Spike rates of the measurement: the share of inputs that spike in a time step.
 RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 
 
 def layer_network(config: ArrayConfig, *, channels: int = 64, side: int = 32, steps: int = 4,
                   seed: int = 0) -> IntegerNetwork:
-    """A 3 x 3 convolution of random weights on [channels, side, side], and a readout of its mean.
+    """A 3 x 3 convolution on [channels, side, side], and a readout of its spikes.
 
-    It is for measuring time, which depends on the spikes alone: the weights mean nothing.
+    All weights are random: the time that a layer takes depends on its input spikes alone.
     """
     rng = np.random.default_rng(seed)
     outputs, high = config.lanes, (1 << config.weight_bits - 1) - 1
@@ -42,7 +42,10 @@ def layer_network(config: ArrayConfig, *, channels: int = 64, side: int = 32, st
 
 
 def useful_additions(spikes: np.ndarray, outputs: int) -> int:
-    """Synaptic additions of a 3 x 3 convolution with padding 1: taps that fall inside only."""
+    """Synaptic additions of a 3 x 3 convolution with padding 1: of kernel taps inside the map.
+
+    spikes: [..., H, W].
+    """
     height, width = spikes.shape[-2:]
     rows = np.minimum(np.arange(height) + 1, height - 1) - np.maximum(np.arange(height) - 1, 0) + 1
     columns = np.minimum(np.arange(width) + 1, width - 1) - np.maximum(np.arange(width) - 1, 0) + 1
@@ -52,10 +55,15 @@ def useful_additions(spikes: np.ndarray, outputs: int) -> int:
 def measure(config: ArrayConfig, rates: tuple[float, ...] = RATES, *, channels: int = 64,
             side: int = 32, steps: int = 4,
             progress: Callable[[int, int], object] | None = None) -> list[dict]:
-    """The counters of the layer at every rate, and what they amount to: one row a rate.
+    """Run the layer at every rate. Returns a row for each rate.
 
-    utilisation: useful additions (synapses that exist, of spikes that came) per cycle and lane, the
-    share of taps that fall off the border taken out of both: events per cycle of the layer.
+    | key | meaning |
+    |---|---|
+    | `rate`, `events_per_pixel` | spike rate that was asked for, spikes per pixel that came |
+    | `busy`, `events`, `nulls`, `drains`, `starved` | counters of the layer |
+    | `additions` | synaptic additions of the spikes: synapses that exist |
+    | `taps_inside` | share of kernel taps that fall inside the map |
+    | `utilisation` | events per cycle: lanes that add, kernel taps off the border left out |
     """
     network = layer_network(config, channels=channels, side=side, steps=steps)
     rng, rows = np.random.default_rng(1), []
@@ -78,7 +86,7 @@ def measure(config: ArrayConfig, rates: tuple[float, ...] = RATES, *, channels: 
 
 
 def draw(rows: list[dict], title: str, path: Path) -> None:
-    """Cycles by class over the spike rate, as a stack, and the events alone."""
+    """Draw the cycles of every class over the spike rate, as a stack."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -98,9 +106,9 @@ def draw(rows: list[dict], title: str, path: Path) -> None:
 
 
 def run(config: ArrayConfig, name: str, folder: Path, **shape) -> list[dict]:
-    """Measure, write `activity.json` and `activity.png` into `folder`; returns the rows.
+    """Measure, and write `activity.json` and `activity.png` into `folder`. Returns the rows.
 
-    name: what the array is called in the title.
+    name: the array's name in the title. shape: options of `measure`.
     """
     rows = measure(config, **shape)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures of figures: where the time of named networks goes, and the area of an array."""
+"""Charts of benchmarks: roofline, cycles and utilisation of layers, area of an array."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from quadfire.rtl.contract.config import preset
 
 __all__ = ["area", "draw", "layer_cycles", "roofline", "utilisation"]
 
-#: Classes of cycles, what they are, and their colours (those of `quadfire.sim.report.activity`).
+#: {class of cycles: (legend, colour)}, in the colours of `quadfire.sim.report.activity`.
 _CLASSES = {"events": ("events, one a cycle", "#2a6f97"), "nulls": ("silent slots", "#a9d6e5"),
             "drains": ("waiting for the neurons", "#e9c46a"),
             "starved": ("start, silent words", "#e76f51")}
@@ -23,6 +23,7 @@ _RTL, _GREY = "#c2410c", "#6b7280"
 
 
 def _title(figures: dict) -> str:
+    """Network, time steps, array, and where the cycles come from."""
     return (f"{figures['network']}, T = {figures['steps']}, on {figures['array']}"
             f" ({'RTL' if figures['made'] == 'RTL' else 'estimated'})")
 
@@ -36,7 +37,7 @@ def _save(figure, path: Path) -> None:
 # Roofline ----------------------------------------------------------------------------------------
 
 def _arrays(networks: Sequence[dict]) -> dict[int, list[str]]:
-    """Names of the arrays that there are, by their lanes; state words change neither."""
+    """{lanes: names of the arrays with so many}. A change of a preset is not part of its name."""
     arrays: dict[int, list[str]] = {}
     for figures in networks:
         names = arrays.setdefault(figures["lanes"], [])
@@ -46,6 +47,7 @@ def _arrays(networks: Sequence[dict]) -> dict[int, list[str]]:
 
 
 def _roofs(axes, networks: Sequence[dict], low: float, high: float) -> None:
+    """Draw the roof of every array, and the slope of one word per cycle."""
     x = np.geomspace(low, high, 400)
     for number, (lanes, names) in enumerate(_arrays(networks).items()):
         axes.plot(x[x >= lanes], np.minimum(x, lanes)[x >= lanes], color=f"C{number}",
@@ -58,9 +60,9 @@ def _roofs(axes, networks: Sequence[dict], low: float, high: float) -> None:
 
 
 def roofline(path: Path, networks: Sequence[dict]) -> None:
-    """Active SOP a cycle over active SOP a word between host and array, lanes as the roof.
+    """Draw active SOP per cycle over active SOP per word between host and array.
 
-    Dots: with everything that is streamed; rings: computing alone.
+    The lanes of an array are its roof. Dots count all cycles, rings those of computing alone.
     """
     figure, axes = plt.subplots(figsize=(10, 5.8), layout="constrained")
     x = [figures["active_sop"] / figures["words"] for figures in networks]
@@ -94,7 +96,7 @@ def roofline(path: Path, networks: Sequence[dict]) -> None:
 # Layers ------------------------------------------------------------------------------------------
 
 def _panels(networks: Sequence[dict], title: str):
-    """A figure with a panel a network, in two columns, as high as its layers need."""
+    """A figure with a panel for each network, in two columns, as high as its layers need."""
     columns = [networks[0::2], networks[1::2]]
     rows = max(map(len, columns))
     heights = [2 + max(len(column[row]["layers"]) for column in columns if row < len(column))
@@ -116,7 +118,7 @@ def _panels(networks: Sequence[dict], title: str):
 
 
 def layer_cycles(path: Path, networks: Sequence[dict]) -> None:
-    """Cycles of every layer by class, and as a line those with what is streamed."""
+    """Draw the cycles of every layer by class. A line adds the cycles of streaming."""
     figure, panels = _panels(networks, "Cycles of an image by layer")
     for axes, figures in zip(panels, networks, strict=True):
         layers = figures["layers"]
@@ -136,7 +138,7 @@ def layer_cycles(path: Path, networks: Sequence[dict]) -> None:
 
 
 def utilisation(path: Path, networks: Sequence[dict]) -> None:
-    """Of the lanes, every cycle of computing, the share that adds; the network's as a line."""
+    """Draw the utilisation of every layer, and that of the network as a line."""
     figure, panels = _panels(
         networks, "Utilisation by layer: active SOP / (cycles × lanes); dashed: the network")
     for axes, figures in zip(panels, networks, strict=True):
@@ -153,12 +155,12 @@ def utilisation(path: Path, networks: Sequence[dict]) -> None:
 
 # Area --------------------------------------------------------------------------------------------
 
-#: Blocks that stand in a group, see `quadfire.rtl.array.group`, and variants that are not in an array at all.
+#: Blocks inside a group (see `quadfire.rtl.array.group`), and variants that no array has.
 _IN_GROUP, _VARIANTS = ("cell", "neuron", "current"), ("neuron-qif", "neuron-lif")
 
 
 def instances(block: str, name: str) -> int:
-    """How many of a block there are in an array; 0 of what is a variant, or part of another."""
+    """How many of a block an array has. 0 for a variant, and for what is part of another block."""
     config = preset(name)
     if block in _VARIANTS or block == "weights":
         return 0
@@ -167,7 +169,7 @@ def instances(block: str, name: str) -> int:
 
 
 def _places(rows: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
-    """Rows of blocks by (preset, device), of those with more than one, groups among them or not."""
+    """{(preset, device): rows of its blocks}, where more than one block was measured."""
     places: dict[tuple[str, str], list[dict]] = {}
     for row in rows:
         if row["block"] != "core" and instances(row["block"], row["preset"]):
@@ -176,7 +178,10 @@ def _places(rows: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
 
 
 def area(path: Path, rows: Sequence[dict]) -> bool:
-    """LUTs of every block, all of its instances, each measured alone; False where no rows are."""
+    """Draw the LUTs of all instances of every block, each block measured alone.
+
+    Returns False if there are no rows of blocks.
+    """
     places = _places(rows)
     if not places:
         return False
@@ -194,7 +199,7 @@ def area(path: Path, rows: Sequence[dict]) -> bool:
 
 
 def _blocks(axes, name: str, rows: Sequence[dict]) -> None:
-    """Bars, the largest on top; those inside of a group pale."""
+    """Draw a bar for each block, the largest on top, blocks inside a group in a pale colour."""
     sizes = sorted(((row["lut4"] * instances(row["block"], name), row) for row in rows),
                    key=lambda pair: -pair[0])
     for at, (size, row) in enumerate(sizes):
@@ -211,7 +216,10 @@ def _blocks(axes, name: str, rows: Sequence[dict]) -> None:
 
 
 def draw(folder: Path, networks: Sequence[dict], rows: Sequence[dict]) -> list[str]:
-    """All pictures, from `figures.figures_of` and rows of `rtl bench`; names of the files."""
+    """Draw all charts. networks: see `figures.figures_of`. rows: of `quadfire bench`.
+
+    Returns the names of the files.
+    """
     pictures = {"roofline.png": roofline, "cycles.png": layer_cycles,
                 "utilisation.png": utilisation}
     for name, picture in pictures.items():

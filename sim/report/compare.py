@@ -1,10 +1,10 @@
-"""Reference and RTL side by side: where do they first differ, and what did the hardware do then?
+"""Reference and RTL side by side: the first value that differs, and a waveform of its layer.
 
     report = compare(network, inputs, config)
     report.mismatch          # None, or layer, time step, channel, pixel, expected, got
 
-Layers are compared in order, within a layer time steps, then images, pixels, channels; so the first
-mismatch is the earliest cause. Its waveform is that of the cycles in which its layer ran.
+Values are compared layer by layer, within a layer by time step, image, pixel and channel. So the
+first mismatch is the earliest cause.
 """
 
 from collections.abc import Callable
@@ -24,17 +24,21 @@ from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["Mismatch", "Report", "compare", "first_mismatch"]
 
-#: Cycles around a layer that its waveform shows as well.
+#: Cycles before and after a layer that its waveform shows as well.
 _MARGIN = 200
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first value that differs. y, x: 0 where the layer's map is one pixel."""
+    """A value that differs.
+
+    what: "spike", "membrane" or "logit". step: the time step, of a logit the last one. y, x: 0
+    where the layer's map is one pixel.
+    """
 
     layer: str
-    what: str       # "spike", "membrane" or "logit"
-    step: int       # of a logit: the last one
+    what: str
+    step: int
     image: int
     channel: int
     y: int
@@ -50,7 +54,15 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared, how much of it differs, and the waveform of the first mismatch."""
+    """The result of a comparison.
+
+    | field | meaning |
+    |---|---|
+    | `compared`, `mismatched` | {"spike", "membrane" or "logit": number of values} |
+    | `mismatch` | the first mismatch, None where there is none |
+    | `counters` | counters of the device |
+    | `waveform` | of the first mismatch, where it was asked for |
+    """
 
     compared: dict[str, int]
     mismatched: dict[str, int]
@@ -59,12 +71,13 @@ class Report:
     waveform: Path | None = None
 
     def as_dict(self) -> dict:
+        """The report as JSON has it."""
         return {**asdict(self), "waveform": str(self.waveform) if self.waveform else None}
 
 
 def _pairs(outputs: Outputs, result: reference.Result, network: IntegerNetwork
            ) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    """(layer, what, expected, got) of everything there is, arrays [T, N, C, H, W]."""
+    """(layer, what, expected, got) of all values to compare, arrays [T, N, C, H, W]."""
     def shaped(values: np.ndarray) -> np.ndarray:
         return values.reshape(*values.shape, *[1] * (5 - values.ndim))
 
@@ -87,7 +100,7 @@ def _pairs(outputs: Outputs, result: reference.Result, network: IntegerNetwork
 
 def first_mismatch(outputs: Outputs, result: reference.Result, network: IntegerNetwork
                    ) -> tuple[dict[str, int], dict[str, int], Mismatch | None]:
-    """(values compared, values that differ, the first of them) by "spike", "membrane", "logit"."""
+    """(compared, mismatched, first mismatch), see `Report`."""
     compared: dict[str, int] = {}
     mismatched: dict[str, int] = {}
     first = None
@@ -105,11 +118,15 @@ def first_mismatch(outputs: Outputs, result: reference.Result, network: IntegerN
 
 
 def _one(inputs: np.ndarray, image: int, network: IntegerNetwork) -> np.ndarray:
+    """The inputs of one image."""
     return inputs[image:image + 1] if network.input_bits else inputs[:, image:image + 1]
 
 
 def _waveform(program: Program, image: np.ndarray, layer: str, path: Path) -> Path:
-    """The waveform of the cycles in which a layer runs on one image, in `path`."""
+    """Write the waveform of a layer that runs on one image. Returns `path`.
+
+    The first run finds the cycles of the layer, the second one traces them.
+    """
     config, network = program.config, program.network
     transport = VerilatedTransport(config)
     with Accelerator(transport, config) as device:
@@ -132,9 +149,14 @@ def compare(network: IntegerNetwork, inputs: np.ndarray, config: ArrayConfig, *,
             progress: Callable[[int, int], object] | None = None) -> Report:
     """Run inputs through reference and Verilated RTL, and compare every value.
 
-    program: what the device runs, by default `network` compiled for `config`. probe: compare
-    membranes too, which takes the device longer. waveform: a VCD file to write in case of a
-    mismatch. Raises the errors of `Accelerator`, ValueError where there is nothing to compare.
+    | argument | meaning |
+    |---|---|
+    | `program` | what the device runs, by default `network` compiled for `config` |
+    | `probe` | compare membranes as well, which takes the device longer |
+    | `waveform` | a VCD file to write if there is a mismatch |
+    | `progress` | called with (images done, images) |
+
+    Raises the errors of `Accelerator`, and ValueError if there are no inputs.
     """
     inputs = checked(network, inputs)
     if not inputs.size:

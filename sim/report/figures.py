@@ -1,22 +1,22 @@
-"""Figures of named networks, as others publish them, so that they can be laid side by side.
+"""The figures of benchmarks, defined as others publish theirs.
 
     dense SOP         synapses x time steps, as if every input spiked in every step: the work of
                       an accelerator that does not look at spikes
     active SOP        additions that the spikes, and the set bits of pixels, of a run call for
-    SOP a cycle       active SOP / cycles that the array computes
+    SOP a cycle       active SOP / cycles in which the array computes
     utilisation       SOP a cycle / lanes
     latency           cycles of an image alone, from the first word of its tape to the last / clock
     images a second   clock / cycles of an image of many, loaded while the one before is computed
-    energy proxy      0.9 pJ an addition, 4.6 pJ a multiplication, 45 nm, arithmetic alone: custom
-                      of the field, not a measurement; additions are the active SOP and one a neuron
-                      and step, which multiplies once
+    energy proxy      0.9 pJ an addition, 4.6 pJ a multiplication, at 45 nm. Additions are the
+                      active SOP, and one a neuron and step; every neuron multiplies once a step.
+                      It is a convention of the field, not a measurement, and counts arithmetic only
 
-Cycles are counted by the Verilog ("RTL") or come from the cycle model ("model"), which agrees with
-it to the cycle where both are known. Clock and area come from `rtl bench`: static timing, not
-silicon; "not measured" where it has no row of that array. Deep networks read all of their spikes
-back, which is in their latency. What is estimated has held-out digits at its input and hidden
-spikes drawn at the rate of the trained 784-128-10; more steps than slots run in parts, each of
-which adds the pixels up again.
+Cycles are counted by the Verilog ("RTL"), or come from the cycle model ("model"), which agrees with
+the Verilog to the cycle where both are known. Clock and area come from `quadfire bench`: they are
+static timing, not silicon. "not measured" stands where it has no row of the array. Deep networks
+read all of their spikes back, which is part of their latency. Estimated networks have held-out
+digits as input, and hidden spikes at the rate of the trained 784-128-10. A network with more time
+steps than the array has slots runs in time chunks, and each of them adds the pixels up again.
 """
 
 import json
@@ -25,28 +25,34 @@ from dataclasses import asdict, dataclass
 from math import floor, log10
 from pathlib import Path
 
-from quadfire.sim.verilator.build import BUILD
-from quadfire.paths import PACKAGE
+from tabulate import tabulate
+
+from quadfire.paths import CACHE, PACKAGE
 
 __all__ = ["LayerFigures", "Measurement", "area_of", "figures_of", "markdown", "read_rows", "write"]
 
-#: Picojoules at 45 nm.
+#: Energy of an operation in picojoules, at 45 nm.
 ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 4.6
 
-#: What `make bench` writes, and what it is compared with.
-BENCH = BUILD / "bench" / "summary.json"
+#: The file that `quadfire bench` writes, and the baseline that it is compared with.
+BENCH = CACHE / "bench" / "summary.json"
 BASELINE = PACKAGE / "rtl" / "fpga" / "baselines" / "bench.json"
 
-#: Classes of the cycles of a layer.
+#: The classes that the cycles of a layer are divided into.
 CLASSES = ("events", "nulls", "drains", "starved")
 
 
 @dataclass(frozen=True)
 class LayerFigures:
-    """One layer, one image, means over images.
+    """The figures of a layer for one image, means over images.
 
-    cycles: of computing, of which events, nulls, drains and starved. total_cycles: with what is
-    streamed for it. updates: neurons x time steps. words: 32-bit words between host and array.
+    | field | meaning |
+    |---|---|
+    | `cycles` | cycles of computing, the sum of events, nulls, drains and starved |
+    | `total_cycles` | with what is streamed for the layer |
+    | `active_sop`, `dense_sop` | synaptic operations, see above |
+    | `updates` | neurons x time steps |
+    | `words` | 32-bit words between host and array |
     """
 
     name: str
@@ -64,11 +70,17 @@ class LayerFigures:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A network on an array. made: "RTL" or "model"; what: weights and images of the run.
+    """A network on an array.
 
-    preset: "" where the array is none of the presets, whose area is then unknown. lanes: in all.
-    latency_cycles: of an image alone; image_cycles: of an image among many. mismatches: of spikes
-    between RTL and PyTorch, of `compared`; None where nothing was compared.
+    | field | meaning |
+    |---|---|
+    | `array`, `preset` | name of the array; its preset, "" where it is none |
+    | `lanes` | lanes of the whole array |
+    | `what` | weights and images of the run |
+    | `made` | where the cycles come from, "RTL" or "model" |
+    | `latency_cycles` | cycles of an image alone |
+    | `image_cycles` | cycles of an image among many |
+    | `mismatches`, `compared` | spikes that differ from PyTorch, of how many; None: not compared |
     """
 
     network: str
@@ -87,17 +99,17 @@ class Measurement:
     compared: int | None = None
 
     def total(self, name: str) -> float:
-        """Sum of a field over the layers."""
+        """The sum of a field over the layers."""
         return sum(getattr(layer, name) for layer in self.layers)
 
 
 def energy_nj(active_sop: float, updates: float) -> float:
-    """Energy proxy in nanojoules: arithmetic alone, without memories, clock and input."""
+    """The energy proxy in nanojoules. Memories, clock and input are not in it."""
     return (ADDITION_PJ * (active_sop + updates) + MULTIPLICATION_PJ * updates) / 1000
 
 
 def work_of(item: Measurement) -> dict:
-    """What the network asks for, and the cycles that the array takes for it."""
+    """The figures that need no clock: operations, cycles, utilisation, energy proxy."""
     cycles, active, dense = (item.total(name) for name in ("cycles", "active_sop", "dense_sop"))
     return {
         "network": item.network, "array": item.array, "steps": item.steps, "lanes": item.lanes,
@@ -110,7 +122,7 @@ def work_of(item: Measurement) -> dict:
 
 
 def time_of(work: dict, row: dict) -> dict:
-    """What a row of `rtl bench` makes of it; None where it has no clock, or no such cell."""
+    """The figures on a device, from a row of `quadfire bench`. None: no clock, or no DSP, in it."""
     clock = row["fmax_mhz_median"]
     per_cycle = work["sop_per_cycle"]
     return {
@@ -123,10 +135,13 @@ def time_of(work: dict, row: dict) -> dict:
         "sop_per_cycle_per_dsp": per_cycle / row["dsp"] if row["dsp"] else None}
 
 
-# Rows of `rtl bench` ------------------------------------------------------------------------------
+# Rows of `quadfire bench` -------------------------------------------------------------------------
 
 def read_rows(path: Path | None) -> list[dict]:
-    """The rows of a `summary.json`; None: those of `make bench`, as it was run here or before."""
+    """The rows of a `summary.json` of `quadfire bench`.
+
+    None: those of the last run here, or of the baseline where there was none.
+    """
     if path is None:
         if not BENCH.exists():
             return json.loads(BASELINE.read_text())["rows"]
@@ -135,12 +150,12 @@ def read_rows(path: Path | None) -> list[dict]:
 
 
 def area_of(rows: Iterable[dict], preset: str) -> list[dict]:
-    """Rows of whole arrays of a preset, one a device."""
+    """The rows of whole arrays of a preset, one for each device."""
     return [row for row in rows if row["preset"] == preset and row["block"] == "core"]
 
 
 def figures_of(item: Measurement, rows: Iterable[dict]) -> dict:
-    """Everything about a network: its work, `devices` that the array was measured on, layers."""
+    """All figures of a network: `work_of`, `time_of` for each of its `devices`, and its layers."""
     work = work_of(item)
     return {**work, "devices": [time_of(work, row) for row in area_of(rows, item.preset)],
             "layers": [asdict(layer) for layer in item.layers]}
@@ -156,7 +171,7 @@ def _number(value: float | None, digits: int = 0, unit: str = "") -> str:
 
 
 def _significant(value: float | None, unit: str = "") -> str:
-    """At least three digits."""
+    """A number with at least three significant digits."""
     digits = 0 if not value else max(0, 2 - floor(log10(abs(value))))
     return _number(value, digits, unit)
 
@@ -167,8 +182,9 @@ def _energy(nanojoules: float) -> str:
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]], left: int) -> str:
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines)) + "\n"
+    """A table in Markdown. left: columns that are aligned left, the others are aligned right."""
+    align = ["left"] * left + ["right"] * (len(head) - left)
+    return tabulate(lines, head, tablefmt="github", disable_numparse=True, colalign=align) + "\n"
 
 
 def _work_line(figures: dict) -> list[str]:
@@ -195,7 +211,7 @@ def _time_lines(figures: dict) -> Iterable[list[str]]:
 
 
 def markdown(networks: Sequence[dict], published: str) -> str:
-    """The tables, `networks` as of `figures_of`, and that of published figures."""
+    """The page of figures. networks: see `figures_of`. published: the table of others."""
     work = _table(
         ["network", "array", "weights, input", "cycles by", "T", "dense SOP", "active SOP",
          "cycles", "SOP a cycle", "utilisation", "dense SOP a cycle", "energy proxy",
@@ -205,11 +221,11 @@ def markdown(networks: Sequence[dict], published: str) -> str:
          "latency", "images a second", "active GSOP a second", "SOP a cycle and kLUT",
          "SOP a cycle and DSP"], (line for item in networks for line in _time_lines(item)), 3)
     return (f"# Figures\n\n{(__doc__ or '').strip()}\n\n## Work of an image\n\n{work}\n"
-            f"## Time and area\n\n{time}\n## Peers\n\n{published}")
+            f"## Time and area\n\n{time}\n## Published figures of others\n\n{published}")
 
 
 def write(folder: Path, networks: Sequence[dict], published: str) -> None:
-    """`figures.json` and `figures.md`."""
+    """Write `figures.json` and `figures.md`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures.json").write_text(json.dumps(networks, indent=2) + "\n")
     (folder / "figures.md").write_text(markdown(networks, published))

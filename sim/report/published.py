@@ -1,19 +1,26 @@
-"""Figures that others have published of FPGA accelerators of spiking networks, with their source.
+"""Published figures of other FPGA accelerators of spiking networks.
 
-Only what was read in the source itself. Each says what keeps the comparison from being a fair one:
-nobody's network, time steps, spike rates, device and tools are those of another.
+All figures were read in the source itself. No two accelerators run the same network, with the same
+time steps and spike rates, on the same device with the same tools. So every entry says what can be
+compared with our figures, and what cannot.
 """
 
 from dataclasses import dataclass
+
+from tabulate import tabulate
 
 __all__ = ["PUBLISHED", "Published", "markdown"]
 
 
 @dataclass(frozen=True)
 class Published:
-    """reports: figures of the source, as given there. fair, unfair: what can be compared, what not.
+    """What a paper reports of an accelerator.
 
-    beside: the network of our table that comes nearest, "" where none does.
+    | field | meaning |
+    |---|---|
+    | `reports` | figures as the paper gives them |
+    | `beside` | the network of our table that is nearest, "" where none is |
+    | `fair`, `unfair` | what can be compared, what cannot |
     """
 
     name: str
@@ -25,7 +32,7 @@ class Published:
 
     @property
     def source(self) -> str:
-        """A link to it, in Markdown."""
+        """A link to the paper, in Markdown."""
         return f"[arXiv:{self.arxiv}](https://arxiv.org/abs/{self.arxiv})"
 
 
@@ -62,9 +69,8 @@ PUBLISHED = (
 
 
 def markdown() -> str:
-    """The table of published figures."""
-    lines = ["| accelerator | source | reports | beside our | what compares | what does not |",
-             "|---|---|---|---|---|---|"]
-    lines += [f"| {p.name} | {p.source} | {p.reports} | {p.beside} | {p.fair} | {p.unfair} |"
-              for p in PUBLISHED]
-    return "\n".join(lines) + "\n"
+    """The table of published figures in Markdown."""
+    head = ["accelerator", "source", "reports", "beside our", "what compares", "what does not"]
+    rows = [[item.name, item.source, item.reports, item.beside, item.fair, item.unfair]
+            for item in PUBLISHED]
+    return tabulate(rows, head, tablefmt="github", disable_numparse=True) + "\n"

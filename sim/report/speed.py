@@ -1,4 +1,4 @@
-"""How fast the Verilated arrays run, and how long their Verilog and its compilation take."""
+"""Speed of the simulation: cycles per second, and the time that a build takes."""
 
 import time
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["NETWORK", "Speed", "measure"]
 
-#: Four bits fit every array, but for those whose spike memory is too small.
+#: Weights of four bits fit every array. The spike memory of some is too small nevertheless.
 NETWORK = f"{DEMOS['dense'].name}-int4"
 
 _IMAGES, _SECONDS = 10, 2.0
@@ -27,7 +27,10 @@ _IMAGES, _SECONDS = 10, 2.0
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds to make the Verilog, to compile it with nothing kept, and the speed it runs at."""
+    """Seconds to generate the Verilog of an array, to compile it, and the speed of its simulation.
+
+    threads: threads that share the work of a cycle.
+    """
 
     preset: str
     threads: int
@@ -37,17 +40,17 @@ class Speed:
 
 
 def measure(name: str, threads: int = 1) -> Speed:
-    """Speed of a preset on the dense network, a cycle divided among threads. Raises ValueError
-    where the network does not fit.
+    """Measure a preset on the dense network of the demo.
 
-    The clock is that of the wall: other work on the machine slows all figures down.
+    Times are wall-clock times: other work on the machine makes them longer. Raises ValueError if
+    the network does not fit the array.
     """
     config = preset(name)
     program = compile(IntegerNetwork.load(PRETRAINED / f"{NETWORK}.safetensors"), config)
     begin = time.perf_counter()
     text = verilog.generate(config)[0]
     generated = time.perf_counter()
-    text += f"// {time.time_ns()}\n"        # so that no earlier build is taken
+    text += f"// {time.time_ns()}\n"        # so the cache has no library of it
     library = build.library(text, threads=threads)
     built = time.perf_counter()
     try:
@@ -59,7 +62,7 @@ def measure(name: str, threads: int = 1) -> Speed:
 
 
 def _run(program: Program, config: ArrayConfig, text: str, threads: int) -> tuple[int, float]:
-    """(cycles, seconds) of images, again and again for some seconds."""
+    """(cycles, seconds) of running images for some seconds."""
     images = mnist5k().held_out_set[0].numpy()
     chosen = images[np.linspace(0, len(images), _IMAGES, endpoint=False).astype(int)]
     transport = VerilatedTransport(config, verilog=text, threads=threads)

@@ -1,4 +1,4 @@
-"""The AXI shell in this process: a Verilated shared library, its bus and its streams.
+"""The AXI shell in this process: a Verilated shared library, with its bus and its streams.
 
     shell = VerilatedShell(preset("tiny"), stream_bits=64, idle=0.2, backpressure=0.5)
     shell.read(find("magic").offset)
@@ -23,17 +23,27 @@ TOP = "quadfire_axi"
 
 
 class BusError(OSError):
-    """The shell answered an access of its registers with something else than OKAY."""
+    """The shell answered an access to a register with another response than OKAY."""
 
 
 class ShellStatus(NamedTuple):
-    """Counts since the shell was made, as the harness saw them."""
+    """What has happened since the shell was made.
+
+    | field | meaning |
+    |---|---|
+    | `cycles` | clock cycles |
+    | `sent`, `taken` | beats that went into and came out of the shell |
+    | `unsent` | beats in the input queue |
+    | `frames` | frames received and not taken by the caller |
+    | `irq` | level of the interrupt |
+    | `violations` | 1 if a rule of AXI was broken |
+    """
 
     cycles: int
-    sent: int           # beats
+    sent: int
     taken: int
     unsent: int
-    frames: int         # received and not yet taken
+    frames: int
     irq: int
     violations: int
 
@@ -59,10 +69,15 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 class VerilatedShell:
-    """A simulated AXI shell, an AXI4-Lite master and the two far ends of its streams.
+    """A simulated AXI shell with an AXI4-Lite master, a source and a sink.
 
-    idle: probability that a cycle offers nothing on a channel that the master drives;
-    backpressure: that a cycle takes nothing. `seed` makes both repeatable. trace: a VCD file.
+    | argument | meaning |
+    |---|---|
+    | `stream_bits` | width of both streams |
+    | `idle`, `backpressure` | probability that a cycle offers, takes nothing on a channel |
+    | `seed` | makes both repeatable |
+    | `trace` | a VCD file to write |
+
     Every method that clocks raises ProtocolError once the shell has broken a rule of AXI.
     """
 
@@ -81,52 +96,52 @@ class VerilatedShell:
 
     @property
     def status(self) -> ShellStatus:
-        """What has happened so far."""
+        """The counts of the harness."""
         values = (ctypes.c_uint64 * len(ShellStatus._fields))()
         self._lib.qa_status(self._handle(), values)
         return ShellStatus(*values)
 
     def read(self, address: int) -> int:
-        """Read a register; BusError on SLVERR."""
+        """Read a register. Raises BusError on SLVERR."""
         word = ctypes.c_uint32()
         self._answer("read", address, self._lib.qa_read(self._handle(), address,
                                                         ctypes.byref(word)))
         return word.value
 
     def write(self, address: int, value: int, strobe: int = 0xF) -> None:
-        """Write the bytes of a register that `strobe` chooses; BusError on SLVERR."""
+        """Write those bytes of a register that `strobe` selects. Raises BusError on SLVERR."""
         self._answer("write", address, self._lib.qa_write(self._handle(), address, value, strobe))
 
     def stall(self, idle: float, backpressure: float) -> None:
-        """Stalls from now on."""
+        """Change the probabilities of stalls."""
         self._lib.qa_stalls(self._handle(), idle, backpressure)
 
     def listen(self, frames: int) -> None:
-        """Take so many frames from now on, then hold TREADY low; -1: all that come."""
+        """Take some more frames, then hold TREADY low. -1: take all frames."""
         self._lib.qa_listen(self._handle(), frames)
 
     def step(self, cycles: int = 1) -> None:
-        """Clock for so many cycles."""
+        """Clock for some cycles."""
         self._lib.qa_step(self._handle(), cycles)
         self._check()
 
     def send(self, content: bytes | np.ndarray, *, last: bool = True) -> None:
-        """Queue bytes, or uint32 words, as full beats; `last`: TLAST on the final one."""
+        """Queue bytes or uint32 words as full beats. `last`: TLAST on the final one."""
         if isinstance(content, np.ndarray):
             content = np.ascontiguousarray(content, "<u4").tobytes()
         self._lib.qa_send(self._handle(), content, len(content), last)
 
     def beat(self, words: list[int], keep: int, last: int) -> None:
-        """Queue one beat as it is given."""
+        """Queue one beat as it is, right or wrong."""
         array = (ctypes.c_uint32 * 4)(*words)
         self._lib.qa_beat(self._handle(), array, keep, last)
 
     def drop(self) -> None:
-        """Forget the queued beats that were not offered yet."""
+        """Remove the queued beats that are not on offer yet."""
         self._lib.qa_drop(self._handle())
 
     def frame(self) -> bytes | None:
-        """The oldest frame received and not yet taken."""
+        """Take the oldest frame received. None if there is none."""
         size = self._lib.qa_frame(self._handle(), None)
         if size < 0:
             return None
@@ -135,11 +150,11 @@ class VerilatedShell:
         return bytes(content)[:size]
 
     def reset(self, cycles: int = 4) -> None:
-        """Hold `aresetn` low; forget everything under way."""
+        """Hold `aresetn` low for some cycles, and forget everything that is under way."""
         self._lib.qa_reset(self._handle(), cycles)
 
     def close(self) -> None:
-        """End the simulation; no harm if it is closed already."""
+        """End the simulation. May be called again."""
         if self._shell is not None:
             self._lib.qa_close(self._shell)
             self._shell = None

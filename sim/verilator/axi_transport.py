@@ -1,7 +1,10 @@
-"""The Verilated AXI shell behind the driver: directly, or as the hardware of DMA and PYNQ drivers.
+"""The Verilated AXI shell as hardware of the driver: its streams, or an AXI DMA in front of them.
 
-`VerilatedAxiTransport` puts the unmodified `AxiTransport` on the Verilated shell. `AxiDmaModel` is
-an AXI DMA before that shell, as its driver sees it: registers, and memory that it reads and writes.
+| class | is |
+|---|---|
+| `VerilatedAxiTransport` | the unmodified `AxiTransport` on the Verilated shell |
+| `ShellDma` | the DMA of that transport: it moves frames directly |
+| `AxiDmaModel`, `Memory` | registers and memory of an AXI DMA, as the DMA driver sees them |
 """
 
 import numpy as np
@@ -15,12 +18,15 @@ from quadfire.sim.verilator.axi_shell import VerilatedShell
 
 __all__ = ["AxiDmaModel", "Memory", "ShellDma", "VerilatedAxiTransport"]
 
-#: Clock of the simulated device, which its time is told in.
+#: Clock of the simulated device: it turns cycles into seconds.
 CLOCK_HZ = 100e6
 
 
 class ShellDma(Dma):
-    """Moves frames straight between the caller and the streams of the Verilated shell."""
+    """Moves frames between the caller and the streams of the Verilated shell.
+
+    send_bytes, receive_bytes: the longest frames. The methods are those of `Dma`.
+    """
 
     def __init__(self, shell: VerilatedShell, *, send_bytes: int, receive_bytes: int):
         self.shell, self.send_bytes, self.receive_bytes = shell, send_bytes, receive_bytes
@@ -46,10 +52,13 @@ class ShellDma(Dma):
 
 
 class VerilatedAxiTransport(AxiTransport):
-    """The driver's transport to a Verilated core in its AXI shell.
+    """The driver's transport to a Verilated AXI shell.
 
-    stream_bits, idle, backpressure, seed: as for VerilatedShell. idle_limit: cycles without a beat
-    after which `exchange` gives up. send_bytes, receive_bytes: the longest frames.
+    | argument | meaning |
+    |---|---|
+    | `stream_bits`, `idle`, `backpressure`, `seed` | see `VerilatedShell` |
+    | `idle_limit` | cycles without a beat after which `exchange` gives up |
+    | `send_bytes`, `receive_bytes` | the longest frames |
     """
 
     def __init__(self, config: ArrayConfig, *, stream_bits: int = 32, idle: float = 0.0,
@@ -68,33 +77,33 @@ class VerilatedAxiTransport(AxiTransport):
         return self.shell.status.cycles
 
     def close(self) -> None:
-        """End the simulation."""
+        """End the simulation. May be called again."""
         self.shell.close()
 
 
 def simulated(shell: VerilatedShell) -> float:
-    """Seconds of simulated time."""
+    """Simulated time in seconds."""
     return shell.status.cycles / CLOCK_HZ
 
 
 class Memory:
-    """Memory that a DMA can reach; an address beyond it is a decode error."""
+    """Memory that a DMA can reach: `size` bytes from address `base`."""
 
     def __init__(self, size: int, base: int):
         self.base, self.words = base, np.zeros(size // 4, np.uint32)
 
     def span(self, address: int, size: int) -> np.ndarray | None:
-        """The words at an address, None if there are none."""
+        """The words of `size` bytes at an address, None if not all of them are there."""
         first, count = (address - self.base) // 4, -(-size // 4)
         inside = 0 <= first and first + count <= len(self.words) and address % 4 == 0
         return self.words[first:first + count] if inside else None
 
 
 class AxiDmaModel:
-    """Registers of an AXI DMA in direct mode (PG021) between `memory` and the Verilated shell.
+    """The registers of an AXI DMA in direct mode between `memory` and the Verilated shell.
 
-    Every access to a register lets `cycles` of the shell's clock pass. A channel that has not been
-    started takes nothing from the shell.
+    Every access to a register takes `cycles` clock cycles. A channel that is not started takes
+    nothing from the shell. length_bits: width of the LENGTH registers. Source: Xilinx PG021.
     """
 
     def __init__(self, shell: VerilatedShell, memory: Memory, *, length_bits: int = 26,
@@ -115,10 +124,12 @@ class AxiDmaModel:
         self.shell.listen(0)
 
     def read(self, offset: int) -> int:
+        """Read a register."""
         self._work()
         return self._registers[offset]
 
     def write(self, offset: int, value: int) -> None:
+        """Write a register. A write to LENGTH starts a transfer."""
         self._work()
         channel, offset = (S2MM, offset - S2MM) if offset >= S2MM else (MM2S, offset)
         place = channel + offset
@@ -138,16 +149,18 @@ class AxiDmaModel:
             self._registers[place] = value
 
     def _fail(self, channel: int, error: int) -> None:
+        """Set an error bit of the status and halt the channel."""
         self._registers[channel + STATUS] |= error | HALTED
         self._registers[channel + CONTROL] &= ~RUN
         self._busy[channel] = False
 
     def _span(self, channel: int) -> np.ndarray | None:
+        """The memory that the channel's ADDRESS and LENGTH name."""
         address = self._registers[channel + ADDRESS] | self._registers[channel + ADDRESS_HIGH] << 32
         return self.memory.span(address, self._registers[channel + LENGTH])
 
     def _start(self, channel: int) -> None:
-        """LENGTH was written: a transfer begins, if the channel runs and its memory is there."""
+        """Start a transfer, if the channel runs and its memory is there."""
         if self._registers[channel + STATUS] & HALTED:
             return
         if not self._registers[channel + LENGTH]:
@@ -163,7 +176,7 @@ class AxiDmaModel:
             self.shell.listen(1)
 
     def _work(self) -> None:
-        """Time passes; transfers end."""
+        """Let time pass, and end the transfers that are complete."""
         self.shell.step(self.cycles)
         if self._busy[MM2S] and self.shell.status.unsent == 0:
             self._finish(MM2S)
@@ -176,5 +189,6 @@ class AxiDmaModel:
             self._finish(S2MM)
 
     def _finish(self, channel: int) -> None:
+        """Report the end of a transfer in the status."""
         self._registers[channel + STATUS] |= IDLE | 1 << 12
         self._busy[channel] = False

@@ -1,4 +1,4 @@
-"""The C driver compiled for this machine, before the Verilated AXI shell as its hardware."""
+"""The C driver, compiled for this machine, with the Verilated AXI shell as its hardware."""
 
 import subprocess
 import tempfile
@@ -16,17 +16,21 @@ __all__ = ["FLAGS", "run"]
 
 C_DRIVER = PACKAGE / "firmware" / "c"
 
-#: What the driver must compile with, and what watches it run.
+_C_HOST = Path(__file__).parent / "cpp" / "c_host.c"
+
+#: The driver must compile without a warning, and run under the sanitizers.
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def run(program: Program, inputs: np.ndarray, *, stream_bits: int = 32, idle: float = 0.0,
         backpressure: float = 0.0, seed: int = 1) -> tuple[np.ndarray, str]:
-    """Logits int32 [N + 1, outputs] of N inputs, then of the tape's own, which is input 0; the log.
+    """Run inputs through the C driver. Returns (logits, log).
 
-    On the way everything that can go wrong does so once, see sim/verilator/cpp/c_host.c. Raises ToolchainError
-    where the driver does not compile without a warning, fails, or a sanitizer objects.
+    The logits are int32 [N + 1, outputs]: those of N inputs, then those of the input that the tape
+    itself holds, which is input 0. On the way every fault that the driver reports is caused once,
+    see sim/verilator/cpp/c_host.c. Raises ToolchainError if the driver gives a warning, fails, or a
+    sanitizer finds an error.
     """
     library = build.library(build.axi_verilog(program.config, stream_bits), top=TOP,
                             harness=HARNESS)
@@ -38,8 +42,8 @@ def run(program: Program, inputs: np.ndarray, *, stream_bits: int = 32, idle: fl
         _call([toolchain.c_compiler(), *FLAGS, *SANITIZERS, "-I", C_DRIVER, "-I", folder, "-c",
                C_DRIVER / "quadfire.c", "-o", folder / "quadfire.o"])
         _call([toolchain.c_compiler(), "-std=c99", "-Wall", "-Wextra", "-Werror", *SANITIZERS, "-I",
-               C_DRIVER, "-I", folder, Path(__file__).parent / "cpp" / "c_host.c", folder / "quadfire.o",
-               library, f"-Wl,-rpath,{library.parent}", "-o", folder / "host"])
+               C_DRIVER, "-I", folder, _C_HOST, folder / "quadfire.o", library,
+               f"-Wl,-rpath,{library.parent}", "-o", folder / "host"])
         done = subprocess.run([folder / "host", str(seed), str(idle), str(backpressure)],
                               input=words.tobytes(), capture_output=True, check=False)
     log = done.stderr.decode()
@@ -51,6 +55,7 @@ def run(program: Program, inputs: np.ndarray, *, stream_bits: int = 32, idle: fl
 
 
 def _call(command: list) -> None:
+    """Run a compiler. Raises ToolchainError with what it prints if it fails."""
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           check=False)
     if done.returncode:

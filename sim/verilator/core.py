@@ -1,4 +1,4 @@
-"""The core in this process: a Verilated shared library behind the driver's transport.
+"""The core in this process: a Verilated shared library, and the driver's transport to it.
 
     transport = VerilatedTransport(preset("tiny"), idle=0.2, backpressure=0.5, seed=1)
     answers = transport.exchange([packet, ...], answers=1)
@@ -18,7 +18,8 @@ from quadfire.sim.verilator import build
 
 __all__ = ["ProtocolError", "Status", "VerilatedCore", "VerilatedTransport"]
 
-_SLICE = 1 << 20    # cycles between two returns to Python, so that Ctrl-C works
+#: Cycles between two returns to Python, in which Ctrl-C is noticed.
+_SLICE = 1 << 20
 _FOREVER = (1 << 64) - 1
 _DONE, _NO_PROGRESS, _VIOLATION = 1, 2, 3
 _VIOLATIONS = ("", "tvalid fell before tready", "tdata changed before tready",
@@ -31,7 +32,17 @@ class ProtocolError(AssertionError):
 
 @dataclass(frozen=True)
 class Status:
-    """Counts since the core was made: words and packets as the harness saw them."""
+    """What has happened since the core was made.
+
+    | field | meaning |
+    |---|---|
+    | `cycles` | clock cycles, those of reset included |
+    | `sent`, `taken` | words that went into and came out of the core |
+    | `unsent` | words in the input queue |
+    | `packets` | packets received and not taken by the caller |
+    | `violations` | cycles in which a rule of AXI4-Stream was broken |
+    | `violation`, `violation_cycle` | kind and cycle of the first violation |
+    """
 
     cycles: int
     sent: int
@@ -64,12 +75,18 @@ def _probability(name: str, value: float) -> None:
 
 
 class VerilatedCore:
-    """A simulated core with AXI4-Stream ports, its input queue and its output queue.
+    """A simulated core with a queue of words to send and a queue of packets received.
 
-    idle: probability that a cycle offers no word; backpressure: that a cycle takes none. A word
-    once offered stays until it is taken. `seed` makes both repeatable.
-    trace: a VCD file to write, of the cycles `trace_cycles[0]` to before `trace_cycles[1]`.
-    harness: a C++ file that includes the usual one. threads: of the simulation.
+    | argument | meaning |
+    |---|---|
+    | `idle`, `backpressure` | probability that a cycle offers no word, takes no word |
+    | `seed` | makes both repeatable |
+    | `trace` | a VCD file to write |
+    | `trace_cycles` | its first cycle, and the one after its last |
+    | `harness` | a C++ file that includes harness.cpp |
+    | `threads` | threads that share the work of a cycle |
+
+    Raises ValueError unless 0 <= idle < 1 and 0 <= backpressure < 1.
     """
 
     def __init__(self, verilog: str, *, top: str = "quadfire", idle: float = 0.0,
@@ -93,22 +110,22 @@ class VerilatedCore:
 
     @property
     def status(self) -> Status:
-        """What has happened so far."""
+        """The counts of the harness."""
         values = (ctypes.c_uint64 * 8)()
         self._lib.qf_status(self._handle(), values)
         return Status(*values)
 
     def send(self, words: np.ndarray, *, last: bool = True) -> None:
-        """Queue words for the input; `last` marks the final one as the end of a packet."""
+        """Queue words for the input. `last`: the final one ends a packet."""
         words = np.ascontiguousarray(words, dtype=np.uint32)
         self._lib.qf_send(self._handle(), words.ctypes.data, words.size, last)
 
     def drop(self) -> None:
-        """Forget the queued words that were not offered yet."""
+        """Remove the queued words that are not on offer yet."""
         self._lib.qf_drop(self._handle())
 
     def take(self) -> np.ndarray | None:
-        """The oldest packet received and not yet taken, None if there is none."""
+        """Take the oldest packet received. None if there is none."""
         size = self._lib.qf_take(self._handle(), None)
         if size < 0:
             return None
@@ -117,10 +134,10 @@ class VerilatedCore:
         return words
 
     def run(self, answers: int, idle_limit: int) -> bool:
-        """Clock until `answers` packets are there and all is sent, or an error answer came.
+        """Clock until all words are sent and `answers` packets are there, or an error answer is.
 
-        True: so it came about. False: for `idle_limit` cycles not a word was transferred.
-        Raises ProtocolError when the core breaks a rule of AXI4-Stream.
+        Returns False if no word was transferred for `idle_limit` cycles. Raises ProtocolError if
+        the core breaks a rule of AXI4-Stream.
         """
         self._lib.qf_patience(self._handle())
         while True:
@@ -131,18 +148,18 @@ class VerilatedCore:
                 return result == _DONE
 
     def step(self, cycles: int = 1) -> None:
-        """Clock for so many cycles; queued words are sent and answers collected meanwhile."""
+        """Clock for some cycles. Queued words are sent and packets collected meanwhile."""
         while cycles > 0:
             self._lib.qf_step(self._handle(), min(cycles, _SLICE))
             cycles -= _SLICE
         self._check()
 
     def reset(self, cycles: int = 2) -> None:
-        """Hold reset for so many cycles. Empties both queues, also of half a packet."""
+        """Hold reset for some cycles. Empties both queues, also of half a packet."""
         self._lib.qf_reset(self._handle(), cycles)
 
     def close(self) -> None:
-        """End the simulation and complete its trace; no harm if it is closed already."""
+        """End the simulation and complete its waveform. May be called again."""
         if self._core is not None:
             self._lib.qf_close(self._core)
             self._core = None
@@ -159,9 +176,11 @@ class VerilatedCore:
 class VerilatedTransport(Transport):
     """The driver's transport to a Verilated core.
 
-    idle, backpressure, seed, trace, trace_cycles, threads: as for VerilatedCore.
-    idle_limit: cycles without a word transferred after which `exchange` gives up.
-    verilog: the core's text, to simulate something else than what `config` generates.
+    | argument | meaning |
+    |---|---|
+    | `idle`, `backpressure`, `seed`, `trace`, `trace_cycles`, `threads` | see `VerilatedCore` |
+    | `idle_limit` | cycles without a transfer after which `exchange` gives up |
+    | `verilog` | simulate this text instead of the core of `config` |
     """
 
     def __init__(self, config: ArrayConfig, *, idle: float = 0.0, backpressure: float = 0.0,
@@ -180,11 +199,11 @@ class VerilatedTransport(Transport):
         return self.core.status.cycles
 
     def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
-        """Send packets while receiving; return the next `answers` packets from the core.
+        """Send packets while receiving. Returns the next `answers` packets from the core.
 
-        Returns when all is sent and answered, or earlier with an error answer as the last one; what
-        was not sent by then is forgotten. Raises TimeoutError when nothing moves for `idle_limit`
-        cycles; only a reset is sure to help then.
+        An error answer ends the exchange: it is the last packet returned, and packets that are not
+        sent by then are removed. Raises TimeoutError if no word is transferred for `idle_limit`
+        cycles; the core must be reset then.
         """
         before = self.core.status
         for packet in packets:
@@ -212,17 +231,17 @@ class VerilatedTransport(Transport):
         return received
 
     def send_partial(self, words: np.ndarray, last: bool = False) -> None:
-        """Queue words, by default without the mark of a packet's end; `run` sends them."""
+        """Queue words, by default without the end of a packet. `run` sends them."""
         self.core.send(words, last=last)
 
     def run(self, cycles: int) -> None:
-        """Clock for so many cycles."""
+        """Clock for some cycles."""
         self.core.step(cycles)
 
     def reset(self, cycles: int = 2) -> None:
-        """Reset the core at once, whatever it is doing; forget all words under way."""
+        """Reset the core, whatever it is doing, and forget all words that are under way."""
         self.core.reset(cycles)
 
     def close(self) -> None:
-        """End the simulation."""
+        """End the simulation. May be called again."""
         self.core.close()

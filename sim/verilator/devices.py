@@ -1,4 +1,15 @@
-"""Simulated devices by name, for `quadfire.firmware.transports`."""
+"""Simulated devices by name, for `quadfire.firmware.transports`.
+
+| name | address | device |
+|---|---|---|
+| `sim` | none | the Verilated core in this process |
+| `cocotb` | verilator or icarus | the core in a simulator that cocotb drives |
+| `axi` | 32, 64 or 128, the width of its streams | the Verilated AXI shell in this process |
+| `uart` | none | the Verilated core behind a UART, at a pseudo-terminal |
+
+Every function takes (address, configuration) and raises ValueError for an address that it does not
+know. It imports its simulation only when it is called.
+"""
 
 from quadfire.firmware.transports.transport import Transport
 from quadfire.firmware.transports.serial_port import SerialTransport
@@ -7,21 +18,21 @@ from quadfire.rtl.contract.config import ArrayConfig
 __all__ = ["axi", "cocotb", "uart", "verilated"]
 
 
-def _nothing(kind: str, address: str) -> None:
+def _no_address(kind: str, address: str) -> None:
     if address:
         raise ValueError(f"{kind} takes no address, not {address!r}")
 
 
 def verilated(address: str, config: ArrayConfig) -> Transport:
-    """The array in this process."""
+    """The Verilated core in this process."""
     from quadfire.sim.verilator.core import VerilatedTransport
 
-    _nothing("sim", address)
+    _no_address("sim", address)
     return VerilatedTransport(config)
 
 
 def cocotb(address: str, config: ArrayConfig) -> Transport:
-    """The array in a simulator that cocotb drives."""
+    """The core in a simulator that cocotb drives."""
     from quadfire.sim.cocotb.transport import CocotbTransport
 
     if address not in ("", "verilator", "icarus"):
@@ -30,7 +41,7 @@ def cocotb(address: str, config: ArrayConfig) -> Transport:
 
 
 def axi(address: str, config: ArrayConfig) -> Transport:
-    """The array in its AXI shell, in this process."""
+    """The Verilated AXI shell in this process."""
     from quadfire.sim.verilator.axi_transport import VerilatedAxiTransport
 
     if address not in ("", "32", "64", "128"):
@@ -38,8 +49,8 @@ def axi(address: str, config: ArrayConfig) -> Transport:
     return VerilatedAxiTransport(config, stream_bits=int(address or 32))
 
 
-class _Served(SerialTransport):
-    """A serial transport with the server of its pseudo-terminal."""
+class _ServedTransport(SerialTransport):
+    """A serial transport that owns the server of its pseudo-terminal."""
 
     def __init__(self, config: ArrayConfig):
         from quadfire.sim.verilator.uart import UartServer
@@ -48,11 +59,12 @@ class _Served(SerialTransport):
         super().__init__(self._server.path, self._server.baud, patience=60.0)
 
     def close(self) -> None:
+        """Close the port, then end the server."""
         super().close()
         self._server.close()
 
 
 def uart(address: str, config: ArrayConfig) -> Transport:
-    """The array behind a UART at a pseudo-terminal."""
-    _nothing("uart", address)
-    return _Served(config)
+    """The Verilated core behind a UART, at a pseudo-terminal."""
+    _no_address("uart", address)
+    return _ServedTransport(config)

@@ -1,6 +1,7 @@
-"""`quadfire fuzz`: random and damaged packets into the Verilated core; see sim/verilator/cpp/fuzz.cpp.
+"""Fuzzing: random and damaged packets into the Verilated core.
 
-After every round a good tape must give the right answers, and nothing may hang.
+A round sends a damaged tape or noise, then a good tape, which must give the right answers. Nothing
+may hang, and no rule of AXI4-Stream may be broken. The rounds run in sim/verilator/cpp/fuzz.cpp.
 """
 
 import ctypes
@@ -22,16 +23,20 @@ __all__ = ["FuzzFailure", "Report", "fuzz"]
 
 FUZZ = Path(__file__).parent / "cpp" / "fuzz.cpp"
 
-#: Sizes of the network of the good tapes: two tiles, two layers.
+#: Sizes of the network of the good tapes: two layers, the first one in two tiles.
 SIZES = [12, 8, 4]
 
 
 class FuzzFailure(AssertionError):
-    """The device hung, answered wrongly, or broke a rule; the message has seed and round."""
+    """The device hung, answered wrongly, or broke a rule. The message has seed and round."""
 
 
 class Report(NamedTuple):
-    """What was thrown at the device; refused, harmless: what became of damaged tapes."""
+    """What was sent to the device.
+
+    refused: damaged tapes that gave an error answer. harmless: damaged tapes that gave only right
+    answers.
+    """
 
     rounds: int
     packets: int
@@ -41,11 +46,12 @@ class Report(NamedTuple):
 
 
 def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[list, list]]:
-    """(packets, answers) of a setup and of an inference tape; the answers are the device's own.
+    """(packets, answers) of a setup tape and of an inference tape.
 
-    They are checked against the reference here, before anything is damaged.
+    The answers are those of the device. Its logits are compared with the reference before anything
+    is damaged. Raises FuzzFailure if they differ.
     """
-    from quadfire.models.integer import reference    # only here: it takes PyTorch to load
+    from quadfire.models.integer import reference    # only here: PyTorch takes long to import
 
     rng = np.random.default_rng(seed)
     network = random_network(rng, config, sizes=SIZES, steps=3, input_bits=2, readout=True)
@@ -69,7 +75,11 @@ def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[li
 
 def fuzz(config: ArrayConfig, packets: int, *, seed: int = 1, idle: float = 0.0,
          backpressure: float = 0.0, progress: bool = False) -> Report:
-    """Throw at least `packets` packets at the core of `config`; FuzzFailure at the first fault."""
+    """Send at least `packets` packets to the core of `config`.
+
+    idle, backpressure: probability that a cycle offers no word, takes no word. progress: show a
+    bar. Raises FuzzFailure at the first fault.
+    """
     core = VerilatedCore(build.core_verilog(config), idle=idle, backpressure=backpressure,
                          seed=seed, harness=FUZZ)
     lib = core._lib
@@ -78,7 +88,7 @@ def fuzz(config: ArrayConfig, packets: int, *, seed: int = 1, idle: float = 0.0,
         getattr(lib, name).restype = result
     tapes = _tapes(core, config, seed)
     flat = [np.concatenate([*sent, *answers]).astype(np.uint32) for sent, answers in tapes]
-    counts = (ctypes.c_uint64 * 4)(*(len(part) for tape in tapes for part in tape))
+    counts = (ctypes.c_uint64 * 4)(*(len(side) for tape in tapes for side in tape))
     state = ctypes.c_void_p(lib.qf_fuzz_open(
         ctypes.c_void_p(core._handle()), ctypes.c_uint64(seed),
         *(ctypes.c_void_p(words.ctypes.data) for words in flat), counts))
@@ -100,13 +110,14 @@ def fuzz(config: ArrayConfig, packets: int, *, seed: int = 1, idle: float = 0.0,
 
 def main(packets: Annotated[int, typer.Option(min=1, help="How many packets.")] = 1_000_000,
          config: Annotated[str, typer.Option(help="Array; `tiny` is fastest.")] = "tiny",
-         seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
-         idle: Annotated[float, typer.Option(help="Probability of a cycle without input.")] = 0.0,
-         backpressure: Annotated[float, typer.Option(help="And of one without output.")] = 0.0,
+         seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+         idle: Annotated[float, typer.Option(help="Probability that a cycle has no input.")] = 0.0,
+         backpressure: Annotated[
+             float, typer.Option(help="Probability that a cycle takes no output.")] = 0.0,
          ) -> None:
-    """Throw random and damaged packets at the Verilated core, a good tape after every few.
+    """Send random and damaged packets to the Verilated core, and a good tape after every few.
 
-    Ends with an error where the device hangs, answers wrongly, or breaks a rule of AXI4-Stream.
+    Fails if the device hangs, answers wrongly, or breaks a rule of AXI4-Stream.
     """
     begin = time.monotonic()
     try:

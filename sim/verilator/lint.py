@@ -1,4 +1,4 @@
-"""What Verilator's and Icarus's checks say of the generated Verilog."""
+"""Lint of the generated Verilog: Verilator and, where it is installed, Icarus."""
 
 import subprocess
 import tempfile
@@ -12,7 +12,7 @@ from quadfire.sim.verilator.build import WAIVERS
 
 __all__ = ["LINT_WAIVERS", "check"]
 
-#: Waived beside those of a build, which raise no UNUSEDSIGNAL.
+#: All warnings that are waived. A build has no -Wall, so it needs fewer.
 LINT_WAIVERS = {
     **WAIVERS,
     "DECLFILENAME": "all modules of the core stand in one file",
@@ -20,7 +20,8 @@ LINT_WAIVERS = {
 }
 
 
-def _say(command: list, folder: str, tool: str) -> None:
+def _lint(command: list, folder: str, tool: str) -> None:
+    """Run a tool. Raises ToolchainError if it reports anything."""
     result = subprocess.run(command, cwd=folder, env=toolchain.verilator().environment, text=True,
                             capture_output=True, check=False)
     if result.returncode or result.stderr.strip():
@@ -29,19 +30,21 @@ def _say(command: list, folder: str, tool: str) -> None:
 
 
 def check(config: ArrayConfig) -> list[str]:
-    """The tools that found nothing to object to; raises ToolchainError with what one found."""
+    """Lint the core and the AXI shell. Returns the names of the tools, which all found nothing.
+
+    Raises ToolchainError with what the first tool found.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source, _ = write(config, Path(folder))
         shell, _ = write(config, Path(folder), axi.TOP, axi.generate)
-        _say([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", TOP,
-              *(f"-Wno-{name}" for name in LINT_WAIVERS), source.name], folder, "Verilator")
-        _say([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", axi.TOP,
-              *(f"-Wno-{name}" for name in LINT_WAIVERS), shell.name], folder, "Verilator")
+        tops = ((TOP, source.name), (axi.TOP, shell.name))
+        for top, name in tops:
+            _lint([toolchain.verilator().binary, "--lint-only", "-Wall", "--top-module", top,
+                   *(f"-Wno-{waiver}" for waiver in LINT_WAIVERS), name], folder, "Verilator")
         passed = ["Verilator -Wall"]
         if icarus := toolchain.icarus():
-            _say([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", TOP, source.name],
-                 folder, "Icarus")
-            _say([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", axi.TOP, shell.name],
-                 folder, "Icarus")
+            for top, name in tops:
+                _lint([icarus, "-g2005", "-Wall", "-Wno-timescale", "-tnull", "-s", top, name],
+                      folder, "Icarus")
             passed.append("Icarus -Wall")
     return passed

@@ -1,11 +1,11 @@
-"""A stand-in of PYNQ's public API over the Verilated AXI shell, to run the PYNQ transport on.
+"""A stand-in for the module `pynq`, with the Verilated AXI shell as its board.
 
     pynq = Pynq(config, stream_bits=64)
     transport = open_overlay("quadfire.bit", config, pynq=pynq)
 
-What it has of PYNQ 3: `Overlay` with the shell and the DMA as attributes, `allocate`, and of these
-what a driver may use. Buffers are cached: the DMA sees what was flushed, the program what was
-invalidated, as on a Zynq without coherent ports.
+It has those parts of PYNQ 3 that a driver may use: `Overlay`, with the shell and the DMA as
+attributes, and `allocate`. Buffers are cached, as on a Zynq without coherent ports: the DMA sees
+what the program has flushed, the program sees what it has invalidated.
 """
 
 from collections.abc import Sequence
@@ -27,26 +27,27 @@ _ERRORS = 0x70
 
 
 class Buffer(np.ndarray):
-    """An array from `allocate`: what the processor sees of its part of the memory."""
+    """An array from `allocate`: its part of the memory, as the processor's cache has it."""
 
     memory: np.ndarray
     physical_address: int
     freed = False
 
     def flush(self) -> None:
-        """Write the cache back to memory."""
+        """Write the cache to memory."""
         self.memory[:] = np.asarray(self).ravel().view(np.uint32)
 
     def invalidate(self) -> None:
-        """Forget the cache, read from memory again."""
+        """Read the cache from memory again."""
         np.asarray(self).ravel().view(np.uint32)[:] = self.memory
 
     def freebuffer(self) -> None:
+        """Mark the buffer as freed."""
         self.freed = True
 
 
 class Channel:
-    """`sendchannel` or `recvchannel` of PYNQ's DMA in simple mode."""
+    """`sendchannel` or `recvchannel` of PYNQ's DMA in simple mode, with PYNQ's own names."""
 
     def __init__(self, engine: AxiDmaModel, offset: int, max_size: int):
         self._engine, self._offset, self._max_size = engine, offset, max_size
@@ -102,7 +103,10 @@ class Channel:
 
 
 class Pynq:
-    """The module `pynq` of a board whose bitstream has the shell for `config` in it."""
+    """The module `pynq` on a board whose bitstream has the AXI shell of `config`.
+
+    size: bytes of its memory. length_bits: see `AxiDmaModel`. shell: options of `VerilatedShell`.
+    """
 
     def __init__(self, config: ArrayConfig, *, size: int = 1 << 22, length_bits: int = 26,
                  **shell: Any):
@@ -113,7 +117,7 @@ class Pynq:
         self.bitfile = ""
 
     def Overlay(self, bitfile_name: str) -> SimpleNamespace:    # noqa: N802  (PYNQ's own name)
-        """Load a bitstream: the device and its DMA, fresh from reset."""
+        """Load a bitstream. Returns the shell and its DMA, just reset."""
         self.bitfile = bitfile_name
         self.shell.reset()
         engine = AxiDmaModel(self.shell, self.memory, length_bits=self.length_bits)
@@ -125,7 +129,7 @@ class Pynq:
         return SimpleNamespace(quadfire_0=device, axi_dma_0=dma)
 
     def allocate(self, shape: Sequence[int] | int, dtype: Any = np.uint32) -> Buffer:
-        """Contiguous memory that the DMA can reach."""
+        """Allocate an array that the DMA can reach. Raises MemoryError if there is no room."""
         array = np.zeros(shape, dtype).view(Buffer)
         words = array.nbytes // 4
         array.memory = self.memory.words[self._used:self._used + words]

@@ -1,4 +1,4 @@
-"""The core behind a UART as a Verilated library, and that at a pseudo-terminal, in real time.
+"""The Verilated core behind a UART, and a server that puts it at a pseudo-terminal.
 
     with UartServer(preset("tiny")) as server:
         transport = SerialTransport(server.path, server.baud)
@@ -18,7 +18,7 @@ from quadfire.sim.verilator import build
 
 __all__ = ["BAUD", "CLOCK", "UartPort", "UartServer"]
 
-#: Four clock cycles a bit: the fastest that the UART can do, and so the fastest to simulate.
+#: Four clock cycles per bit, the least that the UART can do: so it takes the fewest to simulate.
 CLOCK, BAUD = 12_000_000, 3_000_000
 
 _HARNESS = Path(__file__).parent / "cpp" / "uart.cpp"
@@ -38,16 +38,19 @@ def _load(path: Path) -> ctypes.CDLL:
 
 
 class UartPort:
-    """A simulated device and a serial port at its pins.
+    """A simulated device, and a serial port at its pins.
 
-    drift: the port's bits are so much longer than those of the device. buffer: as for UartCore.
-    lost: the device had no room for a symbol. errors: bytes from it without a stop bit.
+    | argument | meaning |
+    |---|---|
+    | `clock`, `baud` | of the device, in Hz |
+    | `buffer` | size of the device's buffer, see the UART of `rtl` |
+    | `drift` | bit time of the port / bit time of the device |
     """
 
     def __init__(self, config: ArrayConfig, *, clock: float = CLOCK, baud: float = BAUD,
                  buffer: int = 2048, drift: float = 1.0):
         def generate() -> str:
-            from quadfire.rtl.shell.uart import uart_verilog  # only here: it takes Amaranth to load
+            from quadfire.rtl.shell.uart import uart_verilog    # only here: Amaranth is slow
             return uart_verilog(config, clock=clock, baud=baud, buffer=buffer)
 
         text = build.generated(config, "quadfire_uart", generate, clock, baud, buffer)
@@ -59,14 +62,14 @@ class UartPort:
         self._lib.uart_send(self._port, data, len(data))
 
     def run(self, cycles: int) -> bytes:
-        """Clock for so many cycles; the bytes that the device has sent."""
+        """Clock for some cycles. Returns the bytes that the device has sent."""
         count = self._lib.uart_run(self._port, cycles)
         data = ctypes.create_string_buffer(count)
         self._lib.uart_take(self._port, data, count)
         return data.raw
 
     def reset(self, cycles: int = 4) -> None:
-        """Hold the device's reset."""
+        """Hold reset for some cycles."""
         self._lib.uart_reset(self._port, cycles)
 
     def _status(self) -> list[int]:
@@ -76,37 +79,45 @@ class UartPort:
 
     @property
     def cycles(self) -> int:
+        """Clock cycles since the simulation began."""
         return self._status()[0]
 
     @property
     def unsent(self) -> int:
-        """Bytes queued that are not at the device yet."""
+        """Queued bytes that the device has not got yet."""
         return self._status()[1]
 
     @property
     def errors(self) -> int:
+        """Bytes from the device without a stop bit."""
         return self._status()[3]
 
     @property
     def lost(self) -> bool:
+        """Whether the device had no room for a symbol."""
         return bool(self._status()[4])
 
     def close(self) -> None:
-        """End the simulation; no harm if it is closed already."""
+        """End the simulation. May be called again."""
         if self._port is not None:
             self._lib.uart_close(self._port)
             self._port = None
 
 
 class UartServer:
-    """A simulated device at a pseudo-terminal; a thread clocks it as fast as it can.
+    """A simulated device at a pseudo-terminal. A thread clocks it as fast as it can.
 
-    link: a path to put a symbolic link to the terminal at; raises ValueError where anything but a
-    link is there. path: where the device is. tamper: a function from the bytes of one direction
-    ("in" or "out") to those that arrive.
+    | argument, attribute | meaning |
+    |---|---|
+    | `link` | where to put a symbolic link to the terminal |
+    | `options` | see `UartPort` |
+    | `path`, `baud` | what `SerialTransport` needs |
+    | `tamper` | may be set to a function (direction, bytes) -> bytes that arrive |
+
+    A direction is "in" or "out". Raises ValueError if anything but a symbolic link is at `link`.
     """
 
-    #: Cycles between two looks at the terminal, while there is something to do, and at rest.
+    #: Cycles between two looks at the terminal, while bytes move and while they do not.
     _BUSY, _REST = 4096, 20_000
 
     def __init__(self, config: ArrayConfig, *, link: Path | None = None, **options):
@@ -124,10 +135,11 @@ class UartServer:
 
     @property
     def path(self) -> str:
+        """Path of the terminal, or of the link to it."""
         return self.slave if self.link is None else str(self.link)
 
     def plug(self) -> None:
-        """Make the terminal."""
+        """Open a terminal."""
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -141,7 +153,7 @@ class UartServer:
             self.link.unlink()
 
     def unplug(self) -> None:
-        """Pull the cable: the terminal is gone until `plug`."""
+        """Close the terminal, as if the cable were pulled. `plug` opens another one."""
         master, self._master = self._master, -1
         time.sleep(0.1)
         os.close(self._slave)
@@ -154,10 +166,11 @@ class UartServer:
     def _serve(self) -> None:
         try:
             self._clock()
-        except BaseException as error:  # whatever it is, `wait` raises it
+        except BaseException as error:  # `wait` raises it in the caller's thread
             self._failure = error
 
     def _clock(self) -> None:
+        """Clock the device, and move bytes between it and the terminal, until `close`."""
         out, quiet = b"", 0
         while not self._stop.is_set():
             if self._reset.is_set():
@@ -179,14 +192,14 @@ class UartServer:
             quiet = 0 if data or sent else quiet + 1
 
     def wait(self) -> None:
-        """Serve until the thread ends; raises what it failed of, once."""
+        """Serve until the thread ends. Raises the error that ended it, once."""
         self._thread.join()
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
     def close(self) -> None:
-        """End it; raises the errors of `wait`."""
+        """End the server. Raises the errors of `wait`."""
         self._stop.set()
         self._thread.join()
         self.port.close()
