@@ -1,10 +1,12 @@
-"""Estimates without any Verilog: cycles, utilisation and host traffic of a network on an array.
+"""Estimates without Verilog: cycles, utilisation and host traffic of a network on an array.
 
-    estimate    every layer, event by event, on spikes drawn at a given rate
-    sweep       many arrays, in closed form (`quadfire.firmware.compiler.cost_model`), and which of them are worth it
+| function | estimates |
+|---|---|
+| `estimate` | every layer by the cycle model, on spikes drawn at a given rate |
+| `sweep` | many arrays by the closed form of `quadfire.firmware.compiler.cost_model` |
 
-A layer takes as long as its passes, or as long as the words that the host must send for it (one a
-cycle), whichever is longer.
+A layer takes the cycles of its passes, or one cycle for each word between host and array, whichever
+is more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,16 +24,20 @@ from quadfire.sim.cycles import network_model
 
 __all__ = ["Design", "LayerEstimate", "draw", "estimate", "pareto", "resources", "sweep"]
 
-#: Of the LFE5U-85F, the largest ECP5, and what a lane takes of it, measured by `rtl bench`.
+#: LUTs and block RAMs of the LFE5U-85F, bits of a block; LUTs per lane, as `quadfire bench` finds.
 _LUTS, _BLOCKS, _BLOCK_BITS, _LUTS_A_LANE = 83_640, 208, 18_432, 60
 
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """One layer, one image. busy: cycles of its passes, of which events, nulls, drains, starved.
+    """The estimate of a layer for one image.
 
-    operations: synaptic additions that its events call for; utilisation: those a cycle and lane.
-    words: 32-bit words between host and array. cycles: the larger of busy and words.
+    | field | meaning |
+    |---|---|
+    | `busy` | cycles of its passes, the sum of events, nulls, drains and starved |
+    | `operations` | synaptic additions that its events call for |
+    | `utilisation` | operations per cycle and lane |
+    | `words` | 32-bit words between host and array |
     """
 
     name: str
@@ -48,14 +54,15 @@ class LayerEstimate:
 
     @property
     def cycles(self) -> int:
+        """The larger of busy and words."""
         return max(self.busy, self.words)
 
 
 def draw(network: IntegerNetwork, rate: float, seed: int = 0
          ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(inputs, spikes of every layer) of one image, each channel and step at `rate`.
+    """(inputs, spikes of every layer) of one image, at a spike rate.
 
-    Pixels are uniform: half of their bits are ones.
+    Pixels are distributed uniformly: half of their bits are ones.
     """
     rng = np.random.default_rng(seed)
     shapes = [network.input_shape, *network.shapes]
@@ -66,7 +73,7 @@ def draw(network: IntegerNetwork, rate: float, seed: int = 0
 
 
 def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerEstimate]:
-    """Every layer of a compiled network. Raises ValueError unless 0 <= rate <= 1."""
+    """Estimate every layer of a compiled network. Raises ValueError unless 0 <= rate <= 1."""
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must lie in 0..1, not {rate!r}")
     inputs, spikes = draw(program.network, rate, seed)
@@ -75,13 +82,13 @@ def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerE
     layer_of = np.array([item.layer for item in program.passes])
     result = []
     for index, layer in enumerate(program.layers):
-        parts = dict(zip(network_model.CLASSES, map(int, predicted[layer_of == index].sum(axis=0)),
-                         strict=True))
+        cycles = predicted[layer_of == index].sum(axis=0).tolist()
+        classes = dict(zip(network_model.CLASSES, cycles, strict=True))
         words = layer.streamed_words + layer.map_words + (0 if index else program.input_words)
         result.append(LayerEstimate(
-            name=layer.name, mode=layer.mode, passes=layer.passes, **parts,
+            name=layer.name, mode=layer.mode, passes=layer.passes, **classes,
             operations=int(operations[index]), words=words,
-            utilisation=int(operations[index]) / parts["busy"] / program.config.outputs))
+            utilisation=int(operations[index]) / classes["busy"] / program.config.outputs))
     return result
 
 
@@ -89,7 +96,15 @@ def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerE
 
 @dataclass(frozen=True)
 class Design:
-    """An array and what a network takes on it. resources: see there; words: with the host."""
+    """An array, and what a network costs on it.
+
+    | field | meaning |
+    |---|---|
+    | `changes` | the fields in which the array differs from the first one |
+    | `cycles` | cycles for one image |
+    | `words` | 32-bit words between host and array |
+    | `resources` | see `resources` |
+    """
 
     config: ArrayConfig
     changes: dict[str, int]
@@ -99,7 +114,7 @@ class Design:
 
 
 def resources(config: ArrayConfig) -> float:
-    """The larger share of the logic and of the block RAM of an LFE5U-85F, a rough proxy."""
+    """A rough share of an LFE5U-85F: that of its LUTs or of its block RAM, the larger one."""
     groups = config.groups
     bits = (config.banks * groups * config.weight_rows * config.row_bits
             + config.spike_words * config.word_bits + groups * config.parameter_words * 32
@@ -109,9 +124,10 @@ def resources(config: ArrayConfig) -> float:
 
 def sweep(network: IntegerNetwork, config: ArrayConfig, options: Mapping[str, Iterable[int]]
           ) -> tuple[list[Design], dict[str, int]]:
-    """All arrays with these fields, {name: values}; those that cannot be, by the reason why not.
+    """Estimate all combinations of options, {field: values}, as changes of `config`.
 
-    Raises ValueError for a field that no array has.
+    Returns (designs, {reason: how many arrays are impossible for it}). Raises ValueError for a
+    field that no array has.
     """
     ArrayConfig.from_dict({**dict.fromkeys(options), **config.as_dict()})
     designs, refused = [], {}
@@ -132,7 +148,7 @@ def sweep(network: IntegerNetwork, config: ArrayConfig, options: Mapping[str, It
 
 
 def pareto(designs: Iterable[Design]) -> list[Design]:
-    """Those of which none other has both fewer cycles and fewer resources, cheapest first."""
+    """The Pareto front: designs that no other one beats in cycles and resources, smallest first."""
     front: list[Design] = []
     for design in sorted(designs, key=lambda design: (design.resources, design.cycles)):
         if not front or design.cycles < front[-1].cycles:
@@ -141,7 +157,7 @@ def pareto(designs: Iterable[Design]) -> list[Design]:
 
 
 def picture(path: Path, designs: list[Design], title: str) -> None:
-    """Cycles against resources, the Pareto front as a line."""
+    """Draw cycles over resources, the Pareto front as a line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -1,8 +1,8 @@
-"""Cycle model of networks: how long the array takes over every pass, from the spikes that it reads.
+"""The cycle model of a network: the cycles of every pass, from the spikes of its layers.
 
-`quadfire.sim.cycles.pass_model` knows a single pass. Here the passes of a compiled network are given the words of the
-maps that they read; those that read the same words in the same way, as the tiles of a layer do, are
-computed once.
+`quadfire.sim.cycles.pass_model` models a single pass. Here every pass of a compiled network gets
+the words of the maps that it reads. Passes that read the same words in the same way, as the tiles
+of a layer do, are computed once.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,19 @@ from quadfire.sim.cycles.pass_model import CLASSES, PassCycles, fetches, pass_cy
 
 __all__ = ["CLASSES", "PassCycles", "maps_of", "predict", "synaptic_operations"]
 
-#: What a pass has of its own but what does not change how long it takes.
+#: Fields of PASS and SOURCE that do not change how long a pass takes.
 _PLACES = {"output_base", "output_stride", "column", "parameters", "tile", "weights", "site_rows",
            "state"}
 
 
 def maps_of(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], image: int
             ) -> dict[int, np.ndarray]:
-    """The maps [slots, C, H, W] of one image: of the input (bit planes) and of every layer.
+    """{INPUT or number of a layer: its map [slots, C, H, W]} of one image.
 
-    inputs: as `Accelerator.run` takes them. spikes: per layer [steps, images, C, H, W], or
-    [steps, images, C] of maps of one pixel.
+    | argument | meaning |
+    |---|---|
+    | `inputs` | as `Accelerator.run` takes them; pixels become bit planes |
+    | `spikes` | by layer, [steps, images, C, H, W], or [steps, images, C] for maps of one pixel |
     """
     network = program.inner
     if bits := network.input_bits:
@@ -46,19 +48,19 @@ def maps_of(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
 
 
 class _Words:
-    """Maps as words of the spike memory, uint64 [words, parts], packed when first asked for."""
+    """Maps as words of the spike memory, packed when they are first asked for."""
 
     def __init__(self, maps: dict[int, np.ndarray], config: ArrayConfig):
         self.maps, self.config = maps, config
         self.packed: dict[int, np.ndarray] = {}
 
     def rows(self, source: int, rows: range) -> np.ndarray:
-        """The words of some rows of pixels."""
+        """The words of some rows of pixels, uint64 [words, numbers per word]."""
         if source not in self.packed:
-            parts = pack_map(self.maps[source], self.config).reshape(-1, self.config.stream_words)
+            words = pack_map(self.maps[source], self.config).reshape(-1, self.config.stream_words)
             if self.config.stream_words > 1:
-                parts = np.ascontiguousarray(parts, "<u4").view("<u8")
-            self.packed[source] = parts.astype(np.uint64)
+                words = np.ascontiguousarray(words, "<u4").view("<u8")
+            self.packed[source] = words.astype(np.uint64)
         words = self.packed[source]
         per_row = len(words) // self.maps[source].shape[2]
         return words[rows.start * per_row:rows.stop * per_row]
@@ -66,40 +68,41 @@ class _Words:
 
 def _memory(item: Pass, words: _Words, row_words: dict[int, int]
             ) -> tuple[np.ndarray, dict[int, int]]:
-    """What a pass reads, and the base that every map has in it (modulo 2^16)."""
-    parts, bases, at = [], {}, 0
+    """(the words that a pass reads, {map: its base address in them, modulo 2^16})."""
+    spans, bases, at = [], {}, 0
     for source in {source.map for source in item.sources}:
-        spans = [s.pixel_rows(item.height + item.flush) for s in item.sources if s.map == source]
-        spans = [span for span in spans if span] or [range(1)]
-        rows = range(min(span.start for span in spans), max(span.stop for span in spans))
+        read = [s.pixel_rows(item.height + item.flush) for s in item.sources if s.map == source]
+        read = [rows for rows in read if rows] or [range(1)]
+        rows = range(min(rows.start for rows in read), max(rows.stop for rows in read))
         bases[source] = at - rows.start * row_words[source]
-        parts.append(words.rows(source, rows))
-        at += len(parts[-1])
-    return np.concatenate(parts), bases
+        spans.append(words.rows(source, rows))
+        at += len(spans[-1])
+    return np.concatenate(spans), bases
 
 
 def _tables(payload: np.ndarray) -> tuple[dict[str, int], list[dict[str, int]]]:
-    """The fields of a PASS and of its sources."""
+    """(fields of a PASS, fields of each of its sources), from the words of its packet."""
     sources = payload[PASS_WORDS:].reshape(-1, SOURCE_WORDS)
     return unpack(PASS, payload[:PASS_WORDS]), [unpack(SOURCE, words) for words in sources]
 
 
 def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], *,
             probe: bool = False) -> np.ndarray:
-    """Cycles [images, passes, class of CLASSES] from inputs and spikes of the network.
+    """The cycles of every pass, int64 [images, passes, classes of CLASSES].
 
-    Arguments as in `maps_of`. A pass in segments, or with a run for every output, is their sum.
+    inputs, spikes: see `maps_of`. probe: every membrane is read. A pass that runs several times for
+    an image, for its segments or outputs, has the sum of its runs.
     """
-    parts, pixels = program.parts, program.inner.input_bits > 0
-    inputs = part_inputs(inputs, parts, pixels)
-    spikes = [part_steps(fired, parts) for fired in spikes]
+    chunks, pixels = program.parts, program.inner.input_bits > 0
+    inputs = part_inputs(inputs, chunks, pixels)
+    spikes = [part_steps(fired, chunks) for fired in spikes]
     images = inputs.shape[0 if pixels else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for image in range(images):
         maps = maps_of(program, inputs, spikes, image)
         for number, cycles in run_cycles(program, maps, probe=probe):
             result[image, number] += astuple(cycles)
-    return result.reshape(-1, parts, *result.shape[1:]).sum(axis=1)
+    return result.reshape(-1, chunks, *result.shape[1:]).sum(axis=1)
 
 
 def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = False
@@ -129,28 +132,28 @@ def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = F
 # Operations --------------------------------------------------------------------------------------
 
 def _uses(axis: Axis) -> np.ndarray:
-    """How many pairs of an output and a tap read every pooled pixel."""
+    """How many pairs of an output and a kernel tap read each pooled pixel of an axis."""
     index = axis.stride * np.arange(axis.outputs)[:, None] + np.arange(axis.kernel) - axis.padding
     inside = index[(index >= 0) & (index < axis.pooled)]
     return np.bincount(inside, minlength=axis.pooled)
 
 
-def _pooled(spikes: np.ndarray, axis: int, about: Axis, any_: bool) -> np.ndarray:
-    """Sums, or OR, of spikes over the windows along one axis."""
+def _pooled(spikes: np.ndarray, axis: int, about: Axis, combine: np.ufunc) -> np.ndarray:
+    """Spikes of the windows along one axis, combined."""
     pad = [(0, 0)] * spikes.ndim
     pad[axis] = (about.pool_padding, about.pool_padding)
     padded = np.moveaxis(np.pad(spikes, pad), axis, 0)
     last = about.pool_stride * (about.pooled - 1) + 1
-    parts = [padded[first:first + last:about.pool_stride] for first in range(about.window)]
-    return np.moveaxis(np.maximum.reduce(parts) if any_ else sum(parts), 0, axis)   # type: ignore
+    windows = [padded[first:first + last:about.pool_stride] for first in range(about.window)]
+    return np.moveaxis(combine.reduce(windows), 0, axis)
 
 
 def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Sequence[np.ndarray]
                         ) -> np.ndarray:
-    """Additions that the events of a run call for, per layer, over all images: int64 [layers].
+    """Additions that the events of all images call for, by layer: int64 [layers].
 
-    An event (a spike, or a set bit of a pixel) adds as many weights as there are outputs that it
-    reaches; where events fall outside of all kernels they count for nothing.
+    An event is a spike, or a set bit of a pixel. It adds one weight for every output that it
+    reaches, so an event outside of all kernels adds none. inputs, spikes: see `maps_of`.
     """
     images = inputs.shape[0 if network.input_bits else 1]
     if bits := network.input_bits:
@@ -162,16 +165,13 @@ def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Seq
     totals = np.zeros(len(network.layers), np.int64)
     for index, layer in enumerate(network.layers):
         for reading in readings_of(network, index):
-            events = maps[reading.map].astype(np.int64).sum(axis=(0, 1)) \
-                if not reading.any else maps[reading.map].astype(np.int64)
-            if reading.any:
-                for axis, about in ((3, reading.y), (4, reading.x)):
-                    events = _pooled(events, axis, about, True)
-                events = events.sum(axis=(0, 1))
-            else:
-                for axis, about in ((1, reading.y), (2, reading.x)):
-                    events = _pooled(events, axis, about, False)
-            reached = np.einsum("cyx,y,x->c", events, _uses(reading.y), _uses(reading.x))
+            events = maps[reading.map].astype(np.int64)     # slots, images, channels, y, x
+            if not reading.any:     # sums may be taken in any order
+                events = events.sum(axis=(0, 1), keepdims=True)
+            for axis, about in ((3, reading.y), (4, reading.x)):
+                events = _pooled(events, axis, about, np.maximum if reading.any else np.add)
+            reached = np.einsum("cyx,y,x->c", events.sum(axis=(0, 1)), _uses(reading.y),
+                                _uses(reading.x))
             outputs = 1 if isinstance(layer.branches[reading.number], IdentityBranch) else \
                 layer.outputs
             totals[index] += reading.gain * outputs * int(reached.sum())

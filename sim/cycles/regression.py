@@ -1,16 +1,19 @@
-"""Cycles of the trained dense network on the simulated array: figures that must not move at all."""
+"""Regression of cycles: the trained dense network on the simulated array, against a baseline.
+
+The counters of ten digits must be those of the baseline exactly.
+"""
 
 from dataclasses import dataclass
 
 __all__ = ["CASES", "Case", "changed", "measure_cycles"]
 
-#: Held-out digits, some of every class.
+#: Held-out digits, taken evenly from all classes.
 _IMAGES = 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A preset, and the width of the weights of the network that runs on it."""
+    """A preset, and the weight bits of the network that runs on it."""
 
     preset: str
     weight_bits: int
@@ -20,18 +23,20 @@ CASES = (Case("small", 4), Case("default", 8))
 
 
 def measure_cycles(case: Case) -> dict:
-    """The counters of the device over a few images. Compiles the simulation where it has to."""
-    # only here: PyTorch and the simulation are no part of the hardware
+    """Run ten digits. Returns {"network", "preset", "images", and every counter: its value}.
+
+    The simulation is compiled if the cache does not have it.
+    """
+    # only here: PyTorch and the simulation take long to import
     import numpy as np
 
     from quadfire.firmware.driver.accelerator import Accelerator
     from quadfire.models.datasets import mnist5k
     from quadfire.models.integer import IntegerNetwork
     from quadfire.paths import PRETRAINED
+    from quadfire.rtl.contract.config import preset
     from quadfire.sim.report.demo import DEMOS
     from quadfire.sim.verilator.core import VerilatedTransport
-
-    from quadfire.rtl.contract.config import preset
 
     name = f"{DEMOS['dense'].name}-int{case.weight_bits}"
     held_out = mnist5k().held_out_set[0].numpy()
@@ -45,8 +50,7 @@ def measure_cycles(case: Case) -> dict:
 
 
 def changed(rows: list[dict], baseline: list[dict]) -> list[str]:
-    """What differs from the baseline, a line a figure; rows that it does not have count for none.
-    """
+    """A line for each figure that differs from the baseline. Rows that it lacks are skipped."""
     known = {(row["network"], row["preset"]): row for row in baseline}
     lines = []
     for row in rows:

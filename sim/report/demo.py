@@ -32,23 +32,44 @@ __all__ = ["DEMOS", "PRETRAINED", "Demo", "run"]
 
 @dataclass(frozen=True)
 class Demo:
-    """A trained network, on how many digits it runs by default, and of how many the membranes."""
+    """A trained network.
+
+    images: on how many digits it runs by default. probed: on how many of them every membrane is
+    read as well.
+    """
 
     name: str
     images: int
     probed: int
 
 
-#: The dense network, and the one of convolutions 16C3-P2-32C3-P2-128-10.
+#: The dense network, and the convolutional one, 16C3-P2-32C3-P2-128-10.
 DEMOS = {"dense": Demo("mnist5k-784-128-10", 1000, 1000), "conv": Demo("mnist5k-conv", 200, 5)}
 
 
-def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, probed: int,
-            console: Console) -> tuple[Program, Outputs, Outputs]:
-    """(program, run of all images, run of `probed` that reads every membrane).
+@dataclass(frozen=True)
+class _Run:
+    """What the reference and the RTL computed.
 
-    The first reads spikes as well, unless the second does so for all images.
+    `plain` has every image, and its spikes unless `probe` has all of them. `probe` has spikes and
+    membranes of the first `probed` images.
     """
+
+    network: IntegerNetwork
+    program: Program
+    pixels: np.ndarray
+    labels: np.ndarray
+    probed: int
+    expected: reference.Result
+    expected_probe: reference.Result
+    plain: Outputs
+    probe: Outputs
+    float_accuracy: float
+
+
+def _on_array(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, probed: int,
+              console: Console) -> tuple[Program, Outputs, Outputs]:
+    """(program, outputs of all images, outputs of `probed` images with every membrane)."""
     device = Accelerator(VerilatedTransport(config), config)
     program = device.load(network)
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(),
@@ -66,10 +87,17 @@ def _on_rtl(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, pr
 
 def run(config: str = "default", images: int | None = None, bits: int = 8,
         folder: Path | None = None, network: str = "dense", changes: Iterable[str] = ()) -> dict:
-    """Run the demo; prints, writes pictures and `summary.json` into `folder`, returns the summary.
+    """Run the demo. Prints, writes pictures and `summary.json`, returns the summary.
 
-    network: of DEMOS. images: how many of the held-out digits, of all classes alike. bits: of the
-    weights, 8 or 4. folder: by default build/demo, or build/demo-NETWORK.
+    | argument | meaning |
+    |---|---|
+    | `config`, `changes` | an array, and fields of it to change, as NAME=NUMBER |
+    | `images` | how many held-out digits, taken evenly from all classes |
+    | `bits` | of the weights, 8 or 4 |
+    | `folder` | to write to, by default build/demo or build/demo-NETWORK |
+    | `network` | of DEMOS |
+
+    Raises ValueError for a name or a number of bits that it does not know.
     """
     console = Console(highlight=False)
     shape = read_config(config, changes)
@@ -79,44 +107,65 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
         raise ValueError(f"bits must be 8 or 4, not {bits}")
     demo = DEMOS[network]
     folder = folder or Path("build") / ("demo" if network == "dense" else f"demo-{network}")
+    done = _run(demo, bits, images or demo.images, config, shape, console)
+    summary = {"network": demo.name, "configuration": config, "weight_bits": bits,
+               **_summary(done, shape)}
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = _draw(folder, network, done)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    _print(console, summary, _per_image(done))
+    console.print(f"\n{folder}/summary.json, {drawn}")
+    return summary
+
+
+def _run(demo: Demo, bits: int, images: int, config: str, shape: ArrayConfig, console: Console
+         ) -> _Run:
+    """Run a number of held-out digits on floating point, integers and the RTL."""
     dataset: Dataset = mnist5k()
-    held_out = len(dataset.held_out)        # sorted by class: take some of all
-    chosen = np.linspace(0, held_out, min(images or demo.images, held_out), endpoint=False)
+    held_out = len(dataset.held_out)        # sorted by class: take some of each
+    chosen = np.linspace(0, held_out, min(images, held_out), endpoint=False)
     x, labels = (part[chosen.astype(int)] for part in dataset.held_out_set)
     probed = min(demo.probed, len(x))
     floating, _ = load_checkpoint(PRETRAINED / f"{demo.name}.safetensors")
-    integers = IntegerNetwork.load(PRETRAINED / f"{demo.name}-int{bits}.safetensors")
-    console.print(f"[bold]Network[/]  {demo.name}, QIF neurons, {integers.steps} time steps, {bits}"
-                  f"-bit weights, {integers.state_bits}-bit membranes\n"
+    network = IntegerNetwork.load(PRETRAINED / f"{demo.name}-int{bits}.safetensors")
+    console.print(f"[bold]Network[/]  {demo.name}, QIF neurons, {network.steps} time steps, {bits}"
+                  f"-bit weights, {network.state_bits}-bit membranes\n"
                   f"[bold]Data[/]     {len(x)} held-out MNIST digits, 8-bit pixels\n"
                   f"[bold]Array[/]    {config}: {shape}")
-
     with console.status("PyTorch: floating point, then integers"), torch.no_grad():
         float_accuracy = accuracy(floating, x, labels)
-        expected = reference.run(integers, x, record=True)
-        of_probed = reference.run(integers, x[:probed], record=True)
-    integer_accuracy = (expected.classes == labels).double().mean().item()
+        expected = reference.run(network, x, record=True)
+        expected_probe = reference.run(network, x[:probed], record=True)
+    program, plain, probe = _on_array(network, shape, x.numpy(), probed, console)
+    return _Run(network, program, x.numpy(), labels.numpy(), probed, expected, expected_probe,
+                plain, probe, float_accuracy)
 
-    pixels = x.numpy()
-    program, plain, probe = _on_rtl(integers, shape, pixels, probed, console)
-    compared, mismatched, first = first_mismatch(probe, of_probed, integers)
-    if probed < len(x):     # all spikes are those of the plain run
-        spikes = first_mismatch(plain, expected, integers)
+
+def _per_image(done: _Run) -> dict[str, float]:
+    """The counters of the array for one image."""
+    return {name: value / len(done.pixels) for name, value in done.plain.counters.items()}
+
+
+def _summary(done: _Run, shape: ArrayConfig) -> dict:
+    """Accuracy, values that differ, cycles and operations."""
+    compared, mismatched, first = first_mismatch(done.probe, done.expected_probe, done.network)
+    if done.probed < len(done.pixels):      # the spikes of all images are those of the plain run
+        spikes = first_mismatch(done.plain, done.expected, done.network)
         first = first or spikes[2]
         for total, part in ((compared, spikes[0]), (mismatched, spikes[1])):
             total |= {"spike": part["spike"]}
-    unequal = int((plain.outputs != expected.logits.numpy()).sum())
-
-    fired = [layer.numpy() for layer in expected.spikes]
-    predicted = network_model.predict(program, pixels, fired)[:, :, 0].sum() / len(x)
-    counters = {name: value / len(x) for name, value in plain.counters.items()}
-    operations = int(network_model.synaptic_operations(integers, pixels, fired).sum()) / len(x)
-    summary = {
-        "network": demo.name, "configuration": config, "weight_bits": bits,
-        "images": len(x),
-        "accuracy_float": float_accuracy,
-        "accuracy_integer": integer_accuracy,
-        "accuracy_rtl": float((plain.outputs.argmax(axis=1) == labels.numpy()).mean()),
+    unequal = int((done.plain.outputs != done.expected.logits.numpy()).sum())
+    images = len(done.pixels)
+    fired = [layer.numpy() for layer in done.expected.spikes]
+    predicted = network_model.predict(done.program, done.pixels, fired)[:, :, 0].sum() / images
+    counters = _per_image(done)
+    operations = int(network_model.synaptic_operations(
+        done.network, done.pixels, fired).sum()) / images
+    return {
+        "images": images,
+        "accuracy_float": done.float_accuracy,
+        "accuracy_integer": float((done.expected.classes.numpy() == done.labels).mean()),
+        "accuracy_rtl": float((done.plain.outputs.argmax(axis=1) == done.labels).mean()),
         "compared_spikes": compared["spike"],
         "compared_membranes": compared["membrane"],
         "mismatched_spikes": mismatched["spike"],
@@ -132,21 +181,22 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
         "lanes": shape.outputs,
         "neuron_pipelines": shape.groups,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    if network == "dense":
-        pictures.raster(folder / "spikes.png", pixels, labels.numpy(), probe, expected)
-        pictures.membrane(folder / "membrane.png", labels.numpy(), integers, probe, expected)
-        drawn = "spikes.png, membrane.png"
-    else:
-        pictures.maps(folder / "maps.png", pixels, labels.numpy(), integers, plain, expected)
-        drawn = "maps.png"
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    _print(console, summary, counters)
-    console.print(f"\n{folder}/summary.json, {drawn}")
-    return summary
+
+
+def _draw(folder: Path, name: str, done: _Run) -> str:
+    """Draw the pictures of a demo. Returns their names."""
+    if name == "dense":
+        pictures.raster(folder / "spikes.png", done.pixels, done.labels, done.probe, done.expected)
+        pictures.membrane(folder / "membrane.png", done.labels, done.network, done.probe,
+                          done.expected)
+        return "spikes.png, membrane.png"
+    pictures.maps(folder / "maps.png", done.pixels, done.labels, done.network, done.plain,
+                  done.expected)
+    return "maps.png"
 
 
 def _print(console: Console, summary: dict, counters: dict[str, float]) -> None:
+    """The table of results. counters: those of one image."""
     table = Table(show_header=False, title="Result")
     table.add_column(style="bold")
     table.add_column(justify="right")

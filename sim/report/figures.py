@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from quadfire.paths import CACHE, PACKAGE
+from quadfire.paths import PACKAGE, cache_folder
 
 __all__ = ["LayerFigures", "Measurement", "area_of", "figures_of", "markdown", "read_rows", "write"]
 
@@ -35,7 +35,7 @@ __all__ = ["LayerFigures", "Measurement", "area_of", "figures_of", "markdown", "
 ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 4.6
 
 #: The file that `quadfire bench` writes, and the baseline that it is compared with.
-BENCH = CACHE / "bench" / "summary.json"
+BENCH = cache_folder() / "bench" / "summary.json"
 BASELINE = PACKAGE / "rtl" / "fpga" / "baselines" / "bench.json"
 
 #: The classes that the cycles of a layer are divided into.

@@ -1,4 +1,4 @@
-"""Pictures of a run: what the RTL did over what the reference says."""
+"""Pictures of the demo: what the RTL computed over what the reference computed."""
 
 from pathlib import Path
 
@@ -15,41 +15,44 @@ from quadfire.models.integer.reference import Result
 
 __all__ = ["maps", "membrane", "raster"]
 
-_REFERENCE, _RTL = "#b9c7d9", "#c2410c"
+_REFERENCE, _MEASURED = "#b9c7d9", "#c2410c"
 
 
 def _frame(axes, steps: int, images: int) -> None:
-    """Time axis of several images in a row, a line between them."""
+    """Set the time axis of several images in a row, with a line between them."""
     for image in range(1, images):
         axes.axvline(image * steps - 0.5, color="0.85", linewidth=0.8, zorder=0)
     axes.set_xlim(-0.5, images * steps - 0.5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _spikes(rtl: Outputs) -> np.ndarray:
-    """Spikes of the first layer."""
-    if not rtl.spikes or (spikes := rtl.spikes[0]) is None:
+def _spikes(measured: Outputs) -> np.ndarray:
+    """The spikes of the first layer. Raises ValueError if they were not read."""
+    if not measured.spikes or (spikes := measured.spikes[0]) is None:
         raise ValueError("the first layer must have neurons, and its spikes must have been read")
     return spikes
 
 
 def _one_of_each(labels: np.ndarray) -> np.ndarray:
-    """Index of the first digit of every class that there is."""
+    """The index of the first digit of every class."""
     return np.unique(labels, return_index=True)[1]
 
 
-def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, expected: Result
+def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, measured: Outputs, expected: Result
            ) -> None:
-    """Spikes of the hidden layer over one digit of each class, RTL dots in reference rings."""
+    """Draw the spikes of the hidden layer for one digit of each class.
+
+    Spikes of the RTL are dots, those of the reference are rings around them.
+    """
     some = _one_of_each(labels)
     images, side = len(some), round(pixels.shape[1] ** 0.5)
-    got, want = _spikes(rtl), expected.spikes[0].numpy()
+    got, want = _spikes(measured), expected.spikes[0].numpy()
     differ, total = int((got != want).sum()), want.size
     got, want = got[:, some], want[:, some]
     steps, _, neurons = want.shape
     figure = plt.figure(figsize=(11, 6.5), layout="constrained")
     grid = figure.add_gridspec(2, images, height_ratios=[1, 6])
-    chosen = rtl.outputs.argmax(axis=1)
+    chosen = measured.outputs.argmax(axis=1)
     for image in range(images):
         axes = figure.add_subplot(grid[0, image])
         axes.imshow(pixels[some[image]].reshape(side, side), cmap="gray_r")
@@ -58,7 +61,7 @@ def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, exp
     axes = figure.add_subplot(grid[1, :])
     for spikes, style in ((want, {"s": 26, "facecolors": "none", "edgecolors": _REFERENCE,
                                   "linewidths": 1.4, "label": "reference"}),
-                          (got, {"s": 4, "color": _RTL, "label": "RTL"})):
+                          (got, {"s": 4, "color": _MEASURED, "label": "RTL"})):
         time, neuron = np.nonzero(np.moveaxis(spikes, 1, 0).reshape(-1, neurons))
         axes.scatter(time, neuron, **style)
     _frame(axes, steps, images)
@@ -72,19 +75,19 @@ def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, rtl: Outputs, exp
     plt.close(figure)
 
 
-def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outputs,
+def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, measured: Outputs,
              expected: Result) -> None:
-    """Membrane potential of one hidden neuron, and its spikes, over one digit of each class.
+    """Draw the membrane potential and the spikes of one hidden neuron, one digit of each class.
 
-    The neuron that takes the most different values, among those that never saturate meanwhile.
+    Of the neurons that spike and never saturate, it is the one with the most different values.
     """
     some = _one_of_each(labels)
     images = len(some)
     neuron = network.layers[0].neuron
     assert neuron is not None, "the first layer of the demo has neurons"
     one = 1 << network.fraction_bits
-    want, got = expected.membranes[0].numpy()[:, some], rtl.membranes[0][:, some]
-    spikes = _spikes(rtl)[:, some]
+    want, got = expected.membranes[0].numpy()[:, some], measured.membranes[0][:, some]
+    spikes = _spikes(measured)[:, some]
     steps, _, neurons = want.shape
     flat = np.sort(want.reshape(-1, neurons), axis=0)
     variety = (np.diff(flat, axis=0) != 0).sum(axis=0) * spikes.any(axis=(0, 1))
@@ -100,11 +103,11 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     around = np.insert(time.astype(float), np.arange(0, images * steps, steps),
                        np.arange(0, images * steps, steps) - 0.5)
     axes.plot(around, reset, color=_REFERENCE, linewidth=3, label="reference")
-    axes.plot(time, series(got / one), "o", color=_RTL, markersize=4, label="RTL")
+    axes.plot(time, series(got / one), "o", color=_MEASURED, markersize=4, label="RTL")
     axes.axhline(neuron.theta / one, color="0.4", linestyle="--", linewidth=0.9, label="threshold")
     fired = np.flatnonzero(series(spikes))
-    axes.vlines(fired, neuron.theta / one, neuron.theta / one + 0.12, color=_RTL, linewidth=1.6,
-                label="spike")
+    axes.vlines(fired, neuron.theta / one, neuron.theta / one + 0.12, color=_MEASURED,
+                linewidth=1.6, label="spike")
     _frame(axes, steps, images)
     axes.set_xticks(np.arange(images) * steps + (steps - 1) / 2,
                     [f"digit {n}" for n in labels[some]])
@@ -116,16 +119,16 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, rtl: Outpu
     plt.close(figure)
 
 
-def maps(path: Path, pixels: np.ndarray, labels: np.ndarray, network: IntegerNetwork, rtl: Outputs,
-         expected: Result, channels: int = 8) -> None:
-    """Spikes of the first layer's maps over one digit of each class, summed over time, by RTL.
+def maps(path: Path, pixels: np.ndarray, labels: np.ndarray, network: IntegerNetwork,
+         measured: Outputs, expected: Result, channels: int = 8) -> None:
+    """Draw the maps of the first layer for one digit of each class, spikes summed over time.
 
-    A pixel in which RTL and reference differ in any time step is red.
+    The spikes are those of the RTL. A pixel is red if it differs from the reference in a time step.
     """
     some = _one_of_each(labels)
-    got, want = _spikes(rtl), expected.spikes[0].numpy()
+    got, want = _spikes(measured), expected.spikes[0].numpy()
     differ, steps = got != want, network.steps
-    chosen = rtl.outputs.argmax(axis=1)
+    chosen = measured.outputs.argmax(axis=1)
     figure, grid = plt.subplots(
         channels + 1, len(some), figsize=(0.95 * len(some), 0.95 * channels + 1.6),
         layout="constrained", squeeze=False)

@@ -1,4 +1,4 @@
-"""Small Verilog modules that stand in for the core, right and wrong in known ways."""
+"""Small Verilog modules that stand in for the core, right ones and wrong ones."""
 
 PORTS = """(input clk, input rst,
     input [31:0] s_axis_tdata, input s_axis_tvalid, output s_axis_tready, input s_axis_tlast,
@@ -39,7 +39,7 @@ endmodule
 """
 
 
-#: Breaks of a rule, by name: what the transport must report, and the module.
+#: {what a transport must report: a module that breaks this rule}.
 BLINK = "reg blink; always @(posedge clk) blink <= rst ? 1'b0 : ~blink;"
 BROKEN = {
     "tvalid fell": loopback(body=BLINK, valid="level != 0 && (sent < 5 || blink)"),
@@ -47,7 +47,7 @@ BROKEN = {
     "tlast changed": loopback(body=BLINK, last="word[32] ^ (blink && sent > 5)"),
 }
 
-#: A strobe that doubles its input, signed, three cycles later, and one with ports of a stream.
+#: A strobe: twice its signed input plus an offset, three cycles later.
 DOUBLE = """module double(input clk, input rst, input i__valid, input [7:0] i__payload,
     input [7:0] offset, output reg o__valid, output reg [8:0] o__payload);
     reg [8:0] s1, s2;

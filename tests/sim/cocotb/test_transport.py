@@ -1,4 +1,4 @@
-"""The transport to a cocotb simulation behaves as the one to the Verilated library."""
+"""The transport to cocotb behaves as the one to the Verilated library."""
 
 import numpy as np
 import pytest

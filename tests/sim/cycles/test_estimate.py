@@ -1,4 +1,4 @@
-"""Estimates: near what the model of single events says, traffic counted, the front is one."""
+"""Estimates: close to the cycle model, cycles divided into classes, a Pareto front."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def program():
 
 
 def test_closed_form_is_near(program):
-    """The estimate that the compiler chooses by, against events drawn at the same rate."""
+    """The closed form that the compiler chooses by is close to the cycle model."""
     for layer, report in zip(estimate.estimate(program, 0.15), program.layers, strict=True):
         if layer.busy > 5000:
             assert report.estimated_cycles == pytest.approx(layer.busy, rel=0.1), layer.name

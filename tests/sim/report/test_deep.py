@@ -1,4 +1,4 @@
-"""Whole deep networks in RTL, narrow ones: every spike, and every cycle as predicted."""
+"""Deep networks in RTL, at a fraction of their width: every spike, every cycle as predicted."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Figures: those of the tables follow from their definitions, by hand on a made-up summary."""
+"""The figures of a made-up summary follow from their definitions."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_tables_say_what_was_not_measured(made_up, tmp_path):
 
 @pytest.mark.parametrize("bits", [0, 8])
 def test_dense_operations_are_those_of_all_spikes(bits):
-    """With every input spiking, an accelerator that looks at spikes saves nothing."""
+    """Dense operations are those of a run in which every input spikes."""
     config, steps = preset("large"), 3
     network = residual_network(config, 6, (8, 16), steps=steps, input_bits=bits)
     static = benchmarks.static(compile(network, config))

@@ -1,4 +1,4 @@
-"""The speed of the simulation is measured on what fits, and nothing of it is left behind."""
+"""Speed: arrays that are too small are refused, and no library is left in the cache."""
 
 import pytest
 

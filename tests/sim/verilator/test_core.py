@@ -1,4 +1,4 @@
-"""The Verilated library, its harness and the transport on it, with stand-ins for the core."""
+"""The Verilated library, its harness and its transport, with stand-ins for the core."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ def transport(verilog: str = loopback(), **options) -> VerilatedTransport:
 
 
 def packets(count: int, longest: int = 40, seed: int = 0) -> list[np.ndarray]:
-    """Random packets; none of them looks like an error answer."""
+    """Random packets, none of which looks like an error answer."""
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 1 << 31, rng.integers(1, longest + 1), dtype=np.uint32)
             for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Damaged and random packets into the core: never a hang, never a wrong answer."""
+"""Damaged and random packets into the core: no hang, no wrong answer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The simulated board at a terminal: what it does to files, and how its end is told."""
+"""The simulated board at a terminal: its link, and the error that ends it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.fast
 
 
 class Port:
-    """Stands in for `UartPort`: a device that says nothing."""
+    """A stand-in for `UartPort`: a device that sends nothing."""
 
     unsent = 0
     failure: Exception | None = None
