@@ -44,8 +44,9 @@ EVENTS = {"vggsnn"}
 _PATIENCE = 20_000_000
 
 #: The files of sim/ that a summary depends on, beside all of rtl/, firmware/ and models/.
-_MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "report/compare.py", "report/deep.py",
-           "verilator/core.py", "verilator/cpp/design.h", "verilator/cpp/harness.cpp")
+_MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "cycles/pass_timer.py",
+           "report/compare.py", "report/deep.py", "verilator/core.py", "verilator/cpp/design.h",
+           "verilator/cpp/harness.cpp")
 
 
 def network_of(name: str, config: ArrayConfig, *, width: float = 1.0, steps: int = 4
