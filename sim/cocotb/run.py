@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 from cocotb_tools.runner import Runner, get_runner
 
 from quadfire.paths import PACKAGE
+from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.verilator import build, toolchain
 from quadfire.sim.verilator.cache import cached
-from quadfire.sim.cocotb import vectors as golden
 
 __all__ = ["CocotbFailure", "run_testbench", "run_module"]
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.sim.verilator import build
 from quadfire.sim.cocotb.run import CocotbFailure, run_module
+from quadfire.sim.verilator import build
 from quadfire.sim.verilator.core import ProtocolError
 
 __all__ = ["CocotbTransport"]

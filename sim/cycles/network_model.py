@@ -10,12 +10,12 @@ from dataclasses import astuple
 
 import numpy as np
 
-from quadfire.firmware.tape.memory_layout import pack_map, planes_of
-from quadfire.firmware.tape.packets import unpack
-from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.passes import Axis, Pass, readings_of
+from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
 from quadfire.firmware.compiler.time_chunks import part_inputs, part_steps
+from quadfire.firmware.tape.memory_layout import pack_map, planes_of
+from quadfire.firmware.tape.packets import unpack
 from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Emit

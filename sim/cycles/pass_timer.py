@@ -23,15 +23,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.fetch.event_encoder import EventEncoder
-from quadfire.rtl.fetch.raster import Raster
+from quadfire.rtl.contract.tape import Emit
 from quadfire.rtl.control.sequencer import (
-    DRAIN_INTERVAL, backlog_limit, command_queue_depth, probe_cycles, settle_cycles,
+    DRAIN_INTERVAL,
+    backlog_limit,
+    command_queue_depth,
+    probe_cycles,
+    settle_cycles,
     start_addresses,
 )
-from quadfire.rtl.lib.skid import Skid
-from quadfire.rtl.contract.tape import Emit
+from quadfire.rtl.fetch.event_encoder import EventEncoder
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.fetch.word_reader import DEPTH, WordReader
+from quadfire.rtl.lib.skid import Skid
 
 __all__ = ["CLASSES", "PassCycles", "PassTimer"]
 

@@ -13,22 +13,21 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer import reference
+from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.models.networks.untrained import untrained
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
-from quadfire.models.networks.untrained import untrained
+from quadfire.paths import PRETRAINED, cache_folder
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report import deep as deep_networks
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.report.demo import DEMOS
 from quadfire.sim.report.figures import CLASSES, LayerFigures, Measurement
-from quadfire.paths import PRETRAINED, cache_folder
 from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["DEEP", "BENCHMARKS", "deep", "estimated", "of_summary", "static", "trained"]

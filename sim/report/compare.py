@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.driver.inputs import checked
 from quadfire.firmware.driver.outputs import Outputs
-from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer import reference
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator.core import VerilatedTransport
 

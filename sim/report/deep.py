@@ -18,14 +18,13 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer import reference
-from quadfire.models.integer import IntegerNetwork
+from quadfire.firmware.driver.accelerator import Accelerator
+from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.models.networks.untrained import random_pictures, untrained
 from quadfire.models.neurons import make_neuron
 from quadfire.models.quantize.quantize import quantize
-from quadfire.models.networks.untrained import random_pictures, untrained
 from quadfire.paths import PACKAGE
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.config_file import read_config

@@ -11,20 +11,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.driver.outputs import Outputs
-from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer import reference
-from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import Dataset, mnist5k
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.training.train import accuracy
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report import pictures
 from quadfire.sim.report.compare import first_mismatch
-from quadfire.paths import PRETRAINED
 from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["DEMOS", "PRETRAINED", "Demo", "run"]

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.compiler.compile import compile
 from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k
 from quadfire.models.integer import IntegerNetwork
+from quadfire.paths import PRETRAINED
 from quadfire.rtl import verilog
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.sim.verilator import build
-from quadfire.paths import PRETRAINED
 from quadfire.sim.report.demo import DEMOS
+from quadfire.sim.verilator import build
 from quadfire.sim.verilator.core import VerilatedTransport
 
 __all__ = ["NETWORK", "Speed", "measure"]

@@ -11,7 +11,17 @@ import numpy as np
 
 from quadfire.firmware.transports.axi import AxiTransport, Dma
 from quadfire.firmware.transports.axi_dma import (
-    ADDRESS, ADDRESS_HIGH, CONTROL, HALTED, IDLE, LENGTH, MM2S, RESET, RUN, S2MM, STATUS,
+    ADDRESS,
+    ADDRESS_HIGH,
+    CONTROL,
+    HALTED,
+    IDLE,
+    LENGTH,
+    MM2S,
+    RESET,
+    RUN,
+    S2MM,
+    STATUS,
 )
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator.axi_shell import VerilatedShell

@@ -53,7 +53,7 @@ _SMALL_BYTES = 100_000
 def core_verilog(config: "ArrayConfig") -> str:
     """The Verilog of an array."""
     def generate() -> str:
-        from quadfire.rtl import verilog    # only here: Amaranth takes long to import
+        from quadfire.rtl import verilog  # only here: Amaranth takes long to import
         return verilog.generate(config)[0]
 
     return generated(config, "quadfire", generate)

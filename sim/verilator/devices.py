@@ -11,8 +11,8 @@ Every function takes (address, configuration) and raises ValueError for an addre
 know. It imports its simulation only when it is called.
 """
 
-from quadfire.firmware.transports.transport import Transport
 from quadfire.firmware.transports.serial_port import SerialTransport
+from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["axi", "cocotb", "uart", "verilated"]

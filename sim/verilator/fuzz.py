@@ -51,7 +51,7 @@ def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[li
     The answers are those of the device. Its logits are compared with the reference before anything
     is damaged. Raises FuzzFailure if they differ.
     """
-    from quadfire.models.integer import reference    # only here: PyTorch takes long to import
+    from quadfire.models.integer import reference  # only here: PyTorch takes long to import
 
     rng = np.random.default_rng(seed)
     network = random_network(rng, config, sizes=SIZES, steps=3, input_bits=2, readout=True)

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 from quadfire.firmware.transports.axi_dma import (
-    ADDRESS, ADDRESS_HIGH, CONTROL, HALTED, IDLE, LENGTH, MM2S, RUN, S2MM, STATUS,
+    ADDRESS,
+    ADDRESS_HIGH,
+    CONTROL,
+    HALTED,
+    IDLE,
+    LENGTH,
+    MM2S,
+    RUN,
+    S2MM,
+    STATUS,
 )
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.verilator.axi_shell import VerilatedShell

@@ -50,7 +50,7 @@ class UartPort:
     def __init__(self, config: ArrayConfig, *, clock: float = CLOCK, baud: float = BAUD,
                  buffer: int = 2048, drift: float = 1.0):
         def generate() -> str:
-            from quadfire.rtl.shell.uart import uart_verilog    # only here: Amaranth is slow
+            from quadfire.rtl.shell.uart import uart_verilog  # only here: Amaranth is slow
             return uart_verilog(config, clock=clock, baud=baud, buffer=buffer)
 
         text = build.generated(config, "quadfire_uart", generate, clock, baud, buffer)

@@ -6,8 +6,8 @@ import pytest
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.cocotb.run import CocotbFailure
 from quadfire.sim.cocotb.transport import CocotbTransport
-from quadfire.sim.verilator.toolchain import ToolchainError
 from quadfire.sim.verilator.core import ProtocolError, VerilatedTransport
+from quadfire.sim.verilator.toolchain import ToolchainError
 
 from tests.sim.standins import BROKEN, loopback
 

@@ -9,10 +9,11 @@ from quadfire.firmware import CompileError
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_network
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.report import activity, deep, speed
 from quadfire.sim.cycles import estimate
+from quadfire.sim.report import activity, deep, speed
 
 from tests.command import quadfire
+
 pytestmark = pytest.mark.fast
 
 

@@ -8,6 +8,7 @@ import pytest
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.cycles import estimate, network_model
+
 from tests.firmware.networks import residual_network
 
 CONFIG = replace(preset("default"), current_bits=24)

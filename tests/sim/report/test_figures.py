@@ -9,8 +9,9 @@ import pytest
 
 from quadfire.firmware import compile
 from quadfire.rtl.contract.config import preset
-from quadfire.sim.report import benchmarks, charts, deep, figures, published
 from quadfire.sim.cycles import network_model
+from quadfire.sim.report import benchmarks, charts, deep, figures, published
+
 from tests.command import quadfire
 from tests.firmware.networks import residual_network
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from quadfire.sim.verilator import cache
 from quadfire.sim.report.speed import measure
+from quadfire.sim.verilator import cache
 
 
 def test_an_array_that_is_too_small_is_refused():

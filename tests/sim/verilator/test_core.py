@@ -8,8 +8,8 @@ import pytest
 
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.verilator import build, cache, toolchain
-from quadfire.sim.verilator.fuzz import FUZZ
 from quadfire.sim.verilator.core import ProtocolError, VerilatedCore, VerilatedTransport
+from quadfire.sim.verilator.fuzz import FUZZ
 
 from tests.sim.standins import BROKEN, loopback
 
