@@ -65,7 +65,7 @@ sim: $(READY)  ## compile CONFIG for simulation and run all cocotb benches
 	$(QF) cocotb
 
 fuzz: $(READY)  ## a million damaged packets into the simulated array: no hang, no wrong answer
-	$(RUN) -m quadfire.sim.verilator.fuzz
+	$(QF) fuzz
 
 lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 	$(RUN) -m ruff check .
