@@ -10,7 +10,7 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.control.counters import Counters
 from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.control.executor import Executor
-from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.control.packet_sender import PacketSender

@@ -42,13 +42,13 @@ class Kind:
 
 
 KINDS = {
-    "sim": Kind("sim", "the Verilated array in this process", "quadfire.sim.verilator.devices:verilated"),
+    "sim": Kind("sim", "the Verilated array in this process", "quadfire.sim.devices:verilated"),
     "cocotb": Kind("cocotb[:verilator|icarus]", "the array in a cocotb simulation, slow",
-                   "quadfire.sim.verilator.devices:cocotb", needs="cocotb"),
+                   "quadfire.sim.devices:cocotb", needs="cocotb"),
     "uart": Kind("uart", "the array behind a Verilated UART, through a pseudo-terminal",
-                 "quadfire.sim.verilator.devices:uart", needs="serial"),
+                 "quadfire.sim.devices:uart", needs="serial"),
     "axi": Kind("axi[:WIDTH]", "the array in a Verilated AXI shell, streams of WIDTH bits",
-                "quadfire.sim.verilator.devices:axi"),
+                "quadfire.sim.devices:axi"),
     "pynq": Kind("pynq:BITFILE", "a Zynq board with PYNQ, by an overlay",
                  "quadfire.firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
     "serial": Kind("serial:PORT[:BAUD]", "a board, or `quadfire serve`, at a serial port",

@@ -7,7 +7,7 @@ from amaranth.utils import bits_for
 
 from quadfire.rtl.control.answers import ANSWER, Answers
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
 from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.control.pass_check import pass_word_faults, pass_field_bits
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD

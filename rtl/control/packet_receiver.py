@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.control.crc import Crc32, SerialCrc32
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 from quadfire.rtl.lib.stream_memory import StreamMemory
 from quadfire.rtl.contract.tape import Fault
 

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from quadfire.rtl.array.chain import spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fetch.event_encoder import EventEncoder, event_layout
-from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
+from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT
 from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.fetch.raster import Raster

@@ -17,7 +17,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.control.tape_layouts import PASS_LAYOUT, SOURCE_LAYOUT
+from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT, SOURCE_LAYOUT
 from quadfire.rtl.lib.memory_styles import BLOCK, DISTRIBUTED
 from quadfire.rtl.contract.tape import PASS, SOURCE, SOURCE_WORDS
 

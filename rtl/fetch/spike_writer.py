@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS
-from quadfire.rtl.control.tape_layouts import PASS_LAYOUT
+from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT
 
 __all__ = ["SpikeWriter"]
 

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import Answer
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
-from quadfire.rtl.control.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 
 __all__ = ["FRAME_WORD", "AnswerFramer", "Narrower", "PacketFramer", "Widener", "beat_layout"]
 

@@ -35,10 +35,9 @@ def measure_cycles(case: Case) -> dict:
     from quadfire.models.integer import IntegerNetwork
     from quadfire.paths import PRETRAINED
     from quadfire.rtl.contract.config import preset
-    from quadfire.sim.report.demo import DEMOS
     from quadfire.sim.verilator.core import VerilatedTransport
 
-    name = f"{DEMOS['dense'].name}-int{case.weight_bits}"
+    name = f"mnist5k-784-128-10-int{case.weight_bits}"
     held_out = mnist5k().held_out_set[0].numpy()
     images = held_out[np.linspace(0, len(held_out), _IMAGES, endpoint=False).astype(int)]
     config = preset(case.preset)

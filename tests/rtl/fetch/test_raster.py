@@ -6,7 +6,7 @@ import pytest
 from amaranth import Value
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.control.tape_layouts import SOURCE_LAYOUT
+from quadfire.rtl.lib.tape_layouts import SOURCE_LAYOUT
 from quadfire.rtl.fetch.raster import Raster, run_layout
 from quadfire.rtl.contract.tape import SOURCE_WORDS
 from quadfire.rtl.fetch.word_reader import SLICE_BITS, WordReader, entry_layout

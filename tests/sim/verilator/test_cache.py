@@ -290,7 +290,7 @@ def test_a_truncated_library_is_built_anew(monkeypatch):
 def test_imports_bring_neither_torch_nor_amaranth():
     names = ("quadfire.sim", "quadfire.sim.verilator.toolchain", "quadfire.sim.verilator.build",
              "quadfire.sim.verilator.cache", "quadfire.sim.verilator.core",
-             "quadfire.sim.verilator.devices")
+             "quadfire.sim.devices")
     code = f"import {', '.join(names)}, sys; print(*({{'torch', 'amaranth'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, text=True,
                           capture_output=True, check=True)
