@@ -257,7 +257,8 @@ def test_dense_networks_resume_as_well(data, tmp_path):
 
 
 def command(*words, launcher: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *launcher, "-m", "models", "train", *map(str, words)]
+    return [sys.executable, *launcher, "-m", "quadfire.models.commands.app", "train",
+            *map(str, words)]
 
 
 def environ() -> dict[str, str]:
@@ -329,8 +330,8 @@ WORKER = """
 from pathlib import Path
 import sys
 import torch
-from models import parallel
-from tests.models.test_fit import Killed, stop_after, train_in_float64
+from quadfire.models.training import parallel
+from tests.models.training.test_fit import Killed, stop_after, train_in_float64
 
 torch.set_num_threads(1)
 with parallel.processes(torch.device("cpu")):
