@@ -1,45 +1,72 @@
-"""Data sets: some that come inside of packages, and readers of the usual files.
+"""Data sets: some come inside of packages, the others are read from the user's files.
 
-Nothing is ever downloaded. mnist5k and digits need no files; the others are read from a folder the
-user names, in the format they are published in (mnist10k: build/ unless another is named).
+| file | holds |
+|---|---|
+| `files` | bytes, arrays and pictures from disk, sizes checked before memory is taken |
+| `base` | what a data set is to training; the split by a seed |
+| `packaged` | mnist5k, digits, mnist10k |
+| `images` | MNIST, CIFAR-10, CIFAR-100 |
+| `photographs` | ImageNet |
+| `events` | recordings of event cameras, CIFAR10-DVS |
+| `own` | data of one's own: a .npz, or a folder of pictures |
+
+Nothing is ever downloaded. mnist5k and digits need no files. Each of the others is read from a
+folder that the user names, in the format it is published in; mnist10k is looked for in build/
+unless another folder is named.
 """
 
 from pathlib import Path
 
-from quadfire.models.datasets import events, images
+from quadfire.models.datasets import events, images, photographs
 from quadfire.models.datasets.base import Dataset, ImageDataset, Samples, TensorSamples
 from quadfire.models.datasets.events import CIFAR10_DVS, Events, cifar10_dvs, read_aedat, to_frames
-from quadfire.models.datasets.images import cifar10, cifar100, imagenet, mnist, read_idx
+from quadfire.models.datasets.images import cifar10, cifar100, mnist, read_idx
+from quadfire.models.datasets.own import OWN_LAYOUT, own
 from quadfire.models.datasets.packaged import DATASETS, MNIST10K_LAYOUT, digits, mnist5k, mnist10k
+from quadfire.models.datasets.photographs import imagenet
 
 __all__ = ["CIFAR10_DVS", "DATASETS", "FILES", "Dataset", "Events", "ImageDataset", "Samples",
            "TensorSamples", "cifar10", "cifar100", "cifar10_dvs", "digits", "imagenet",
-           "load_dataset", "mnist", "mnist10k", "mnist5k", "read_aedat", "read_idx", "to_frames"]
+           "load_dataset", "mnist", "mnist10k", "mnist5k", "own", "read_aedat", "read_idx",
+           "to_frames"]
 
-#: Data sets that are read from a folder, and what it holds.
+#: Data sets that are read from files, and how these lie.
 FILES = {"mnist10k": MNIST10K_LAYOUT, "mnist": images.MNIST_LAYOUT,
-         "cifar10": images.CIFAR10_LAYOUT,
-         "cifar100": images.CIFAR100_LAYOUT, "imagenet": images.IMAGENET_LAYOUT,
-         "cifar10dvs": events.LAYOUT}
+         "cifar10": images.CIFAR10_LAYOUT, "cifar100": images.CIFAR100_LAYOUT,
+         "imagenet": photographs.IMAGENET_LAYOUT, "cifar10dvs": events.LAYOUT, "own": OWN_LAYOUT}
 
 
 def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10,
                  size: int | None = None) -> Dataset | ImageDataset:
-    """The data set called `name`, read from `folder` unless it is one of DATASETS.
+    """The data set called `name`.
 
-    size: side of the images of imagenet (224) and cifar10dvs (48). steps: frames of cifar10dvs.
+    | argument | meaning |
+    |---|---|
+    | `name` | one of DATASETS or FILES; the path of a .npz; or the name of an own data set |
+    | `folder` | where its files lie; a .npz here is always data of one's own |
+    | `steps` | frames of cifar10dvs |
+    | `size` | side of the images: imagenet (224), cifar10dvs (48), own pictures (as they are) |
+
+    An own data set is called "own:" and its file's name. Its files are named again each time.
     Raises ValueError that lists the names there are, or says which files are looked for.
     """
+    if folder is not None and Path(folder).suffix == ".npz":
+        return own(folder)
+    if folder is None and Path(name).suffix == ".npz" and not name.startswith("own:"):
+        return own(name)
     if name in DATASETS:
         return DATASETS[name]()
-    if name not in FILES:
+    kind = "own" if name.startswith("own:") else name
+    if kind not in FILES:
         raise ValueError(f"no data set is called {name!r}; there are "
                          f"{', '.join((*DATASETS, *FILES))}")
     if name == "mnist10k":
         return mnist10k(Path(folder or "build").resolve())
     if folder is None:
         raise ValueError(f"{name} is read from files: name their folder (--data FOLDER), which "
-                         f"holds\n{FILES[name]}")
+                         f"holds\n{FILES[kind]}")
+    if kind == "own":
+        return own(folder, size=size)
     folder = Path(folder)
     if name == "imagenet":
         return imagenet(folder, size=size or 224)

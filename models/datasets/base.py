@@ -1,16 +1,22 @@
-"""What a data set is to whoever trains: two sets of samples that hand out batches."""
+"""What a data set is to training: two sets of samples that hand out batches."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
-__all__ = ["Dataset", "ImageDataset", "Samples", "TensorSamples", "missing"]
+__all__ = ["SPLIT_SEED", "Dataset", "ImageDataset", "Samples", "TensorSamples", "missing",
+           "stratified_split"]
+
+#: Seed of every split that a data set does not bring itself. Every stated accuracy depends on it.
+SPLIT_SEED = 2510
 
 
 class Samples(Protocol):
-    """Labelled images, or events as frames, of which any batch can be had.
+    """Labelled images, or events as frames. Any batch of them can be read.
 
     seeded: `batch` takes one seed per sample and cuts the image out at random by it.
     """
@@ -41,7 +47,16 @@ class TensorSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageDataset:
-    """Images of shape (C, H, W) as bytes, or as frames of events where `steps` is not 0."""
+    """Images as bytes, or frames of events.
+
+    | field | meaning |
+    |---|---|
+    | `shape` | (C, H, W) |
+    | `classes` | number of classes |
+    | `train_samples`, `held_out_samples` | the two sets |
+    | `steps` | frames of a recording, T; 0 for images |
+    | `note` | what a user should know of it, or "" |
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -49,13 +64,21 @@ class ImageDataset:
     train_samples: Samples
     held_out_samples: Samples
     steps: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Square grey images as bytes, [N, side * side] uint8, and labels [N] int64.
+    """Square grey images in memory.
 
-    train and held_out are index tensors into both; they are disjoint and together everything.
+    | field | meaning |
+    |---|---|
+    | `side` | height and width |
+    | `classes` | number of classes |
+    | `images` | uint8 [N, side * side] |
+    | `labels` | int64 [N] |
+    | `train`, `held_out` | indices into both; disjoint, and together all of them |
+    | `note` | what a user should know of it, or "" |
     """
 
     name: str
@@ -65,6 +88,7 @@ class Dataset:
     labels: Tensor
     train: Tensor
     held_out: Tensor
+    note: str = ""
     steps = 0
 
     @property
@@ -86,6 +110,21 @@ class Dataset:
     @property
     def held_out_samples(self) -> TensorSamples:
         return TensorSamples(*self.held_out_set)
+
+
+def stratified_split(labels: np.ndarray, held: list[int]) -> tuple[Tensor, Tensor]:
+    """(train, held out), sorted indices: of class c a random choice of `held[c]` is held out.
+
+    The choice depends on SPLIT_SEED alone: numpy promises never to change RandomState's stream.
+    """
+    random = np.random.RandomState(SPLIT_SEED)  # noqa: NPY002
+    train, held_out = [], []
+    for label, count in enumerate(held):
+        members = random.permutation(np.flatnonzero(labels == label))
+        train.append(members[:len(members) - count])
+        held_out.append(members[len(members) - count:])
+    return (torch.from_numpy(np.sort(np.concatenate(train))),
+            torch.from_numpy(np.sort(np.concatenate(held_out))))
 
 
 def missing(folder: Path, what: str, layout: str, hint: str = "") -> ValueError:

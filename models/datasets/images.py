@@ -1,17 +1,15 @@
-"""Readers of image data sets: MNIST (IDX), CIFAR-10 and CIFAR-100 (binary), ImageNet (JPEG)."""
+"""MNIST in IDX files, CIFAR-10 and CIFAR-100 in their binary version."""
 
-import gzip
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from quadfire.models.datasets.base import Dataset, ImageDataset, TensorSamples, missing
+from quadfire.models.datasets.files import read_bytes, read_unpacked
 
-__all__ = ["JPEGSamples", "cifar10", "cifar100", "imagenet", "mnist", "read_idx"]
+__all__ = ["cifar10", "cifar100", "mnist", "read_idx"]
 
 MNIST_LAYOUT = """\
   train-images-idx3-ubyte   train-labels-idx1-ubyte
@@ -22,25 +20,32 @@ CIFAR10_LAYOUT = """\
 CIFAR100_LAYOUT = """\
   cifar-100-binary/train.bin
   cifar-100-binary/test.bin"""
-IMAGENET_LAYOUT = """\
-  train/n01440764/n01440764_10026.JPEG ...   one folder a class
-  val/n01440764/ILSVRC2012_val_00000293.JPEG ...   the same folders"""
 PICKLED = ("It holds the python version, whose files are pickles: reading one runs what is in it. "
            "Unpack the binary version, {}, instead.")
+
+#: Bytes of one CIFAR image, [3, 32, 32].
+CIFAR_PIXELS = 3 * 32 * 32
 
 
 def read_idx(path: Path) -> np.ndarray:
     """An IDX file of bytes, plain or .gz, as an array of its shape.
 
-    The format: two zero bytes, type (8: unsigned bytes), number of dimensions, each dimension as a
-    big-endian 32-bit number, then the values. Raises ValueError for any other file.
+    | bytes | meaning |
+    |---|---|
+    | 2 | zero |
+    | 1 | type of the values: 8, unsigned bytes |
+    | 1 | number of dimensions |
+    | 4 a dimension | size, big-endian |
+    | the rest | values, the last dimension first |
+
+    Raises ValueError for any other file.
     """
-    raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
+    raw = read_unpacked(path)
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"{path}: not an IDX file of bytes")
     start = 4 + 4 * raw[3]
+    if len(raw) < start:
+        raise ValueError(f"{path}: cut short within the sizes of its {raw[3]} dimensions")
     shape = tuple(np.frombuffer(raw[4:start], ">u4").tolist())
     if len(raw) - start != math.prod(shape):
         raise ValueError(f"{path}: {len(raw) - start} values where the shape {shape} needs "
@@ -48,159 +53,75 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def mnist(folder: Path) -> Dataset:
-    """MNIST, or anything in its format (Fashion-MNIST, KMNIST): the test files are held out."""
-    def read(part: str, kind: str) -> np.ndarray:
-        for name in (f"{part}-{kind}-ubyte", f"{part}-{kind.replace('-', '.', 1)}-ubyte",
-                     f"{part}-{kind[:6]}.{kind[7:]}-ubyte"):
-            for path in (folder / name, folder / f"{name}.gz"):
-                if path.is_file():
-                    return read_idx(path)
-        raise missing(folder, f"there is no {part}-{kind}-ubyte", MNIST_LAYOUT)
+def _mnist_file(folder: Path, part: str, kind: str) -> np.ndarray:
+    """The array `part`-`kind`. Its file may be spelled with dots, and packed."""
+    for name in (f"{part}-{kind}-ubyte", f"{part}-{kind.replace('-', '.', 1)}-ubyte",
+                 f"{part}-{kind[:6]}.{kind[7:]}-ubyte"):
+        for path in (folder / name, folder / f"{name}.gz"):
+            if path.is_file():
+                return read_idx(path)
+    raise missing(folder, f"there is no {part}-{kind}-ubyte", MNIST_LAYOUT)
 
-    parts = [(read(part, "images-idx3"), read(part, "labels-idx1")) for part in ("train", "t10k")]
+
+def mnist(folder: Path) -> Dataset:
+    """MNIST, or anything in its format (Fashion-MNIST, KMNIST). The test files are held out."""
+    parts = [(_mnist_file(folder, part, "images-idx3"), _mnist_file(folder, part, "labels-idx1"))
+             for part in ("train", "t10k")]
+    side = parts[0][0].shape[-1] if parts[0][0].ndim else 0
     for images, labels in parts:
-        if images.ndim != 3 or images.shape[1] != images.shape[2] or len(images) != len(labels):
+        if not labels.size or labels.ndim != 1 or images.shape != (len(labels), side, side):
             raise ValueError(f"{folder}: images {images.shape} and labels {labels.shape} do not "
                              "belong together, or are not square")
     images, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
     split = len(parts[0][0])
-    return Dataset(name="mnist", side=images.shape[1], classes=int(labels.max()) + 1,
+    return Dataset(name="mnist", side=side, classes=int(labels.max()) + 1,
                    images=torch.from_numpy(images.reshape(len(images), -1)),
                    labels=torch.from_numpy(labels.astype(np.int64)),
                    train=torch.arange(split), held_out=torch.arange(split, len(images)))
 
 
+def _cifar_samples(paths: list[Path], classes: int, label_bytes: int) -> TensorSamples:
+    """All records of some files: label bytes, of which the last one counts, then the image."""
+    record = label_bytes + CIFAR_PIXELS
+    images, labels = [], []
+    for path in paths:
+        raw = np.frombuffer(read_bytes(path), np.uint8)
+        if not len(raw) or len(raw) % record:
+            raise ValueError(f"{path}: {len(raw)} bytes are no number of records of {record} bytes")
+        records = raw.reshape(-1, record)
+        labels.append(records[:, label_bytes - 1].astype(np.int64))
+        images.append(records[:, label_bytes:].reshape(-1, 3, 32, 32))
+        if labels[-1].max() >= classes:
+            raise ValueError(f"{path}: label {labels[-1].max()} of {classes} classes")
+    return TensorSamples(torch.from_numpy(np.concatenate(images)),
+                         torch.from_numpy(np.concatenate(labels)))
+
+
 def _cifar(folder: Path, name: str, inner: str, train: list[str], test: str, classes: int,
-           labels: int, layout: str) -> ImageDataset:
-    """Records of `labels` label bytes, the last of which counts, and 3 x 32 x 32 bytes."""
-    places = [place for place in (folder, folder / inner) if (place / test).is_file()]
-    pickled = any((folder / f"cifar-{number}").is_dir() or folder.name == f"cifar-{number}"
-                  for number in ("10-batches-py", "100-python"))
+           label_bytes: int, layout: str) -> ImageDataset:
+    """CIFAR in `folder` or in its folder `inner`. The python version is recognised and refused."""
+    pickled = any((folder / f"cifar-{version}").is_dir() or folder.name == f"cifar-{version}"
+                  for version in ("10-batches-py", "100-python"))
     hint = PICKLED.format(inner) if pickled else ""
-    if not places:
+    place = next((place for place in (folder, folder / inner) if (place / test).is_file()), None)
+    if place is None:
         raise missing(folder, f"there is no {test}", layout, hint)
-
-    def read(names: list[str]) -> TensorSamples:
-        records = []
-        for file in names:
-            path = places[0] / file
-            if not path.is_file():
-                raise missing(folder, f"there is no {file}", layout, hint)
-            raw = np.frombuffer(path.read_bytes(), np.uint8)
-            if not len(raw) or len(raw) % (labels + 3072):
-                raise ValueError(f"{path}: {len(raw)} bytes are no number of records of "
-                                 f"{labels + 3072} bytes")
-            records.append(raw.reshape(-1, labels + 3072))
-        every = np.concatenate(records)
-        found = every[:, labels - 1].astype(np.int64)
-        if found.max() >= classes:
-            raise ValueError(f"{places[0]}: label {found.max()} of {classes} classes")
-        return TensorSamples(torch.from_numpy(every[:, labels:].reshape(-1, 3, 32, 32).copy()),
-                             torch.from_numpy(found))
-
-    return ImageDataset(name=name, shape=(3, 32, 32), classes=classes, train_samples=read(train),
-                        held_out_samples=read([test]))
+    for file in train:
+        if not (place / file).is_file():
+            raise missing(folder, f"there is no {file}", layout, hint)
+    train_samples = _cifar_samples([place / file for file in train], classes, label_bytes)
+    return ImageDataset(name=name, shape=(3, 32, 32), classes=classes, train_samples=train_samples,
+                        held_out_samples=_cifar_samples([place / test], classes, label_bytes))
 
 
 def cifar10(folder: Path) -> ImageDataset:
-    """CIFAR-10, binary version; `folder` is cifar-10-batches-bin or holds it."""
+    """CIFAR-10, binary version. `folder` is cifar-10-batches-bin or holds it."""
     return _cifar(folder, "cifar10", "cifar-10-batches-bin",
                   [f"data_batch_{n}.bin" for n in range(1, 6)], "test_batch.bin", 10, 1,
                   CIFAR10_LAYOUT)
 
 
 def cifar100(folder: Path) -> ImageDataset:
-    """CIFAR-100, binary version, fine labels; `folder` is cifar-100-binary or holds it."""
+    """CIFAR-100, binary version, fine labels. `folder` is cifar-100-binary or holds it."""
     return _cifar(folder, "cifar100", "cifar-100-binary", ["train.bin"], "test.bin", 100, 2,
                   CIFAR100_LAYOUT)
-
-
-class JPEGSamples:
-    """Images in files, read when they are asked for, as bytes [N, 3, size, size].
-
-    seeded: a random part of 8..100 % of the area and sides of 3/4..4/3, turned round at random, as
-    one trains on ImageNet. Else the middle of the image, of 7/8 of its shorter side.
-    """
-
-    def __init__(self, paths: list[Path], labels: list[int], size: int, seeded: bool):
-        self.paths, self.labels, self.size, self.seeded = paths, torch.tensor(labels), size, seeded
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def batch(self, index: Tensor, seeds: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.seeded and seeds is None:
-            raise ValueError("these samples are cut out at random, they need seeds")
-        images = [self._read(self.paths[i], None if seeds is None else int(seeds[position]))
-                  for position, i in enumerate(index.tolist())]
-        return torch.stack(images), self.labels[index]
-
-    def _read(self, path: Path, seed: int | None) -> Tensor:
-        try:
-            from PIL import Image
-        except ImportError:
-            raise ValueError("JPEG files are read through Pillow: pip install pillow") from None
-        try:
-            with Image.open(path) as file:
-                image: Any = file.convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{path}: {error}") from None
-        if self.seeded and seed is not None:
-            box, turned = self._random_box(image.width, image.height,
-                                           torch.Generator().manual_seed(seed))
-        else:
-            side = min(image.size) * 7 / 8
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            box, turned = (left, top, left + side, top + side), False
-        image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return pixels.flip(2) if turned else pixels
-
-    @staticmethod
-    def _random_box(width: int, height: int, generator: torch.Generator
-                    ) -> tuple[tuple[float, float, float, float], bool]:
-        """A part of the image as in arXiv:1409.4842: ten tries, then the middle."""
-        turned = bool(torch.rand((), generator=generator) < 0.5)
-        for _ in range(10):
-            area, ratio, x, y = torch.rand(4, generator=generator).tolist()
-            area = width * height * (0.08 + 0.92 * area)
-            ratio = math.exp((2 * ratio - 1) * math.log(4 / 3))
-            w, h = math.sqrt(area * ratio), math.sqrt(area / ratio)
-            if w <= width and h <= height:
-                left, top = x * (width - w), y * (height - h)
-                return (left, top, left + w, top + h), turned
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        return (left, top, left + side, top + side), turned
-
-
-def imagenet(folder: Path, *, size: int = 224) -> ImageDataset:
-    """ImageNet, or any folders of JPEGs laid out like it; classes are folders in sorted order."""
-    def classes(part: str) -> list[str]:
-        if not (folder / part).is_dir():
-            raise missing(folder, f"there is no folder {part}/", IMAGENET_LAYOUT)
-        names = sorted(path.name for path in (folder / part).iterdir() if path.is_dir())
-        if not names:
-            raise missing(folder, f"{part}/ holds no folders of classes", IMAGENET_LAYOUT,
-                          "The validation images come in one folder: move each into a folder of "
-                          "its class first." if part == "val" else "")
-        return names
-
-    names = classes("train")
-    if unknown := sorted(set(classes("val")) - set(names)):
-        raise missing(folder, f"val/ has classes that train/ has not: {', '.join(unknown[:5])}",
-                      IMAGENET_LAYOUT)
-
-    def samples(part: str, seeded: bool) -> JPEGSamples:
-        found = [(path, label) for label, name in enumerate(names)
-                 for path in sorted((folder / part / name).glob("*"))
-                 if path.suffix.lower() in (".jpeg", ".jpg")]
-        if not found:
-            raise missing(folder, f"there are no JPEG files in {part}/", IMAGENET_LAYOUT)
-        return JPEGSamples([path for path, _ in found], [label for _, label in found], size,
-                           seeded)
-
-    return ImageDataset(name="imagenet", shape=(3, size, size), classes=len(names),
-                        train_samples=samples("train", True),
-                        held_out_samples=samples("val", False))

@@ -15,7 +15,7 @@ from quadfire.models.training.options import Options, options_for
 
 from tests.command import quadfire
 from tests.models.training.test_fit import coloured
-from tests.models.datasets.test_readers import CIFAR10_DVS, aedat
+from tests.models.datasets.test_events import CIFAR10_DVS, aedat
 
 
 def run(*words) -> str:

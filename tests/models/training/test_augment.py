@@ -1,4 +1,4 @@
-"""Augmentation of colour images, each operation against Pillow or its definition."""
+"""Augmentation: each operation on colour images against Pillow or its definition; warped digits."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from quadfire.models.training.augment import (
 )
 
 PLAIN = ImageAugment(crop=0, flip=False, policy="", cutout=0)
+NONE = Augment(shift=0, rotate=0, scale=0, shear=0, elastic=0)
 
 
 def pictures(count: int = 6) -> torch.Tensor:
@@ -162,3 +163,41 @@ def test_config(augment):
 def test_refuses(options):
     with pytest.raises(ValueError, match="must"):
         ImageAugment(**options)
+
+
+# Digits -------------------------------------------------------------------------------------------
+
+
+def test_augment_nothing_changes_nothing(data):
+    images = data.images[:20]
+    assert torch.equal(NONE(images, 8, torch.Generator()), images)
+    # through the interpolation as well: a displacement far below a pixel
+    slight = Augment(shift=1e-7, rotate=0, scale=0, shear=0, elastic=0)
+    assert torch.equal(slight(images, 8, torch.Generator()), images)
+
+
+def test_augment_shifts_at_most_that_far():
+    image = torch.zeros(1, 28 * 28, dtype=torch.uint8)
+    image[0, 14 * 28 + 14] = 255
+    shift = Augment(shift=2 / 28, rotate=0, scale=0, shear=0, elastic=0)
+    found = shift(image.expand(500, -1), 28, torch.Generator().manual_seed(1)).view(-1, 28, 28)
+    rows = (found > 0).any(2).nonzero()[:, 1]
+    assert (rows.min(), rows.max()) == (12, 16)
+    assert (found.flatten(1).sum(1) >= 250).all()
+
+
+def test_augment_turns_about_the_centre():
+    images = torch.zeros(1, 21, 21, dtype=torch.uint8)
+    images[0, 10, 10] = 255
+    turn = Augment(shift=0, rotate=90, scale=0, shear=0, elastic=0)
+    found = turn(images.view(1, -1).expand(50, -1), 21, torch.Generator().manual_seed(1))
+    assert torch.equal(found.argmax(1), torch.full((50,), 10 * 21 + 10))
+
+
+def test_augment_repeats_and_varies(data):
+    images = data.images[:1].expand(8, -1)
+    first, again, other = (Augment()(images, 8, torch.Generator().manual_seed(seed))
+                           for seed in (1, 1, 2))
+    assert first.shape == images.shape and first.dtype == torch.uint8
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert len(set(map(bytes, first.numpy()))) == 8
