@@ -46,7 +46,7 @@ class FrameSamples:
 def own(path: str | Path, *, size: int | None = None) -> Dataset | ImageDataset:
     """Data of one's own: a .npz (`own_arrays`), or a folder of pictures (`own_pictures`)."""
     path = Path(path).expanduser()
-    if path.suffix == ".npz" and not path.is_dir():
+    if path.suffix == ".npz" and path.is_file():
         return own_arrays(path)
     if path.is_dir():
         return own_pictures(path, size=size)

@@ -9,7 +9,7 @@ import torch
 from quadfire.models.datasets import (
     CIFAR10_DVS, ImageDataset, cifar10_dvs, load_dataset, read_aedat, to_frames,
 )
-from quadfire.models.datasets.events import Events
+from quadfire.models.datasets.events import Events, EventSamples
 
 
 def image_dataset(name: str, folder, **options) -> ImageDataset:
@@ -99,3 +99,82 @@ def test_cifar10_dvs(tmp_path):
     small = cifar10_dvs(tmp_path, steps=4, size=64).held_out_samples.batch(torch.tensor([3]))[0]
     assert small.shape == (4, 1, 2, 64, 64)
     assert small.sum().item() == pytest.approx(40 / 4, rel=0.02)    # means of four pixels
+
+
+# Other sensors, and damaged recordings ------------------------------------------------------------
+
+
+def davis(events: list[tuple[int, int, int, int]], end: bytes = b"#End Of ASCII Header\r\n"
+          ) -> bytes:
+    """A file of a DAVIS346 from (t, x, y, ON), x and y from the top left."""
+    raw = b"".join(struct.pack(">II", (259 - y) << 22 | (345 - x) << 12 | on << 11, t)
+                   for t, x, y, on in events)
+    special = struct.pack(">II", 1 << 31, 3) + struct.pack(">II", 1 << 10, 3)
+    return HEADER + end + special + raw
+
+
+@pytest.mark.parametrize("end", [b"#End Of ASCII Header\r\n", b""])
+def test_davis346(tmp_path, end):
+    """Rows of 116 to 119 make addresses that begin with '#', as the lines of the header do."""
+    events = [(5, 0, 0, 1), (9, 345, 259, 0), (10, 345, 0, 1), (11, 0, 259, 0), (12, 7, 117, 1)]
+    path = tmp_path / "a.aedat"
+    path.write_bytes(davis(events, end))
+    found = read_aedat(path, "davis346")
+    assert [tuple(map(int, event)) for event in zip(*found, strict=True)] == events
+    path.write_bytes(davis(events[::-1], end).replace(struct.pack(">II", 1 << 31, 3), b"")
+                     .replace(struct.pack(">II", 1 << 10, 3), b""))
+    found = read_aedat(path, "davis346")
+    assert [tuple(map(int, event)) for event in zip(*found, strict=True)] == events[::-1]
+
+
+def test_sensor_that_is_not_square(tmp_path):
+    events = [(t, 345, 7, 1) for t in range(10)] + [(10, 2, 259, 0)]
+    path = tmp_path / "a.aedat"
+    path.write_bytes(davis(events))
+    samples = EventSamples([path, path], [1, 0], 4, camera="davis346")
+    frames, labels = samples.batch(torch.tensor([1, 0]))
+    assert frames.shape == (4, 2, 2, 260, 346) and labels.tolist() == [0, 1]
+    expected = torch.zeros(4, 2, 260, 346)
+    expected[:, 1, 7, 345] = torch.tensor([2.0, 2, 2, 4])
+    expected[3, 0, 259, 2] = 1
+    assert torch.equal(frames[:, 0], expected) and torch.equal(frames[:, 1], expected)
+    small, _ = EventSamples([path], [0], 4, 32, camera="davis346").batch(torch.tensor([0]))
+    assert small.shape == (4, 1, 2, 32, 32)
+    with pytest.raises(ValueError, match="camera must be dvs128 or davis346, not 'dvs'"):
+        read_aedat(path, "dvs")
+
+
+def test_event_outside_of_the_sensor(tmp_path):
+    path = tmp_path / "a.aedat"
+    path.write_bytes(davis([(1, 3, 3, 1)]) + struct.pack(">II", 400 << 12, 9))
+    with pytest.raises(ValueError, match=r"a\.aedat: event 1 at x = -55, y = 259, p = 0 is outside "
+                                         "of a sensor of 346 x 260: is it of another camera") as e:
+        read_aedat(path, "davis346")
+    assert "\n" not in str(e.value)
+    inside = Events(*np.array([[1, 2], [3, 345], [4, 259], [1, 0]]))
+    assert to_frames(inside, 1, sensor=(346, 260)).sum() == 2
+    for sensor in ((345, 260), (346, 259), (260, 346)):
+        with pytest.raises(ValueError, match="event 1 at x = 345, y = 259, p = 0 is outside"):
+            to_frames(inside, 1, sensor=sensor)
+    for name in ("x", "y", "p"):
+        with pytest.raises(ValueError, match="event 0 at .*-1.* is outside of a sensor"):
+            to_frames(inside._replace(**{name: np.array([-1, 0])}), 1, sensor=(346, 260))
+
+
+@pytest.mark.parametrize(("raw", "message"), [
+    (b"", "begins with ''"), (HEADER, "0 events are not enough for 4 frames"),
+    (HEADER[:50], "0 events are not enough for 4 frames"),
+    (aedat([(1, 2, 3, 1)] * 3), "3 events are not enough for 4 frames"),
+    (aedat([(1, 2, 3, 1)] * 9)[:-3], "69 bytes are no number of events"),
+])
+def test_recording_that_is_too_short_is_named(tmp_path, raw, message):
+    path = tmp_path / "short.aedat"
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=message) as caught:
+        EventSamples([path], [0], 4).batch(torch.tensor([0]))
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_no_frames():
+    with pytest.raises(ValueError, match="steps must be above 0, not 0"):
+        to_frames(stream(3), 0)
