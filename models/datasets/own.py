@@ -9,10 +9,20 @@ import torch
 from torch import Tensor
 
 from quadfire.models.datasets.base import (
-    SPLIT_SEED, Dataset, ImageDataset, TensorSamples, missing, stratified_split,
+    SPLIT_SEED,
+    Dataset,
+    ImageDataset,
+    TensorSamples,
+    missing,
+    stratified_split,
 )
 from quadfire.models.datasets.files import (
-    LARGEST_UNPACKED, PICTURES, checked, picture_size, read_arrays, read_picture,
+    LARGEST_UNPACKED,
+    PICTURES,
+    checked,
+    picture_size,
+    read_arrays,
+    read_picture,
 )
 
 __all__ = ["OWN_LAYOUT", "FrameSamples", "own", "own_arrays", "own_pictures"]

@@ -41,7 +41,7 @@ class PhotographSamples:
 
     def _read(self, path: Path, seed: int | None) -> Tensor:
         image = read_picture(path)
-        from PIL import Image               # an optional package, which read_picture has found
+        from PIL import Image  # an optional package, which read_picture has found
 
         if self.seeded and seed is not None:
             box, mirrored = self._random_box(image.width, image.height,

@@ -1,17 +1,18 @@
 """Random changes of images, a batch at a time.
 
-An augmentation first draws what to do with each image of a batch, then does it. So processes that
-share a batch draw the same for all of it and each changes its own part, and what a run sees does
-not depend on how many processes it has.
+An augmentation works in two steps. `draw` decides what happens to each image of a batch, `apply`
+does it. Processes that share a batch draw for all of it, and each changes its own part: what a run
+sees does not depend on the number of processes.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from quadfire.models.training.autoaugment import CIFAR10_POLICY, OPERATIONS, autoaugment
 
 __all__ = ["CIFAR10_POLICY", "OPERATIONS", "Augment", "ImageAugment", "augment_config",
            "augment_from_config"]
@@ -21,12 +22,17 @@ Draws = tuple[Tensor, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """A random affine map and elastic displacement of every image, bilinear, black outside.
+    """For digits: a random affine map and an elastic displacement, bilinear, black outside.
 
-    shift: largest shift along an axis, in image sides. rotate: largest rotation, degrees.
-    scale, shear: largest relative change. elastic: standard deviation of the displacement of a
-    4 x 4 grid of control points, in image sides, interpolated bicubically in between.
-    All zero: images stay as they are.
+    | field | meaning |
+    |---|---|
+    | `shift` | largest shift along an axis, in image sides |
+    | `rotate` | largest rotation, degrees |
+    | `scale`, `shear` | largest relative change |
+    | `elastic` | standard deviation of the displacement, in image sides |
+
+    The displacement is drawn at 4 x 4 control points and interpolated bicubically in between. If
+    all fields are 0, images stay as they are.
     """
 
     shift: float = 0.07
@@ -73,138 +79,19 @@ class Augment:
         return pixels.round().to(torch.uint8)
 
 
-# Operations of AutoAugment ------------------------------------------------------------------------
-#
-# On bytes [N, 3, H, W] with a signed magnitude [N] in -1..1, except where only its size counts.
-
-
-def _bytes(pixels: Tensor) -> Tensor:
-    return pixels.round().clamp(0, 255).to(torch.uint8)
-
-
-def _wide(magnitude: Tensor) -> Tensor:
-    return magnitude.view(-1, 1, 1, 1)
-
-
-def _grey(images: Tensor) -> Tensor:
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(3, 1, 1)
-    return (images * weights).sum(1, keepdim=True)
-
-
-def _blend(other: Tensor, images: Tensor, magnitude: Tensor) -> Tensor:
-    """other + (1 + 0.9 m) (images - other): factors of 0.1..1.9, 1 changes nothing."""
-    return _bytes(other + (1 + 0.9 * _wide(magnitude)) * (images - other))
-
-
-def _affine(images: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
-    """Nearest pixel under [[a, b, c], [d, e, f]], in half sides; grey (128) outside."""
-    count, device = len(images), images.device
-    matrix = torch.stack([torch.as_tensor(value, device=device, dtype=torch.float32).expand(count)
-                          for row in rows for value in row], 1).view(-1, 2, 3)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    return _bytes(128 + functional.grid_sample(images.float() - 128, grid, mode="nearest",
-                                               align_corners=False))
-
-
-def _rotate(images: Tensor, m: Tensor) -> Tensor:
-    angle = (30 * m).deg2rad()
-    return _affine(images, [[angle.cos(), -angle.sin(), 0.0], [angle.sin(), angle.cos(), 0.0]])
-
-
-def _autocontrast(images: Tensor, m: Tensor) -> Tensor:
-    pixels = images.float()
-    low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
-    stretched = (pixels - low) * 255 / (high - low).clamp(min=1)
-    return _bytes(torch.where(high > low, stretched, pixels))
-
-
-def _equalize(images: Tensor, m: Tensor) -> Tensor:
-    """Every channel through the cumulative histogram of itself, integers as in Pillow."""
-    flat = images.flatten(2).long().flatten(0, 1)                           # [3 N, H W]
-    histogram = torch.zeros(len(flat), 256, dtype=torch.long, device=images.device)
-    histogram.scatter_add_(1, flat, torch.ones_like(flat))
-    last = histogram.gather(1, flat.amax(1, keepdim=True))
-    step = (flat.shape[1] - last) // 255
-    table = (histogram.cumsum(1) - histogram + step // 2) // step.clamp(min=1)
-    table = torch.where(step > 0, table.clamp(max=255), torch.arange(256, device=images.device))
-    return table.gather(1, flat).to(torch.uint8).view_as(images)
-
-
-def _sharpness(images: Tensor, m: Tensor) -> Tensor:
-    kernel = torch.tensor([[1., 1, 1], [1, 5, 1], [1, 1, 1]], device=images.device) / 13
-    pixels = images.float()
-    smooth = pixels.clone()
-    smooth[:, :, 1:-1, 1:-1] = functional.conv2d(pixels.flatten(0, 1)[:, None], kernel[None, None]
-                                                 ).view_as(smooth[:, :, 1:-1, 1:-1])
-    return _blend(smooth, images, m)
-
-
-def _posterize(images: Tensor, m: Tensor) -> Tensor:
-    dropped = (4 * m.abs()).round().long().view(-1, 1, 1, 1)                # keeps 8..4 bits
-    return ((images.long() >> dropped) << dropped).to(torch.uint8)
-
-
-Operation = Callable[[Tensor, Tensor], Tensor]
-
-#: Operations by the names and with the largest magnitudes of arXiv:1805.09501, table 6.
-OPERATIONS: dict[str, Operation] = {
-    "shear_x": lambda x, m: _affine(x, [[1.0, 0.3 * m, 0.0], [0.0, 1.0, 0.0]]),
-    "shear_y": lambda x, m: _affine(x, [[1.0, 0.0, 0.0], [0.3 * m, 1.0, 0.0]]),
-    "translate_x": lambda x, m: _affine(x, [[1.0, 0.0, 2 * 150 / 331 * m], [0.0, 1.0, 0.0]]),
-    "translate_y": lambda x, m: _affine(x, [[1.0, 0.0, 0.0], [0.0, 1.0, 2 * 150 / 331 * m]]),
-    "rotate": _rotate,
-    "autocontrast": _autocontrast,
-    "invert": lambda x, m: 255 - x,
-    "equalize": _equalize,
-    "solarize": lambda x, m: torch.where(x >= 256 * (1 - _wide(m.abs())), 255 - x, x),
-    "posterize": _posterize,
-    "contrast": lambda x, m: _blend(_grey(x).mean((2, 3), keepdim=True).round(), x, m),
-    "color": lambda x, m: _blend(_grey(x), x, m),
-    "brightness": lambda x, m: _blend(torch.zeros_like(x, dtype=torch.float32), x, m),
-    "sharpness": _sharpness,
-}
-
-
-class _Step(NamedTuple):
-    name: str
-    probability: float
-    magnitude: int          # 0..9
-
-
-def _policy(text: str) -> tuple[tuple[_Step, _Step], ...]:
-    steps = [_Step(name, float(probability), int(magnitude)) for name, probability, magnitude in
-             (word.split(":") for word in text.split())]
-    return tuple(zip(steps[::2], steps[1::2], strict=True))
-
-
-#: The 25 pairs found for CIFAR-10 (arXiv:1805.09501, table 7): operation:probability:magnitude.
-CIFAR10_POLICY = _policy("""
-    invert:.1:7 contrast:.2:6            rotate:.7:2 translate_x:.3:9
-    sharpness:.8:1 sharpness:.9:3        shear_y:.5:8 translate_y:.7:9
-    autocontrast:.5:8 equalize:.9:2      shear_y:.2:7 posterize:.3:7
-    color:.4:3 brightness:.6:7           sharpness:.3:9 brightness:.7:9
-    equalize:.6:5 equalize:.5:1          contrast:.6:7 sharpness:.6:5
-    color:.7:7 translate_x:.5:8          equalize:.3:7 autocontrast:.4:8
-    translate_y:.4:3 sharpness:.2:6      brightness:.9:6 color:.2:8
-    solarize:.5:2 invert:0:3             equalize:.2:0 autocontrast:.6:0
-    equalize:.2:8 equalize:.6:4          color:.9:9 equalize:.6:6
-    autocontrast:.8:4 solarize:.2:8      brightness:.1:3 color:.7:0
-    solarize:.4:5 autocontrast:.9:3      translate_y:.9:9 translate_y:.7:9
-    autocontrast:.9:2 solarize:.8:3      equalize:.8:8 invert:.1:3
-    translate_y:.7:9 autocontrast:.9:1
-""")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageAugment:
-    """Random crop, mirror image, AutoAugment and Cutout, in this order.
+    """For photographs: random crop, mirror image, AutoAugment and Cutout, in this order.
 
-    crop: the image is shifted by up to as many pixels along both axes, 0 comes in. flip: left and
-    right change places in half of the images. policy: "cifar10", one pair of CIFAR10_POLICY for
-    each image of 3 x bytes, or "". cutout: side of the square that is set to 0 (arXiv:1708.04552),
-    its middle anywhere in the image.
+    | field | meaning |
+    |---|---|
+    | `crop` | largest shift along both axes, in pixels; 0 comes in |
+    | `flip` | whether half of the images are mirrored, left to right |
+    | `policy` | "cifar10": one pair of CIFAR10_POLICY per image, of 3 channels of bytes; "": none |
+    | `cutout` | side of a square that is set to 0, anywhere in the image (arXiv:1708.04552) |
 
-    Takes frames [T, N, C, H, W] as well, all frames of a sample alike, if policy is "".
+    Frames [T, N, C, H, W] are taken as well where `policy` is "". All frames of a sample then
+    change alike.
     """
 
     crop: int = 4
@@ -234,52 +121,42 @@ class ImageAugment:
             steps = images.shape[0]
             together = self.apply(images.transpose(0, 1).flatten(1, 2), draws)
             return together.unflatten(1, (steps, -1)).transpose(0, 1)
-        (count, channels, height, width), device = images.shape, images.device
-        offsets, turned, centres, pairs, chances, signs = (drawn.to(device) for drawn in draws)
-        rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-        sample = torch.arange(count, device=device)[:, None, None]
+        offsets, mirrored, centres, pairs, chances, signs = (drawn.to(images.device)
+                                                             for drawn in draws)
         if self.crop:
-            padded = functional.pad(images, [self.crop] * 4)
-            y = offsets[:, 0, None, None] + rows[:, None]
-            x = offsets[:, 1, None, None] + columns
-            images = padded.permute(0, 2, 3, 1)[sample, y, x].permute(0, 3, 1, 2)
+            images = self._cropped(images, offsets)
         if self.flip:
-            images = torch.where(turned.bool().view(-1, 1, 1, 1), images.flip(3), images)
+            images = torch.where(mirrored.bool().view(-1, 1, 1, 1), images.flip(3), images)
         if self.policy:
-            if channels != 3 or images.dtype != torch.uint8:
-                raise ValueError(f"AutoAugment is for bytes of 3 channels, not {channels} of "
-                                 f"{images.dtype}")
-            images = self._autoaugment(images.contiguous(), pairs, chances, signs)
-        if self.cutout:
-            top = (centres[:, 0] * height).long() - self.cutout // 2
-            left = (centres[:, 1] * width).long() - self.cutout // 2
-            y, x = rows - top[:, None], columns - left[:, None]
-            hole = ((y >= 0) & (y < self.cutout))[:, :, None] & \
-                ((x >= 0) & (x < self.cutout))[:, None, :]
-            images = images.masked_fill(hole[:, None], 0)
-        return images
+            if images.shape[1] != 3 or images.dtype != torch.uint8:
+                raise ValueError(f"AutoAugment is for bytes of 3 channels, not {images.shape[1]} "
+                                 f"of {images.dtype}")
+            images = autoaugment(images.contiguous(), pairs, chances, signs)
+        return self._with_hole(images, centres) if self.cutout else images
 
-    @staticmethod
-    def _autoaugment(images: Tensor, pairs: Tensor, chances: Tensor, signs: Tensor) -> Tensor:
-        names = [*OPERATIONS]
-        images = images.clone()
-        for turn in (0, 1):
-            # for each pair of the policy: which operation, how often, how much
-            code, probability, magnitude = (
-                torch.tensor([float(value) for value in column], device=images.device)[pairs]
-                for column in zip(*((names.index(pair[turn].name), pair[turn].probability,
-                                     pair[turn].magnitude / 9) for pair in CIFAR10_POLICY),
-                                  strict=True))
-            code = code.where(chances[:, turn] < probability, -1)
-            for number, name in enumerate(names):
-                if len(index := (code == number).nonzero()[:, 0]):
-                    images[index] = OPERATIONS[name](
-                        images[index], (signs[:, turn] * magnitude)[index])
-        return images
+    def _cropped(self, images: Tensor, offsets: Tensor) -> Tensor:
+        """Each image shifted by its own offset [N, 2], less `crop`."""
+        (count, _, height, width), device = images.shape, images.device
+        padded = functional.pad(images, [self.crop] * 4)
+        sample = torch.arange(count, device=device)[:, None, None]
+        y = offsets[:, 0, None, None] + torch.arange(height, device=device)[:, None]
+        x = offsets[:, 1, None, None] + torch.arange(width, device=device)
+        return padded.permute(0, 2, 3, 1)[sample, y, x].permute(0, 3, 1, 2)
+
+    def _with_hole(self, images: Tensor, centres: Tensor) -> Tensor:
+        """Each image with a black square around its own centre [N, 2], 0..1 of the sides."""
+        (height, width), device = images.shape[2:], images.device
+        top = (centres[:, 0] * height).long() - self.cutout // 2
+        left = (centres[:, 1] * width).long() - self.cutout // 2
+        y = torch.arange(height, device=device) - top[:, None]
+        x = torch.arange(width, device=device) - left[:, None]
+        hole = ((y >= 0) & (y < self.cutout))[:, :, None] & \
+            ((x >= 0) & (x < self.cutout))[:, None, :]
+        return images.masked_fill(hole[:, None], 0)
 
 
 def augment_config(augment: Augment | ImageAugment | None) -> dict[str, Any] | None:
-    """What makes this augmentation again, see `augment_from_config`."""
+    """The fields of an augmentation as JSON can hold them."""
     if augment is None:
         return None
     return {**({"kind": "image"} if isinstance(augment, ImageAugment) else {}), **asdict(augment)}

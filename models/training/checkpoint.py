@@ -1,4 +1,16 @@
-"""The files of training: safetensors with one JSON text, no pickle. A checkpoint is a network."""
+"""The file of a trained network, and what all files of training have in common.
+
+A file is safetensors: named tensors, and one JSON text under the key `quadfire` of its metadata.
+Nothing in it is a pickle. Entries of the JSON text in a checkpoint:
+
+| entry | holds |
+|---|---|
+| `format`, `version` | "quadfire-checkpoint", 1 |
+| `config` | what makes the network again: its kind, sizes, time steps and neuron |
+| `about` | what the command wrote: data set, options, accuracy, spike rates, environment |
+
+The tensors are the network's `state_dict`: parameters, and the running means of tdBN.
+"""
 
 import json
 import os
@@ -11,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork, network_from_config
+from quadfire.models.networks.mlp import SpikingMLP
 
 __all__ = ["CheckpointError", "load_checkpoint", "read", "reading", "save_checkpoint", "write"]
 
@@ -21,11 +33,11 @@ VERSION = 1
 
 
 class CheckpointError(ValueError):
-    """A file that is not what it should be, or of another version."""
+    """A file that is damaged, of another kind, or of another version."""
 
 
 def write(path: Path, kind: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
-    """A file of that kind, whole or not at all."""
+    """Write a file whose `format` is `kind`. It is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     head = {"format": kind, "version": VERSION, **head}
@@ -34,7 +46,7 @@ def write(path: Path, kind: str, tensors: dict[str, Tensor], head: dict[str, Any
 
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(JSON, tensors) of a file that `write` wrote; CheckpointError for one of another kind."""
+    """(JSON, tensors) of a file that `write` wrote. CheckpointError for one of another kind."""
     with safe_open(path, framework="pt") as file:
         head = json.loads((file.metadata() or {})["quadfire"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -46,7 +58,7 @@ def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]
 
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
-    """Whatever goes wrong inside is told as a CheckpointError: the file is not `what`."""
+    """Turns whatever goes wrong inside into a CheckpointError: the file is not `what`."""
     try:
         yield
     except CheckpointError:
@@ -57,13 +69,13 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
 
 def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,
                     metadata: dict[str, Any]) -> None:
-    """Write parameters, running means and the network's config; `metadata` is kept as JSON."""
+    """Write a network; `metadata`, anything that JSON can hold, becomes `about`."""
     write(Path(path), FORMAT, network.state_dict(), {"config": network.config(),
                                                      "about": metadata})
 
 
 def load_checkpoint(path: str | Path) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
-    """(network in eval mode, metadata). Raises CheckpointError that says what is wrong."""
+    """(network in eval mode, `about`). Raises CheckpointError that says what is wrong."""
     with reading(path, "a checkpoint"):
         head, tensors = read(path, FORMAT)
         network = network_from_config(head["config"])

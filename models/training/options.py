@@ -1,4 +1,4 @@
-"""How to train: options, what they are by default, and what else a result depends on."""
+"""How to train: the options, their defaults, and what else a result depends on."""
 
 import platform
 from dataclasses import asdict, dataclass, field, fields
@@ -6,25 +6,31 @@ from typing import Any
 
 import torch
 
-from quadfire.models.training import parallel
-from quadfire.models.training.augment import Augment, ImageAugment, augment_config
 from quadfire.models.datasets import Dataset, ImageDataset
 from quadfire.models.networks import NETWORKS
+from quadfire.models.training import parallel
+from quadfire.models.training.augment import Augment, ImageAugment, augment_config
 
 __all__ = ["Options", "environment", "options_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to train. rate: highest learning rate, reached by a linear warm-up and left by a cosine.
+    """How to train.
 
-    batch: of all processes together. smoothing: of the labels, 0..1. seed: of order and
-    augmentation (that of the weights is `torch.manual_seed` before the network is made).
-    optimizer: "adamw", or "sgd" with Nesterov's momentum. decay: "all" parameters, or "weights"
-    only: neither tdBN, biases nor the parameters of neurons. loss: "mean" (cross-entropy of the
-    mean output) or "tet", see `losses`. precision: "float32", or "bfloat16" or "float16" for
-    convolutions and matrix products (float16 on a GPU only); weights, currents and membrane
-    potentials stay float32. synchronise: tdBN takes its statistics over all processes.
+    | field | meaning |
+    |---|---|
+    | `batch` | samples, of all processes together |
+    | `rate` | highest learning rate, between a linear warm-up and a cosine to 0 |
+    | `smoothing` | of the labels, 0..1 |
+    | `seed` | of order and augmentation; weights follow `torch.manual_seed` |
+    | `optimizer` | "adamw", or "sgd" with Nesterov's `momentum` |
+    | `decay` | what decays: "all", or "weights" without tdBN, biases and neurons |
+    | `loss` | "mean", the cross-entropy of the mean output, or "tet", see `losses` |
+    | `precision` | "float32"; "bfloat16", or "float16" on a GPU, for products of matrices |
+    | `synchronise` | whether tdBN takes its statistics over all processes |
+
+    With every precision weights, currents and membrane potentials stay float32.
     """
 
     epochs: int = 100
@@ -55,7 +61,7 @@ class Options:
                              f"{self.epochs!r} and {self.batch!r}")
 
     def config(self) -> dict[str, Any]:
-        """All of it as JSON can hold it; from `optimizer` on only what is not the default."""
+        """The options as JSON can hold them. From `optimizer` on, defaults are left out."""
         names = [entry.name for entry in fields(self)]
         later = names[names.index("optimizer"):]
         every = {**asdict(self), "augment": augment_config(self.augment)}
@@ -65,9 +71,13 @@ class Options:
 
 def options_for(dataset: Dataset | ImageDataset, network: str, augment: bool,
                 given: dict[str, Any]) -> Options:
-    """How to train the network of that name, "mlp" or as for `make_network`, on a data set.
+    """How to train a network on a data set.
 
-    augment: whether to, as fits the data. given: options that the user has chosen; None is none.
+    | argument | meaning |
+    |---|---|
+    | `network` | "mlp", or a name or text as for `make_network` |
+    | `augment` | whether to augment, in the way that fits the data |
+    | `given` | options that the user has chosen; None leaves the default |
     """
     every: dict[str, Any] = {"decay": "weights", "augment": None}
     if network == "mlp":
@@ -90,7 +100,7 @@ def options_for(dataset: Dataset | ImageDataset, network: str, augment: bool,
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a result may depend on besides the options."""
+    """What a result may depend on beside the options: versions, machine, threads, processes."""
     device = torch.device(device)
     return {"python": platform.python_version(), "torch": torch.__version__,
             "machine": platform.machine(), "threads": torch.get_num_threads(),

@@ -1,10 +1,10 @@
 """Several processes that train one network, as `torchrun` starts them.
 
-    torchrun --nproc-per-node 2 -m models train --network resnet19 --dataset cifar10 --data data/
+    torchrun --nproc-per-node 2 -m quadfire train --network resnet19 --dataset cifar10 --data data/
 
-Every process holds the network (DistributedDataParallel) and takes its part of every batch; what a
-batch holds and how its images are changed does not depend on how many processes there are. Without
-torchrun all functions here say that there is one process, and do nothing.
+Every process holds the network (DistributedDataParallel) and takes its part of every batch. Neither
+what a batch holds nor how its images are changed depends on the number of processes. Without
+torchrun there is one process, and the functions here do nothing.
 """
 
 import importlib
@@ -22,13 +22,13 @@ __all__ = ["add_up", "is_first", "processes", "rank", "share",
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     running = distributed.is_available() and distributed.is_initialized()
     return distributed.get_world_size() if running else 1
 
 
 def rank() -> int:
-    """Which one this is, from 0."""
+    """The number of this process, from 0."""
     return distributed.get_rank() if world_size() > 1 else 0
 
 
@@ -39,7 +39,7 @@ def is_first() -> bool:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes if torchrun started some; the device of this one.
+    """Join the processes that torchrun started, if it did. Yields the device of this one.
 
     GPUs talk through NCCL, and each process takes the one of its LOCAL_RANK; CPUs through gloo.
     """
@@ -49,19 +49,20 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    # DistributedDataParallel imports this, and it holds on to the groups that are there then: their
-    # threads would go on when this ends, and one that needs the interpreter aborts as it exits.
+    # DistributedDataParallel imports this module, which keeps the process groups that exist then.
+    # Their threads would outlive this function, and one that needs the interpreter while it exits
+    # aborts. Imported before, the module keeps none.
     importlib.import_module("torch._dynamo")
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
-        distributed.barrier()       # none leaves while another still talks to it
+        distributed.barrier()       # no process leaves while another still talks to it
     finally:
         distributed.destroy_process_group()
 
 
 def share(values: Tensor) -> Tensor:
-    """This process's part of a batch's values [N, ...]: consecutive, sizes differ by at most 1."""
+    """This process's part of values [N, ...]: consecutive ones; parts differ by at most one."""
     return values.tensor_split(world_size())[rank()]
 
 
@@ -75,20 +76,20 @@ def add_up(values: list[float], device: torch.device) -> list[float]:
 
 
 def share_buffers(network: nn.Module) -> None:
-    """Give all processes the buffers (running means) of the first one."""
+    """Copy the buffers (running means) of the first process to all others."""
     if world_size() > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, 0)
 
 
 def wait() -> None:
-    """Wait for all processes to come here."""
+    """Wait until all processes have come here."""
     if world_size() > 1:
         distributed.barrier()
 
 
 def synchronise(network: nn.Module, enabled: bool = True) -> None:
-    """Let every tdBN of a network take its statistics over all processes, or over its own."""
+    """Let each tdBN of a network take its statistics over all processes, or over its own part."""
     for module in network.modules():
         if isinstance(module, TDBatchNorm):
             module.synchronised = enabled

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from quadfire.models.training.augment import Augment
 from quadfire.models.datasets import Dataset, digits
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import QIF
+from quadfire.models.training.augment import Augment
 from quadfire.models.training.options import Options
 from quadfire.models.training.resume import Epoch
 from quadfire.models.training.train import fit

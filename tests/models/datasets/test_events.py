@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from quadfire.models.datasets import (
-    CIFAR10_DVS, ImageDataset, cifar10_dvs, load_dataset, read_aedat, to_frames,
+    CIFAR10_DVS,
+    ImageDataset,
+    cifar10_dvs,
+    load_dataset,
+    read_aedat,
+    to_frames,
 )
 from quadfire.models.datasets.events import Events, EventSamples
 

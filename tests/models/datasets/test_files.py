@@ -14,7 +14,11 @@ from PIL import Image
 
 from quadfire.models.datasets import files, load_dataset, read_idx
 from quadfire.models.datasets.files import (
-    picture_size, read_arrays, read_bytes, read_picture, read_unpacked,
+    picture_size,
+    read_arrays,
+    read_bytes,
+    read_picture,
+    read_unpacked,
 )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from quadfire.models.datasets import Dataset, ImageDataset, load_dataset, read_idx
 
+
 def image_dataset(name: str, folder, **options) -> ImageDataset:
     data = load_dataset(name, folder, **options)
     assert isinstance(data, ImageDataset)

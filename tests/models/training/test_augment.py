@@ -6,7 +6,12 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from quadfire.models.training.augment import (
-    CIFAR10_POLICY, OPERATIONS, Augment, ImageAugment, augment_config, augment_from_config,
+    CIFAR10_POLICY,
+    OPERATIONS,
+    Augment,
+    ImageAugment,
+    augment_config,
+    augment_from_config,
 )
 
 PLAIN = ImageAugment(crop=0, flip=False, policy="", cutout=0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import QIF
+from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 
 def test_checkpoint_comes_back(trained, data, tmp_path):

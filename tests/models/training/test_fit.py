@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from quadfire.models.datasets import ImageDataset, TensorSamples
+from quadfire.models.networks import ConvNet
+from quadfire.models.networks.mlp import SpikingMLP
+from quadfire.models.neurons import GLIF, LIF, QIF
 from quadfire.models.training import parallel
 from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
-from quadfire.models.datasets import ImageDataset, TensorSamples
 from quadfire.models.training.losses import tet_loss
-from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.networks import ConvNet
-from quadfire.models.neurons import GLIF, LIF, QIF
 from quadfire.models.training.options import Options, environment
 from quadfire.models.training.train import fit, measure
 
@@ -257,8 +257,7 @@ def test_dense_networks_resume_as_well(data, tmp_path):
 
 
 def command(*words, launcher: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *launcher, "-m", "quadfire.models.commands.app", "train",
-            *map(str, words)]
+    return [sys.executable, *launcher, "-m", "quadfire", "train", *map(str, words)]
 
 
 def environ() -> dict[str, str]:
