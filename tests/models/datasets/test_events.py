@@ -73,8 +73,8 @@ def test_frames_by_number_hold_equally_many_events_and_lose_none():
 
 
 def test_frames_by_time_are_of_equal_duration():
-    events = Events(np.array([100, 149, 150, 199, 199]), *np.arange(10).reshape(2, 5),
-                    np.array([0, 1, 1, 1, 1]))
+    events = Events(t=np.array([100, 149, 150, 199, 199]), x=np.arange(5), y=np.arange(5, 10),
+                    p=np.array([0, 1, 1, 1, 1]))
     frames = to_frames(events, 2, by="time")
     assert frames.sum((2, 3)).tolist() == [[1, 1], [0, 3]]
     assert frames[1, 1, 7, 2] == 1

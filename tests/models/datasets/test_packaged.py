@@ -38,7 +38,8 @@ def test_no_held_out_image_is_trained_on(data):
 
 
 def test_load_dataset_by_name(data):
-    assert torch.equal(load_dataset("digits").images, data.images)
+    found = load_dataset("digits")
+    assert isinstance(found, Dataset) and torch.equal(found.images, data.images)
     with pytest.raises(ValueError, match="no data set is called 'cifar'; there are mnist5k"):
         load_dataset("cifar")
 

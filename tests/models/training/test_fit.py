@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def pictures() -> ImageDataset:
                         train_samples=coloured(), held_out_samples=coloured(20, 2))
 
 
-def small(kind=QIF, steps: int = 2) -> ConvNet:
+def small(kind: Any = QIF, steps: int = 2) -> ConvNet:
     torch.manual_seed(1)
     return ConvNet("6C3-P2-8C3-P2-16-4", kind(window=1.0), input_shape=(3, 12, 12), steps=steps)
 
