@@ -15,9 +15,7 @@
 All but the last two need numpy and safetensors only, so a driver runs without torch.
 """
 
-from quadfire.models.integer.branches import (
-    INPUT, Branch, ConvBranch, IdentityBranch, Pool, Shape,
-)
+from quadfire.models.integer.branches import INPUT, Branch, ConvBranch, IdentityBranch, Pool, Shape
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer, dense
 from quadfire.models.integer.network import IntegerNetwork

@@ -1,8 +1,8 @@
-"""What a network is given: pixels (direct encoding) or spikes.
+"""Checks the input of a network, pixels or spikes, and gives it a time axis.
 
-Direct encoding: the byte p of a pixel is a constant input current p / 256 in each of T steps, and
-n-bit pixels are p / 2^n. That is exact in binary, so hardware, integer reference and float network
-start from the same number.
+Direct encoding: a pixel p of n bits is the constant input current p / 2^n in each of the T time
+steps. This is exact in binary, so hardware, integer reference and float network start from the same
+number. A pixel has a time axis of length 1, since it is the same in every step.
 """
 
 import torch
@@ -12,10 +12,13 @@ __all__ = ["present", "present_images", "present_maps"]
 
 
 def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
-    """Check x and give it a time axis: [steps, N, inputs], or [1, N, inputs] for pixels.
+    """A checked input with a time axis.
 
-    input_bits = 1..8: x is uint8 [N, inputs], pixels below 2^input_bits, the same in every step.
-    input_bits = 0: x is uint8 or bool [steps, N, inputs], spikes 0 and 1.
+    | input_bits | x | result |
+    |---|---|---|
+    | 1..8 | uint8 [N, inputs], pixels below 2^input_bits | [1, N, inputs] |
+    | 0 | uint8 or bool [steps, N, inputs], spikes 0 and 1 | [steps, N, inputs] |
+
     Raises TypeError for another type, ValueError for another shape or a value out of range.
     """
     if x.dtype not in ((torch.uint8,) if input_bits else (torch.uint8, torch.bool)):
@@ -33,9 +36,9 @@ def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
 
 def present_maps(x: Tensor, *, shape: tuple[int, int, int], steps: int,
                  input_bits: int) -> Tensor:
-    """`present` of maps: [steps, N, C, H, W], or [1, N, C, H, W] for pixels, of shape (C, H, W).
+    """`present` for maps of shape (C, H, W); the result ends in C, H, W.
 
-    x has maps or is flat, [..., C * H * W]. Raises the errors of `present`.
+    x: maps [..., C, H, W] or flat, [..., C H W]. Raises the errors of `present`.
     """
     maps = 4 if input_bits else 5
     if x.ndim == maps and tuple(x.shape[-3:]) == shape:
@@ -49,11 +52,14 @@ def present_maps(x: Tensor, *, shape: tuple[int, int, int], steps: int,
 
 def present_images(x: Tensor, *, shape: tuple[int, int, int], steps: int,
                    dtype: torch.dtype = torch.float32) -> Tensor:
-    """Check x and give it a time axis: [steps, N, C, H, W], or [1, N, C, H, W] for pixels.
+    """The input of a float network, checked, with a time axis and in `dtype`.
 
-    shape: (C, H, W). x is uint8 [N, C, H, W] or flat [N, C * H * W]: pixels, p / 256 in every step.
-    Or it is [steps, N, C, H, W] of uint8, bool or floating point: spikes, or counts of events, that
-    stay as they are. Raises TypeError for another type, ValueError for another shape.
+    | x | result |
+    |---|---|
+    | uint8 [N, C, H, W] or flat [N, C H W]: pixels | [1, N, C, H, W], divided by 256 |
+    | uint8, bool or float [steps, N, C, H, W]: spikes or counts of events | unchanged |
+
+    shape: (C, H, W). Raises TypeError for another type, ValueError for another shape.
     """
     flat = (shape[0] * shape[1] * shape[2],)
     if x.ndim == 5:

@@ -1,10 +1,10 @@
 """The integer reference: what the hardware must compute, bit for bit, in PyTorch.
 
-The arithmetic is `quadfire.rtl.contract.numerics`, on int64 tensors. Only the sums of weights and spikes are done in
-floating point, for speed, as a product of matrices: all of its terms and partial sums are integers
-that lie in the branch's `sum_range`, so it is exact in whatever order it is summed, in float32
-where they stay below 2^24 and in float64 (2^53) otherwise. Convolutions are matrix products of
-unfolded maps, never an algorithm that transforms its inputs.
+The arithmetic is that of `quadfire.rtl.contract.numerics`, on int64 tensors. Only the sums of
+weights and spikes are done in floating point, as matrix products, for speed. They are exact in any
+order of summation: every partial sum is an integer within the branch's `sum_range`, and float32
+holds all integers below 2^24, float64 all below 2^53. Convolutions are matrix products of unfolded
+maps, never an algorithm that transforms its inputs.
 """
 
 from collections.abc import Callable
@@ -15,27 +15,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quadfire.rtl.contract.numerics import READOUT_BITS, current, neuron_step
-
-from quadfire.models.integer.encoding import present_maps
 from quadfire.models.integer.branches import INPUT, ConvBranch, IdentityBranch, Pool
+from quadfire.models.integer.encoding import present_maps
 from quadfire.models.integer.layer import IntegerLayer
 from quadfire.models.integer.network import IntegerNetwork
+from quadfire.rtl.contract.numerics import READOUT_BITS, Neuron, current, neuron_step
 
 __all__ = ["Result", "run"]
 
-#: Values of an unfolded map that are held at a time.
+#: Most values of unfolded maps that are in memory at a time.
 CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a batch came to.
+    """The results of a batch.
 
-    logits: int64 [N, outputs], the readout's sum of J over time, or without a readout the number
-    of spikes. With `record`, one entry a layer: spikes, bool [T, N, C, H, W] (neurons only), and
-    membranes, int64 [T, N, C, H, W] after reset (the readout's: its running sum). Maps of 1 x 1
-    are [T, N, C].
+    | field | shape | meaning |
+    |---|---|---|
+    | logits | int64 [N, outputs] | sum of J over time; without a readout, number of spikes |
+    | spikes | bool [T, N, C, H, W] | one entry per layer of neurons |
+    | membranes | int64 [T, N, C, H, W] | one entry per layer, after reset; readout: running sum |
+
+    Spikes and membranes are there with `record` only. Maps of 1 x 1 are [T, N, C].
     """
 
     logits: Tensor
@@ -44,12 +46,12 @@ class Result:
 
     @property
     def classes(self) -> Tensor:
-        """Index of the largest logit, int64 [N]; the lowest index wins a tie."""
+        """Index of the largest logit, int64 [N]; of equal ones the lowest index."""
         return self.logits.argmax(1)
 
 
 def _pooled(x: Tensor, pool: Pool | None) -> Tensor:
-    """Sum or OR over the windows of x [B, C, H, W], floating point."""
+    """Sum or OR over the windows of a floating-point map x [B, C, H, W]."""
     if pool is None:
         return x
     if pool.kind == "max":
@@ -58,7 +60,7 @@ def _pooled(x: Tensor, pool: Pool | None) -> Tensor:
 
 
 def _conv(branch: ConvBranch, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Sums [B, outputs, H, W] of a pooled map x [B, C, H', W'], in floating point that is exact."""
+    """Sums [B, *shape] of a pooled map x [B, C, H', W'], exact in the dtype of x."""
     weight = torch.from_numpy(branch.weight).to(x.dtype).flatten(1)
     if tuple(x.shape[2:]) == branch.kernel and not branch.padding:
         return (x.flatten(1) @ weight.T).view(-1, *shape)
@@ -71,7 +73,7 @@ def _conv(branch: ConvBranch, x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _sums(layer: IntegerLayer, map_of: Callable[[int], Tensor], shape: tuple[int, ...],
           largest: int) -> Tensor:
-    """acc, int64 [T, N, outputs, H, W], of integer maps [T, N, C, H, W] of values to `largest`."""
+    """acc, int64 [T, N, *shape], of integer maps [T, N, C, H, W] with values up to `largest`."""
     total = 0
     for branch in layer.branches:
         x = map_of(branch.source)
@@ -91,7 +93,7 @@ def _sums(layer: IntegerLayer, map_of: Callable[[int], Tensor], shape: tuple[int
 
 
 def _currents(layer: IntegerLayer, acc: Tensor) -> Tensor:
-    """J of acc, both int64 [T, N, outputs, H, W]."""
+    """J from acc, both int64 [T, N, outputs, H, W]."""
     bias = torch.from_numpy(layer.bias).long()[:, None, None]
     result = torch.empty_like(acc)
     for shift in np.unique(layer.shift):
@@ -100,12 +102,24 @@ def _currents(layer: IntegerLayer, acc: Tensor) -> Tensor:
     return result
 
 
+def _spikes(neuron: Neuron, currents: Tensor, fraction_bits: int) -> tuple[Tensor, Tensor]:
+    """(spikes, membranes after reset) of currents [T, N, outputs, H, W], both alike."""
+    w, states = torch.full_like(currents[0], neuron.initial), []
+    for j in currents:
+        states.append(neuron_step(w, j, neuron, fraction_bits))
+        w = states[-1][1]
+    fired, membranes = (torch.stack(part) for part in zip(*states, strict=True))
+    return fired, membranes
+
+
 @torch.no_grad()
 def run(network: IntegerNetwork, inputs: Tensor | np.ndarray, *, record: bool = False) -> Result:
-    """Run a batch: uint8 pixels [N, C, H, W], or uint8 or bool spikes [T, N, C, H, W].
+    """Compute a network on a batch.
 
-    Both may be flat, [..., C * H * W]. Raises TypeError and ValueError for inputs of another type,
-    shape or range, OverflowError when a readout leaves its 32 bits.
+    inputs: uint8 pixels [N, C, H, W], or uint8 or bool spikes [T, N, C, H, W]; or flat,
+    [..., C H W]. record: keep the spikes and membranes of all layers.
+    Raises TypeError or ValueError for inputs of another type, shape or range, OverflowError when a
+    readout leaves its 32 bits.
     """
     maps = {INPUT: present_maps(torch.as_tensor(inputs), shape=network.input_shape,
                                 steps=network.steps, input_bits=network.input_bits)}
@@ -119,15 +133,11 @@ def run(network: IntegerNetwork, inputs: Tensor | np.ndarray, *, record: bool = 
         if layer.neuron is None:
             membrane = currents.cumsum(0)
         else:
-            w, states = torch.full_like(currents[0], layer.neuron.initial), []
-            for j in currents:
-                states.append(neuron_step(w, j, layer.neuron, network.fraction_bits))
-                w = states[-1][1]
-            fired, membrane = (torch.stack(part) for part in zip(*states, strict=True))
+            fired, membrane = _spikes(layer.neuron, currents, network.fraction_bits)
             maps[index] = fired
         for source in {*layer.sources}:
             if last_reader[source] == index:
-                del maps[source]            # nobody reads it again
+                del maps[source]
         if record or index == len(network.layers) - 1:
             squeeze = shape[1:] == (1, 1)
             membranes.append(membrane.flatten(2) if squeeze else membrane)

@@ -1,11 +1,14 @@
-"""A network on the grid of the hardware: every number an integer, gradients straight through.
+"""Fake quantisation: a network that computes with the integers of the array and can be trained.
 
-All values are float64 that hold integers, so products and sums are exact and a matrix product is
-fast: an accumulator stays below 2^28, w * w below 2^36, and float64 is exact up to 2^53. In the
-forward direction this is the integer reference to the bit (a test holds them to it); in the
-backward direction rounding counts as the identity and a spike as its surrogate.
+The *grid* is the set of numbers that the array can hold: integer weights, biases, currents and
+states, each in LSBs of a power of two.
 
-A layer whose `rounded` is False computes the same in real numbers: the network as it was trained.
+Forward, a network on the grid equals the integer reference bit for bit. Backward, rounding counts
+as the identity and a spike as its surrogate. A layer with `rounded` = False computes the same in
+real numbers, which is the network as it was trained.
+
+The integers are held in float64, where matrix products are fast. They are exact: an accumulator
+stays below 2^28, w * w below 2^36, and float64 holds all integers up to 2^53.
 """
 
 from collections import deque
@@ -17,23 +20,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quadfire.models.neurons.canonical import Canonical
-from quadfire.rtl.contract.numerics import Neuron
-
-from quadfire.models.integer.encoding import present_maps
-from quadfire.models.quantize.fold import FoldedBranch
 from quadfire.models.integer import INPUT, Shape
 from quadfire.models.integer.branches import IDENTITY_BITS
+from quadfire.models.integer.encoding import present_maps
+from quadfire.models.neurons.canonical import Canonical
 from quadfire.models.neurons.surrogate import spike
+from quadfire.models.quantize.fold import FoldedBranch
+from quadfire.rtl.contract.numerics import Neuron
 
 __all__ = ["GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]
 
-#: Octaves that a learnt scale moves for every unit of its parameter. Adam moves a parameter by the
-#: learning rate a step; this lets a scale change once in some tens of steps at a rate of 3e-4.
+#: Octaves that a learnt scale moves per unit of its parameter. Adam moves a parameter by about the
+#: learning rate per step, so at a rate of 3e-4 a scale can change once in some tens of steps.
 SCALE_SPEED = 32.0
 
 
 class _RoundHalfUp(torch.autograd.Function):
+    """Half up forward, the identity backward."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return (x + 0.5).floor()
@@ -49,11 +53,11 @@ def round_half_up(x: Tensor) -> Tensor:
 
 
 class GridBranch(nn.Module):
-    """What a layer reads of one map, see `quadfire.models.integer.network.ConvBranch` and `IdentityBranch`.
+    """A `ConvBranch` or `IdentityBranch` on the grid.
 
     weight: float64 [outputs, C, kh, kw], or [outputs] of an identity, in units of the canonical
-    state w per input of 1.0. The integer is round(weight 2^exponent / gain), saturated to
-    `weight_bits`, or to 20 bits of an identity.
+    state w per input of 1.0. The integer weight is round(weight 2^exponent / gain), saturated to
+    `weight_bits`, or to 20 bits for an identity.
     """
 
     def __init__(self, folded: FoldedBranch, weight: Tensor, weight_bits: int):
@@ -66,24 +70,29 @@ class GridBranch(nn.Module):
 
     @property
     def is_identity(self) -> bool:
+        """Whether it is an `IdentityBranch`."""
         return self.weight.ndim == 1
 
     @property
     def count(self) -> int:
-        """How often an integer weight may count in one sum, see `ConvBranch.sum_range`."""
+        """How often one weight may count in a sum, as in `ConvBranch.sum_range`."""
         return self.gain * (1 if self.pool is None else self.pool.count)
 
     def scaled(self, exponent: Tensor) -> Tensor:
-        """The weights in LSBs of the accumulator over gain, as yet in real numbers."""
+        """The weights before rounding, in LSBs of accumulator / gain."""
         factor = torch.exp2(exponent).view(-1, *[1] * (self.weight.ndim - 1))
         return self.weight * factor / self.gain
 
     def integer_weight(self, exponent: Tensor) -> Tensor:
+        """The weights as integers."""
         limit = 1 << (self.bits - 1)
         return round_half_up(self.scaled(exponent)).clamp(-limit, limit - 1)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Sums [B, outputs, H, W] of a map x [B, C, H', W'] with these weights."""
+        """Sums [B, outputs, H, W] of a map x [B, C, H', W'].
+
+        weight: what `scaled` or `integer_weight` gives.
+        """
         if self.is_identity:
             return x * weight[:, None, None]
         if self.pool is not None:
@@ -99,9 +108,9 @@ class GridBranch(nn.Module):
 
 @dataclass(frozen=True)
 class GridNeuron:
-    """A neuron as integers, and as the real numbers (in the same LSBs) that they round.
+    """A neuron as integers, and the real numbers that they round.
 
-    window: half-width of the surrogate in LSBs, `surrogate` its shape.
+    window: half-width of the surrogate in state LSBs. surrogate: its shape.
     """
 
     integer: Neuron
@@ -111,7 +120,7 @@ class GridNeuron:
     surrogate: str
 
     def values(self, rounded: bool) -> dict[str, Any]:
-        """factor (None: the state itself), theta, initial, reset, delta, lo, hi."""
+        """Its values in state LSBs, rounded or not; a factor of None is the state itself."""
         if rounded:
             n = self.integer
             return {"factor": None if n.square else n.factor, "theta": n.theta, "lo": n.lo,
@@ -123,14 +132,22 @@ class GridNeuron:
 
 
 class GridLayer(nn.Module):
-    """Weights and bias to learn, and the currents and spikes that the hardware makes of them.
+    """A layer on the grid: its weights and bias are parameters, its currents those of the array.
 
-    bias: float64 [outputs], in units of w. exponent: [outputs], see `GridBranch`; with
-    `learn_scales` it moves by whole octaves in exponent_range, by the gradient of the currents
-    with rounding straight through (arXiv:1903.08066). neuron: None for the readout.
-    fraction_bits, input_bits: as in `quadfire.models.integer.network.IntegerNetwork`; input_bits is 0 where it
-    reads spikes. After a call in eval mode `saturation` is the share of states that the limits of
-    the state clamped, `reach` the (lowest, highest) current.
+    | argument | meaning |
+    |---|---|
+    | branches | at least one |
+    | bias | float64 [outputs], in units of w |
+    | exponent | [outputs], scales of the weights, see `GridBranch` |
+    | neuron | None for the readout |
+    | weight_bits, fraction_bits | as in `IntegerLayer` and `IntegerNetwork` |
+    | input_bits | bits of the pixels that it reads, 0 where it reads spikes |
+    | exponent_range | lowest and highest exponent |
+    | learn_scales | exponents move by whole octaves, straight through (arXiv:1903.08066) |
+
+    A call with neurons sets `rate`, the share of neurons that spiked in a time step. A call in eval
+    mode also sets `saturation`, the share of states that lo and hi clamped, and `reach`, the lowest
+    and highest current in state LSBs.
     """
 
     start: Tensor
@@ -158,6 +175,7 @@ class GridLayer(nn.Module):
 
     @property
     def exponent(self) -> Tensor:
+        """Scale of every channel's weights: 2^exponent LSBs of the accumulator are 1.0."""
         if self.octaves is None:
             return self.start
         return (self.start + round_half_up(SCALE_SPEED * self.octaves)).clamp(
@@ -165,10 +183,11 @@ class GridLayer(nn.Module):
 
     @property
     def shift(self) -> Tensor:
-        """J = acc * 2^-shift: the accumulator is in 2^-(exponent + input_bits), J in 2^-F."""
+        """J = acc 2^-shift, as acc has an LSB of 2^-(exponent + input_bits) and J one of 2^-F."""
         return self.exponent + self.input_bits - self.fraction_bits
 
     def integer_bias(self) -> Tensor:
+        """The bias in state LSBs."""
         return round_half_up(self.bias * (1 << self.fraction_bits))
 
     def current(self, map_of: Callable[[int], Tensor]) -> Tensor:
@@ -191,14 +210,15 @@ class GridLayer(nn.Module):
         return j.unflatten(0, times)
 
     def spikes(self, currents: Tensor, neuron: GridNeuron) -> Tensor:
-        """`quadfire.rtl.contract.numerics.neuron_step` through time, currents to spikes [T, N, outputs, H, W]."""
-        values, round_ = neuron.values(self.rounded), round_half_up if self.rounded else lambda x: x
+        """Spikes of currents, both [T, N, outputs, H, W]: `neuron_step` through time."""
+        values = neuron.values(self.rounded)
         theta, lo, hi = values["theta"], values["lo"], values["hi"]
         w = torch.full_like(currents[0], values["initial"])
         spikes, clamped = [], 0
         for j in currents:
             x = w if values["factor"] is None else values["factor"]
-            v = round_(w * x / (1 << self.fraction_bits)) + j
+            product = w * x / (1 << self.fraction_bits)
+            v = (round_half_up(product) if self.rounded else product) + j
             fired = spike(v - theta, neuron.window, neuron.surrogate)
             if not self.training:
                 clamped += int(((v < lo) | (v > hi)).sum())
@@ -213,12 +233,13 @@ class GridLayer(nn.Module):
 
 
 class GridNetwork(nn.Module):
-    """Layers on the grid; logits [N, classes] are the readout's mean current, in units of w.
+    """A network on the grid; `to_grid` makes one, `to_integer` turns it into integers.
 
-    Takes what the integer reference takes: uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
-    or flat; and frames in floating point, which are spikes where above 0. Made by
-    `quantize.to_grid`, turned into integers by `quantize.to_integer`. `float()` makes it one of
-    float32, several times faster, and where `fits_float32` as exact.
+    It takes what the integer reference takes, uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
+    or flat. Frames in floating point are spikes where they are above 0. The logits [N, classes] are
+    the mean current of the readout over time, in units of w.
+
+    `float()` makes it compute in float32, several times faster; it is exact where `fits_float32`.
     """
 
     def __init__(self, layers: list[GridLayer], *, input_shape: Shape, steps: int,
@@ -240,9 +261,9 @@ class GridNetwork(nn.Module):
 
     @property
     def fits_float32(self) -> bool:
-        """Whether no sum or state leaves the integers of float32, whatever the weights are.
+        """Whether float32 holds every sum, state and product of states, whatever the weights are.
 
-        The products of states as well; currents of up to 23 bits are taken for granted.
+        Currents are assumed to fit in 23 bits.
         """
         def largest(layer: GridLayer) -> int:
             inputs = (1 << max(layer.input_bits, 1)) - 1
@@ -253,9 +274,10 @@ class GridNetwork(nn.Module):
 
     def run(self, x: Tensor, adjust: Callable[[GridLayer, Tensor], Tensor] | None = None
             ) -> Iterator[Tensor]:
-        """What every layer makes of x: spikes [T, N, C, H, W], or the readout's currents.
+        """The map of every layer in turn: spikes [T, N, C, H, W], or the currents of the readout.
 
-        adjust: is given a layer and its currents [1 or T, N, C, H, W], and returns others.
+        adjust: called with a layer and its currents [1 or T, N, C, H, W]; returns the currents to
+        go on with.
         """
         if not self.input_bits and x.is_floating_point():
             x = x > 0

@@ -1,99 +1,45 @@
-"""From a trained network to integers: fold tdBN, move neurons to the canonical map, round.
+"""From a trained network to integers: fold tdBN, move the neurons to the canonical map, round.
 
-A layer in float is I = sum of its branches + b after folding; its canonical current is
-J = gain I + offset, so the canonical weight is gain W and the bias gain b + offset. Channel o gets
-integers round(weight[o] 2^exponent[o]) in all of its branches; in state LSBs of 2^-F that makes
+After folding, the current of a layer is I = sum over branches of W * source + b. The canonical map
+takes J = gain I + offset, so its weights are gain W and its bias is gain b + offset. The integer
+weights of channel o are round(gain W[o] 2^exponent[o]). In state LSBs of 2^-F this makes
 
     J = round(acc 2^-shift) + bias,     shift = exponent + input_bits - F
 
-where pixels of n bits carry p / 2^n and hence n more bits of shift. The readout is the same with
-gain 1, its logits in LSBs of 2^-F for all channels alike.
+since a pixel p of input_bits bits stands for p / 2^input_bits. A readout has gain 1 and offset 0;
+its logits have the LSB 2^-F in all channels.
+
+| step | function |
+|---|---|
+| a network with fake quantisation, to calibrate or train on | `to_grid` |
+| set the biases by the mean currents of some samples | `calibrate` |
+| the integers | `to_integer` |
+| `to_grid` and `to_integer` in one | `quantize` |
 """
 
-from collections.abc import Callable, Sequence
-from itertools import product
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from quadfire.rtl.contract.config import ArrayConfig
-
-from quadfire.models.integer.bounds import current_range
-from quadfire.models.quantize.fold import FoldedLayer, fold
-from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
 from quadfire.models.integer import (
     INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork,
 )
-from quadfire.models.networks.mlp import SpikingMLP
+from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks import ImageNetwork
+from quadfire.models.networks.mlp import SpikingMLP
+from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
+from quadfire.models.quantize.fold import FoldedLayer, fold
+from quadfire.models.quantize.scales import choose_exponent
+from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["calibrate", "choose_exponent", "quantize", "to_grid", "to_integer"]
-
-#: Gains that a branch may get whose weights are larger than those of the first.
-GAINS = (1, 2, 4)
-
-
-def _errors(branch: GridBranch, exponents: range) -> tuple[Tensor, Tensor]:
-    """(squared error of a sum, largest sum) of the rounded weights, [exponents, outputs] each.
-
-    The error is that of the weights, for each of the spikes that a pool adds up.
-    """
-    errors, sums = [], []
-    outputs = len(branch.weight)
-    spread = 1 if branch.pool is None else branch.pool.count
-    for exponent in exponents:
-        octave = branch.weight.new_tensor(float(exponent)).expand(outputs)
-        integer = branch.integer_weight(octave)
-        wrong = integer * branch.gain / 2.0 ** exponent - branch.weight
-        errors.append(wrong.square().flatten(1).sum(1) * spread if wrong.ndim > 1 else
-                      wrong.square())
-        sums.append(integer.abs().flatten(1).sum(1) * branch.count if wrong.ndim > 1 else
-                    integer.abs())
-    return torch.stack(errors), torch.stack(sums)
-
-
-@torch.no_grad()
-def choose_exponent(branches: Sequence[GridBranch], *,
-                    accumulator_bits: int = ArrayConfig.accumulator_bits, lowest: int = 0,
-                    highest: int = 31) -> Tensor:
-    """The power-of-two scale per channel with the least squared error of the rounded weights.
-
-    Returns exponents [outputs] in lowest..highest, of all branches together; sets the `gain` of
-    every convolution but the first to that of GAINS with the least error in sum. An exponent whose
-    integers could overflow an accumulator of `accumulator_bits` is not taken; raises ValueError for
-    a channel that none fits.
-    """
-    largest = torch.stack([branch.weight.flatten(1).abs().amax(1) for branch in branches
-                           if not branch.is_identity]).amin(0).clamp(min=2.0 ** -highest)
-    # Beyond, 15/16 of the largest weight is lost in every branch.
-    beyond = int((branches[0].bits + 3 - torch.log2(largest)).max().ceil())
-    exponents = range(lowest, max(lowest, min(highest, beyond)) + 1)
-    choices = []
-    for number, branch in enumerate(branches):
-        tried = []
-        for gain in GAINS if number and not branch.is_identity else (1,):
-            branch.gain = gain
-            tried.append((gain, *_errors(branch, exponents)))
-        choices.append(tried)
-    results = []
-    for combination in product(*choices):
-        gains, errors, sums = zip(*combination, strict=True)
-        fits = torch.stack(sums).sum(0) < 1 << (accumulator_bits - 1)
-        error, best = torch.stack(errors).sum(0).where(fits, torch.inf).min(0)
-        results.append((error.sum().item(), gains, error, best))
-    _, gains, error, best = min(results, key=lambda result: result[0])
-    if error.isinf().any():
-        count = sum(branch.weight[0].numel() for branch in branches)
-        raise ValueError(f"channel {int(error.argmax())}: its {count} weights overflow an "
-                         f"accumulator of {accumulator_bits} bits at any scale")
-    for branch, gain in zip(branches, gains, strict=True):
-        branch.gain = gain
-    return best + lowest
+__all__ = ["calibrate", "quantize", "to_grid", "to_integer"]
 
 
 def _neuron(layer: FoldedLayer, state_bits: int, fraction_bits: int) -> GridNeuron | None:
+    """The neuron of a layer on the grid. Raises ValueError where the state cannot hold it."""
     if layer.neuron is None:
         return None
     canonical = layer.neuron.canonical()
@@ -109,11 +55,19 @@ def _neuron(layer: FoldedLayer, state_bits: int, fraction_bits: int) -> GridNeur
 def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_bits: int = 12,
             fraction_bits: int = 10, accumulator_bits: int = ArrayConfig.accumulator_bits,
             input_bits: int = 8, learn_scales: bool = False) -> GridNetwork:
-    """The network with tdBN folded and its neurons canonical, on the integer grid.
+    """The network on the grid, the numbers that the array can hold; see `fake_quant`.
 
-    It is quantised as it stands; train it on to let the weights adapt to the grid, with
-    `learn_scales` the exponents as well. input_bits: of an ImageNetwork, 8 for bytes, 0 for spikes;
-    a SpikingMLP has its own. Raises ValueError when a neuron or a channel does not fit its format.
+    | argument | meaning |
+    |---|---|
+    | weight_bits | 4 or 8 |
+    | state_bits, fraction_bits | the membrane potential is Q(W-F).F |
+    | accumulator_bits | no sum of weights leaves this many bits |
+    | input_bits | of an ImageNetwork: 8 for bytes, 0 for spikes; a SpikingMLP has its own |
+    | learn_scales | training on the grid moves the exponents, too |
+
+    The result is quantised as it stands; training it on adapts the weights to the grid.
+    Raises ValueError for a network that cannot be folded, and for a neuron or a channel that does
+    not fit its format.
     """
     if isinstance(network, SpikingMLP):
         input_bits = network.input_bits
@@ -124,7 +78,7 @@ def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_b
         branches = [GridBranch(branch, gain * branch.weight, weight_bits)
                     for branch in folded.branches]
         bits = input_bits if any(branch.source == INPUT for branch in branches) else 0
-        limits = (-bits, 31 - bits)     # the hardware holds 0 <= shift + fraction_bits <= 31
+        limits = (-bits, 31 - bits)     # the array can do 0 <= shift + fraction_bits <= 31
         try:
             exponent = choose_exponent(branches, accumulator_bits=accumulator_bits,
                                        lowest=limits[0], highest=limits[1])
@@ -140,20 +94,20 @@ def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_b
 
 @torch.no_grad()
 def calibrate(grid: GridNetwork, network: SpikingMLP | ImageNetwork, inputs: Tensor) -> None:
-    """Set the biases so that every channel's mean current on `inputs` is that of `network`.
+    """Set the biases of `grid` so that every channel has the mean current that it has in `network`.
 
-    Layer by layer, each on the spikes of the calibrated ones before it; no training, no labels. It
-    takes out what rounding adds to a mean (arXiv:1906.04721, section 4.2). inputs: as both
-    networks take them, a hundred samples are enough.
+    It goes layer by layer, with the spikes of the layers that are calibrated already, and takes out
+    what rounding adds to a mean (arXiv:1906.04721, section 4.2). It needs no labels.
+    inputs: some hundred samples, as both networks take them. Both are in eval mode afterwards.
     """
     graph, means = fold(network), {}
 
     def mean(values: Tensor) -> Tensor:
-        """Of every channel of [T, N, channels, ...]."""
+        """Mean of every channel of [T, N, channels, ...]."""
         return values.double().transpose(0, 2).flatten(1).mean(1)
 
     def keep(name: str) -> Callable[..., None]:
-        """A hook on what goes into a module; of the readout, on what comes out."""
+        """A hook that keeps the mean of a neuron's input, or of the readout's output."""
         return lambda _, args, *result: means.update({name: mean(*result or args)})
 
     hooks = [layer.neuron.register_forward_pre_hook(keep(layer.name))
@@ -178,6 +132,7 @@ def calibrate(grid: GridNetwork, network: SpikingMLP | ImageNetwork, inputs: Ten
 
 
 def _branch(branch: GridBranch, exponent: Tensor) -> ConvBranch | IdentityBranch:
+    """The integers of a branch."""
     weight = branch.integer_weight(exponent).cpu().numpy()
     if branch.is_identity:
         return IdentityBranch(source=branch.source, weight=weight.astype(np.int32))
@@ -189,9 +144,10 @@ def _branch(branch: GridBranch, exponent: Tensor) -> ConvBranch | IdentityBranch
 def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
                accumulator_bits: int = ArrayConfig.accumulator_bits,
                current_bits: int = ArrayConfig.current_bits) -> IntegerNetwork:
-    """The integers of a network on the grid; `about` is kept with them.
+    """The integers of a network on the grid.
 
-    Raises ValueError when a sum or a current could need more bits than these.
+    about: kept in the file of the network. Raises ValueError where a sum could need more than
+    accumulator_bits, or a current more than current_bits.
     """
     layers = []
     for layer in grid:
@@ -215,5 +171,5 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
 
 
 def quantize(network: SpikingMLP | ImageNetwork, **options: Any) -> IntegerNetwork:
-    """Post-training quantisation, `to_integer(to_grid(network, **options))`."""
+    """Post-training quantisation: `to_integer(to_grid(network, **options))`."""
     return to_integer(to_grid(network, **options))

@@ -1,4 +1,4 @@
-"""What quantisation does to every layer of a network: ranges, saturation, sensitivity."""
+"""What quantisation does to every layer of a network: error, ranges, saturation, sensitivity."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import reference
-from quadfire.models.integer.bounds import current_range, signed_bits
 from quadfire.models.datasets import Dataset, ImageDataset, Samples
+from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.models.integer.bounds import current_range, signed_bits
 from quadfire.models.quantize.fake_quant import GridLayer, GridNetwork
-from quadfire.models.integer import IntegerNetwork
 from quadfire.models.quantize.quantize import to_integer
 from quadfire.models.training.train import measure
 
@@ -24,11 +23,16 @@ __all__ = ["QuantizationReport", "Selection", "as_spikes", "batch_of", "input_bi
 class QuantizationReport:
     """One layer of a network on the grid, measured on some samples.
 
-    weight_error: root mean square of weight less integer over that of the weights. clipped: share
-    of weights at an end of their range. sum_bits, current_bits: widths that the worst input needs,
-    proved from the weights. reach: lowest and highest current seen, in units of w. rate: spikes per
-    neuron and step. saturation: share of states that the state's limits clamped. accuracy: of the
-    network with this layer on the grid and all others in real numbers.
+    | field | meaning |
+    |---|---|
+    | shape, weights | of its map; number of weights |
+    | weight_error | rms of the rounding errors, relative to the norm of each channel's weights |
+    | clipped | share of weights at an end of their range |
+    | sum_bits, current_bits | widths that the worst input needs, proved from the weights |
+    | reach | lowest and highest current seen, in units of w |
+    | rate | share of neurons that spike in a time step |
+    | saturation | share of states that lo and hi clamp |
+    | accuracy | of the network with this layer on the grid, all others in real numbers |
     """
 
     name: str
@@ -45,7 +49,7 @@ class QuantizationReport:
 
 
 class Selection:
-    """`count` samples of another set, evenly over it; all of them where it has no more."""
+    """`count` samples spread evenly over a set, or all of a smaller set."""
 
     seeded = False
 
@@ -61,13 +65,13 @@ class Selection:
 
 
 def batches(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All samples in order."""
+    """All samples in order, `size` at a time: (inputs, labels)."""
     for index in torch.arange(len(samples)).split(size):
         yield samples.batch(index)
 
 
 def as_spikes(inputs: Tensor) -> Tensor:
-    """Frames in floating point as the array takes them, a spike where a value is above 0."""
+    """Inputs as the array takes them: frames in floating point spike where they are above 0."""
     return inputs > 0 if inputs.is_floating_point() else inputs
 
 
@@ -77,7 +81,7 @@ def input_bits_of(dataset: Dataset | ImageDataset) -> int:
 
 
 def batch_of(network: IntegerNetwork) -> int:
-    """A number of samples whose largest map fits in some ten megabytes."""
+    """How many samples to run at a time: their largest map has at most 4 M values."""
     largest = max(math.prod(shape) for shape in network.shapes) * network.steps
     return min(max((1 << 22) // largest, 1), 250)
 
@@ -86,7 +90,7 @@ def integer_accuracy(network: IntegerNetwork, samples: Samples,
                      watch: Callable[[int], None] = lambda _: None) -> float:
     """Share of samples that the integer reference gets right, 0..1.
 
-    watch: is told the number of samples done.
+    watch: called with the number of samples done.
     """
     right = done = 0
     for inputs, labels in batches(samples, batch_of(network)):
@@ -98,7 +102,7 @@ def integer_accuracy(network: IntegerNetwork, samples: Samples,
 
 @contextmanager
 def only_rounded(grid: GridNetwork, *layers: GridLayer) -> Iterator[None]:
-    """These layers on the grid, the others in real numbers."""
+    """A context in which these layers are on the grid and all others in real numbers."""
     before = [layer.rounded for layer in grid]
     try:
         for layer in grid:
@@ -110,12 +114,14 @@ def only_rounded(grid: GridNetwork, *layers: GridLayer) -> Iterator[None]:
 
 
 def _weights(layer: GridLayer) -> tuple[float, float]:
-    """(relative error, share clipped) of the weights of all branches."""
+    """(relative error, share clipped) of the weights of all branches.
+
+    The error of a channel counts relative to the norm of its weights, so all channels count alike.
+    """
     wrong = total = clipped = count = 0.0
     exponent = layer.exponent
     for branch in layer:
         exact, integer = branch.scaled(exponent) * branch.gain, branch.integer_weight(exponent)
-        # every channel in its own unit, so that all count alike
         size = exact.flatten(1).norm(dim=1).clamp(min=1e-30) if exact.ndim > 1 else \
             exact.abs().clamp(min=1e-30)
         unit = size.view(-1, *[1] * (exact.ndim - 1))
@@ -127,36 +133,48 @@ def _weights(layer: GridLayer) -> tuple[float, float]:
     return (wrong / total) ** 0.5, clipped / count
 
 
+@dataclass
+class _Seen:
+    """What a layer did on the batches so far, means weighted by their samples."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    rate: float = 0.0
+    saturation: float = 0.0
+    samples: int = 0
+
+    def add(self, layer: GridLayer, samples: int) -> None:
+        """Count a batch that the layer has just run."""
+        low, high = layer.reach
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        share = samples / (self.samples + samples)
+        self.rate += share * (layer.rate - self.rate)
+        self.saturation += share * (layer.saturation - self.saturation)
+        self.samples += samples
+
+
 @torch.no_grad()
 def layer_reports(grid: GridNetwork, samples: Samples) -> Iterator[QuantizationReport]:
-    """The layers in order, one when it has been measured: each costs a run over the samples.
+    """One report per layer in order. Each costs a run over the samples, and comes when it is done.
 
     Raises ValueError where `to_integer` does.
     """
     integer = to_integer(grid)
-    batch = batch_of(integer)
+    batch, one = batch_of(integer), 1 << grid.fraction_bits
     grid.eval()
-    seen: dict[str, list[tuple[float, float, float, float, int]]] = {}
+    seen = [_Seen() for _ in grid]
     for inputs, labels in batches(samples, batch):
-        for layer, _ in zip(grid, grid.run(inputs), strict=True):
-            low, high = layer.reach
-            seen.setdefault(layer.name, []).append(
-                (low, high, layer.rate, layer.saturation, len(labels)))
-    for layer, made, shape in zip(grid, integer.layers, integer.shapes, strict=True):
-        lows, highs, rates, saturations, counts = zip(*seen[layer.name], strict=True)
+        for layer, found, _ in zip(grid, seen, grid.run(inputs), strict=True):
+            found.add(layer, len(labels))
+    for layer, found, made, shape in zip(grid, seen, integer.layers, integer.shapes, strict=True):
         with only_rounded(grid, layer):
             accuracy, _ = measure(grid, samples, batch=batch)
         error, clipped = _weights(layer)
-        one = 1 << grid.fraction_bits
-
-        def mean(values: tuple[float, ...], counts: tuple[int, ...] = counts) -> float:
-            return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
-
-        ranges = made.sum_range(), current_range(made, layer.input_bits)
-        sum_bits, current_bits = (signed_bits(int(low.min()), int(high.max()))
-                                  for low, high in ranges)
-        yield QuantizationReport(name=layer.name, shape=shape, weight_error=error, clipped=clipped,
-                          weights=sum(branch.weight.numel() for branch in layer),
-                          sum_bits=sum_bits, current_bits=current_bits,
-                          reach=(min(lows) / one, max(highs) / one), rate=mean(rates),
-                          saturation=mean(saturations), accuracy=accuracy)
+        sum_bits, current_bits = (
+            signed_bits(int(low.min()), int(high.max()))
+            for low, high in (made.sum_range(), current_range(made, layer.input_bits)))
+        yield QuantizationReport(
+            name=layer.name, shape=shape, weight_error=error, clipped=clipped,
+            weights=sum(branch.weight.numel() for branch in layer), sum_bits=sum_bits,
+            current_bits=current_bits, reach=(found.low / one, found.high / one),
+            rate=found.rate, saturation=found.saturation, accuracy=accuracy)

@@ -5,21 +5,20 @@ import functools
 import pytest
 import torch
 
-from quadfire.models.integer import reference
 from quadfire.models.datasets import digits
-from quadfire.models.quantize.fold import FoldedBranch, fold
-from quadfire.models.quantize.fake_quant import GridBranch
+from quadfire.models.integer import reference
 from quadfire.models.integer import Pool
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork, make_network
-from quadfire.models.neurons import GLIF, IF, LIF, PLIF, QIF, ConstantLeakIF, QIFEuler
-from quadfire.models.training.options import Options
-from quadfire.models.quantize.quantize import (
-    calibrate, choose_exponent, quantize, to_grid, to_integer,
-)
-from quadfire.models.quantize.report import layer_reports, only_rounded
-from quadfire.models.training.train import accuracy, fit
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks.untrained import random_pictures, untrained
+from quadfire.models.neurons import GLIF, IF, LIF, PLIF, QIF, ConstantLeakIF, QIFEuler
+from quadfire.models.quantize.fake_quant import GridBranch
+from quadfire.models.quantize.fold import FoldedBranch, fold
+from quadfire.models.quantize.quantize import calibrate, quantize, to_grid, to_integer
+from quadfire.models.quantize.report import layer_reports, only_rounded
+from quadfire.models.quantize.scales import choose_exponent
+from quadfire.models.training.options import Options
+from quadfire.models.training.train import accuracy, fit
 
 #: (name, shape of the input, bits of it, width)
 NETWORKS = [("6C3-P2-8C3-AP2-12-5", (2, 12, 12), 8, 1.0),
