@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadfire.models.integer.branches import (
-    INPUT, Branch, ConvBranch, IdentityBranch, Pool, Range, Shape,
+    INPUT,
+    Branch,
+    ConvBranch,
+    IdentityBranch,
+    Pool,
+    Range,
+    Shape,
 )
 from quadfire.models.integer.checks import NetworkError, check_array, check_bits
 from quadfire.rtl.contract.numerics import Neuron

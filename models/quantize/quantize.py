@@ -24,9 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import (
-    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork,
-)
+from quadfire.models.integer import INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork
 from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.networks.mlp import SpikingMLP

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from quadfire.models.integer import reference
-from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.commands.common import CHECKPOINT, PRETRAINED
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer import IntegerNetwork, Pool
+from quadfire.models.integer import IntegerNetwork, Pool, reference
 from quadfire.models.quantize.report import Selection, integer_accuracy
+from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.training.train import accuracy, measure
 
 CONV = PRETRAINED / "mnist5k-conv.safetensors"
@@ -24,7 +23,7 @@ def test_floating_point(held_out):
     found = accuracy(network, *held_out)
     assert found >= 0.965
     assert found == pytest.approx(about["accuracy"]["held_out"], abs=0.002)
-    assert about["command"].startswith("quadfire train")
+    assert about["command"].startswith("python -m models train")
     assert network.sizes == (784, 128, 10) and network.steps == 4
 
 
@@ -44,7 +43,7 @@ def test_convolutions_in_floating_point():
     network, about = load_checkpoint(CONV)
     found, _ = measure(network, Selection(mnist5k().held_out_samples, 250))
     assert found >= 0.965 and about["accuracy"]["held_out"] >= 0.98
-    assert about["command"] == ("quadfire train --network 16C3-P2-32C3-P2-128-10 "
+    assert about["command"] == ("python -m models train --network 16C3-P2-32C3-P2-128-10 "
                                 f"--epochs 40 --out models/pretrained/{CONV.name}")
     assert network.config()["layers"] == "16C3-P2-32C3-P2-128-10" and network.steps == 4
 

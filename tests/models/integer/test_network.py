@@ -12,7 +12,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from quadfire.models.integer import (
-    ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, NetworkError, Pool, dense,
+    ConvBranch,
+    IdentityBranch,
+    IntegerLayer,
+    IntegerNetwork,
+    NetworkError,
+    Pool,
+    dense,
 )
 from quadfire.models.integer.random_network import random_conv_network, random_network
 from quadfire.paths import PRETRAINED

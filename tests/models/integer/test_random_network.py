@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from quadfire.models.integer import reference
-from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork
+from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, reference
 from quadfire.models.integer.bounds import current_range
 from quadfire.models.integer.random_network import (
-    random_conv_network, random_inputs, random_network,
+    random_conv_network,
+    random_inputs,
+    random_network,
 )
 from quadfire.rtl.contract.config import PRESETS, ArrayConfig
 

@@ -4,12 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from quadfire.models.integer import reference
 from quadfire.models.integer import (
-    ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool, dense,
+    ConvBranch,
+    IdentityBranch,
+    IntegerLayer,
+    IntegerNetwork,
+    Pool,
+    dense,
+    reference,
 )
 from quadfire.models.integer.random_network import (
-    random_conv_network, random_inputs, random_network,
+    random_conv_network,
+    random_inputs,
+    random_network,
 )
 from quadfire.rtl.contract.config import PRESETS
 from quadfire.rtl.contract.numerics import current, neuron_step

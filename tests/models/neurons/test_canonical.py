@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from quadfire.models.neurons.canonical import (
-    Canonical, canonical_euler, canonical_if, canonical_lif, canonical_root,
+    Canonical,
+    canonical_euler,
+    canonical_if,
+    canonical_lif,
+    canonical_root,
 )
 from quadfire.rtl.contract.numerics import neuron_step
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from quadfire.models.datasets import digits
-from quadfire.models.integer import reference
-from quadfire.models.integer import Pool
+from quadfire.models.integer import Pool, reference
 from quadfire.models.networks import ConvNet, ImageNetwork, make_network
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks.untrained import random_pictures, untrained

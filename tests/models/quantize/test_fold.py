@@ -99,13 +99,13 @@ def test_what_is_read_is_exact(network, where, module):
 class Standardised(nn.Conv2d):
     """A convolution of weights that are not its `weight`."""
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(input, weight - weight.mean(), bias)
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(x, weight - weight.mean(), bias)
 
 
 class Halved(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) / 2
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
 
 
 @pytest.mark.parametrize(("network", "where", "module", "message"), [
