@@ -49,8 +49,8 @@ class PassCycles:
     | `busy` | of the pass, the sum of all others |
     | `events` | with an event |
     | `nulls` | of slots without an event, and of commands that load sums |
-    | `drains` | in which a command waits for the neurons |
-    | `starved` | in which no word has arrived |
+    | `drains` | in which a command waits for the neurons, or a readout without an event is sent |
+    | `starved` | all others: the start, silent words |
     """
 
     busy: int
@@ -235,7 +235,7 @@ class PassTimer:
         self.seen = False
         self.last_slot, self.shifted = -1, False
         self.events = self.nulls = self.drains = 0
-        self.end = 0                            # when the last command of the last output was sent
+        self.end = 0                            # when the end of the last output was sent
 
     def emits(self, number: int) -> bool:
         """Whether the readout of a slot goes to the host."""

@@ -42,19 +42,24 @@ class ShellDma(Dma):
         self.shell, self.send_bytes, self.receive_bytes = shell, send_bytes, receive_bytes
 
     def send(self, words: np.ndarray) -> None:
+        """Queue a frame."""
         self.shell.send(words)
 
     def sent(self) -> bool:
+        """Whether the shell has taken all frames."""
         return self.shell.status.unsent == 0
 
     def receive(self) -> None:
+        """Let the shell give one frame."""
         self.shell.listen(1)
 
     def received(self) -> np.ndarray | None:
+        """The words of that frame, None while it is not complete."""
         frame = self.shell.frame()
         return None if frame is None else np.frombuffer(frame, "<u4").astype(np.uint32)
 
     def reset(self) -> None:
+        """Remove all frames, and take no more."""
         self.shell.drop()
         while self.shell.frame() is not None:
             pass

@@ -70,21 +70,29 @@ class Channel:
 
     @property
     def running(self) -> bool:
+        """Whether the channel is not halted."""
         return not self._status() & HALTED
 
     @property
     def idle(self) -> bool:
+        """Whether no transfer is under way."""
         return bool(self._status() & IDLE)
 
     @property
     def error(self) -> bool:
+        """Whether the status has an error."""
         return bool(self._status() & _ERRORS)
 
     def start(self) -> None:
+        """Let the channel run."""
         self._engine.write(self._offset + CONTROL, RUN)
         self._first = True
 
     def transfer(self, array: Buffer, start: int = 0, nbytes: int = 0) -> None:
+        """Start a transfer of `nbytes` of a buffer, 0: of all after `start`.
+
+        Raises RuntimeError if the channel is halted or busy, ValueError if it is too long.
+        """
         if not self.running:
             raise RuntimeError("DMA channel not started")
         if not self.idle and not self._first:
@@ -101,6 +109,7 @@ class Channel:
         self._buffer, self._first = array, False
 
     def wait(self) -> None:
+        """Wait for the end of the transfer. Raises RuntimeError if the channel halts or fails."""
         if not self.running:
             raise RuntimeError("DMA channel not started")
         while not self.idle:
