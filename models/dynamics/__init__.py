@@ -8,11 +8,18 @@
 | report.py, pictures.py | the theory of one neuron as a table, and as five pictures |
 """
 
-from quadfire.models.dynamics.quadratic_map import FixedPoints, Interval, QuadraticMap
 from quadfire.models.dynamics.moments import (
-    Moments, Reset, free_variance, input_deviation, not_escaped, one_step_moments, propagate,
-    simulate, stationary_moments,
+    Moments,
+    Reset,
+    free_variance,
+    input_deviation,
+    not_escaped,
+    one_step_moments,
+    propagate,
+    simulate,
+    stationary_moments,
 )
+from quadfire.models.dynamics.quadratic_map import FixedPoints, Interval, QuadraticMap
 
 __all__ = ["FixedPoints", "Interval", "Moments", "QuadraticMap", "Reset", "free_variance",
            "input_deviation", "not_escaped", "one_step_moments", "propagate", "simulate",

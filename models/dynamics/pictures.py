@@ -14,12 +14,22 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from quadfire.models.dynamics.window import (
-    exact_isometric_window, gradient_error, gradient_gain, isometric_window, least_error_window,
+from quadfire.models.dynamics.moments import (
+    Moments,
+    Reset,
+    input_deviation,
+    not_escaped,
+    one_step_moments,
+    simulate,
+    stationary_moments,
 )
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.dynamics.moments import (
-    Moments, Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
+from quadfire.models.dynamics.window import (
+    exact_isometric_window,
+    gradient_error,
+    gradient_gain,
+    isometric_window,
+    least_error_window,
 )
 
 __all__ = ["bifurcations", "draw_all", "f_i_curve", "membrane", "mismatch", "panels",

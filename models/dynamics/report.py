@@ -6,11 +6,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadfire.models.dynamics.moments import (
-    Reset, input_deviation, not_escaped, one_step_moments, simulate, stationary_moments,
+    Reset,
+    input_deviation,
+    not_escaped,
+    one_step_moments,
+    simulate,
+    stationary_moments,
 )
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.dynamics.window import (
-    analytic_window, exact_isometric_window, gradient_gain, isometric_window, least_error_window,
+    analytic_window,
+    exact_isometric_window,
+    gradient_gain,
+    isometric_window,
+    least_error_window,
 )
 
 __all__ = ["rows"]

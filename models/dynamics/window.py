@@ -33,7 +33,11 @@ from typing import Any
 import torch
 
 from quadfire.models.dynamics.moments import (
-    Moments, float64, input_deviation, normal_density, one_step_moments,
+    Moments,
+    float64,
+    input_deviation,
+    normal_density,
+    one_step_moments,
 )
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 

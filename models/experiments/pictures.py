@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from quadfire.models.dynamics.pictures import BLUE, GREEN, GREY, ORANGE, panels
-from quadfire.models.experiments.plans import A, CONV, DEEP, DENSE, PAPER, ROOTS, SHALLOW, WINDOWS
+from quadfire.models.experiments.plans import (
+    CONV,
+    CURVATURES,
+    DEEP,
+    DENSE,
+    PAPER,
+    ROOTS,
+    SHALLOW,
+    WINDOWS,
+)
 from quadfire.models.experiments.tables import Result, Stored, select
 
 __all__ = ["draw_all"]
@@ -27,12 +36,12 @@ def _cell(stored: Stored, a: float, u1: float, u2: float) -> float:
 
 def sensitivity(stored: Stored) -> Any:
     """Heat maps of the accuracy over (a, u2) and over (u1, u2)."""
-    planes = [np.array([[_cell(stored, a, 0.0, u2) for u2 in ROOTS] for a in A]),
+    planes = [np.array([[_cell(stored, a, 0.0, u2) for u2 in ROOTS] for a in CURVATURES]),
               np.array([[_cell(stored, PAPER[0], u1, u2) for u2 in ROOTS] for u1 in ROOTS])]
     low = min(np.nanmin(plane) for plane in planes)
     high = max(np.nanmax(plane) for plane in planes)
     canvas, axes = panels(2)
-    for ax, plane, rows, what in zip(axes, planes, (A, ROOTS), ("a", "u1"), strict=True):
+    for ax, plane, rows, what in zip(axes, planes, (CURVATURES, ROOTS), ("a", "u1"), strict=True):
         ax.imshow(plane, origin="lower", cmap="viridis", vmin=low, vmax=high, aspect="auto")
         for (i, j), value in np.ndenumerate(plane):
             ax.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=8,

@@ -17,15 +17,15 @@ from typing import Any
 
 from quadfire.models.experiments.runs import Neuron, Run
 
-__all__ = ["A", "DEEP", "DENSE", "CONV", "ROOTS", "SHALLOW", "WINDOWS", "best_qif",
+__all__ = ["CURVATURES", "DEEP", "DENSE", "CONV", "ROOTS", "SHALLOW", "WINDOWS", "best_qif",
            "neuron_runs", "neurons", "qif", "sensitivity_runs", "study_runs", "windows_runs"]
 
 DENSE = "784-128-10"
 CONV = "16C3-P2-32C3-P2-128-10"
 SHALLOW, DEEP = DENSE, "784-128-128-128-128-128-128-10"
 
-#: The grid of the heat maps.
-A = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
+#: The grid of the heat maps: a, and u1 or u2.
+CURVATURES = (0.0625, 0.125, 0.25, 0.5, 0.75, 1.0)
 ROOTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 SEEDS = (1, 2, 3)
 WINDOWS: tuple[float | str, ...] = ("analytic", 0.25, 0.5, 1.0, 1.5, 2.0)
@@ -54,7 +54,7 @@ def neurons(best: tuple[float, float, float]) -> list[Neuron]:
 
 def sensitivity_runs(seeds: Sequence[int] = (1,)) -> list[Run]:
     """Both planes of the heat maps. The order of the roots does not matter, so u1 <= u2."""
-    cells = [(a, 0.0, u2) for a, u2 in product(A, ROOTS)]
+    cells = [(a, 0.0, u2) for a, u2 in product(CURVATURES, ROOTS)]
     cells += [(PAPER[0], u1, u2) for u1, u2 in product(ROOTS, ROOTS) if u1 <= u2 and u1 and u2]
     return [Run(layers=DENSE, neuron=qif(*cell), seed=seed, held_out="validation")
             for seed in seeds for cell in cells]
@@ -68,7 +68,7 @@ def best_qif(results: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
     """
     plane = {(i, j): [result["accuracy"] for result in results
                       if result["run"]["neuron"]["options"] == {"a": a, "u1": 0.0, "u2": u2}]
-             for (i, a), (j, u2) in product(enumerate(A), enumerate(ROOTS))}
+             for (i, a), (j, u2) in product(enumerate(CURVATURES), enumerate(ROOTS))}
 
     def around(cell: tuple[int, int]) -> float:
         near = [value for (i, j), values in plane.items() for value in values
@@ -76,7 +76,7 @@ def best_qif(results: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
         return sum(near) / len(near)
 
     i, j = max(plane, key=around)
-    return A[i], 0.0, ROOTS[j]
+    return CURVATURES[i], 0.0, ROOTS[j]
 
 
 def _conv(neuron: Neuron, seed: int, **options: Any) -> Run:

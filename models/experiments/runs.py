@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from quadfire.models.datasets import Dataset
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ConvNet, ImageNetwork
-from quadfire.models.neurons import make_neuron
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks.operations import active_operations
+from quadfire.models.neurons import make_neuron
 from quadfire.models.training.options import Options, environment
 from quadfire.models.training.resume import Epoch
 from quadfire.models.training.train import fit

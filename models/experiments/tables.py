@@ -8,7 +8,14 @@ from typing import Any
 from tabulate import tabulate
 
 from quadfire.models.experiments.plans import (
-    A, CONV, DEEP, DENSE, ROOTS, SHALLOW, WINDOWS, best_qif,
+    CONV,
+    CURVATURES,
+    DEEP,
+    DENSE,
+    ROOTS,
+    SHALLOW,
+    WINDOWS,
+    best_qif,
 )
 
 __all__ = ["BLOCKS", "accuracy", "rewrite", "select"]
@@ -79,7 +86,7 @@ def sensitivity(stored: Stored) -> str:
                          result["run"]["neuron"]["options"] == {"a": a, "u1": 0.0, "u2": u2}])
 
     grid = _table(["a \\ u2", *(f"{u2:g}" for u2 in ROOTS)],
-                  [[f"{a:g}", *(cell(a, u2) for u2 in ROOTS)] for a in A])
+                  [[f"{a:g}", *(cell(a, u2) for u2 in ROOTS)] for a in CURVATURES])
     a, u1, u2 = best_qif(stored["sensitivity"])
     return f"{grid}\n\nBest neighbourhood: a = {a:g}, u1 = {u1:g}, u2 = {u2:g}."
 

@@ -1,13 +1,16 @@
 """The base class of networks on images: input, readout over time, spike rates."""
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from quadfire.models.integer.encoding import present_images
 from quadfire.models.networks.layers import check_step_mode
 from quadfire.models.neurons import SpikingNeuron, make_neuron
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
 
 __all__ = ["ImageNetwork", "scaled"]
 
@@ -55,7 +58,7 @@ class ImageNetwork(nn.Module):
                 "alpha": self.alpha, "neuron": self.neuron_config}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         """An untrained network from its `config()`."""
         config = {key: value for key, value in config.items() if key != "network"}
         return cls(**{**config, "input_shape": tuple(config["input_shape"]),

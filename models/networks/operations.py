@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import ImageNetwork
+from quadfire.models.networks.mlp import SpikingMLP
 
 __all__ = ["active_operations", "counting", "dense_operations"]
 

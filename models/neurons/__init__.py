@@ -26,7 +26,13 @@ from quadfire.models.neurons.integrate_and_fire import IF, ConstantLeakIF, const
 from quadfire.models.neurons.lif import LIF, lif_step
 from quadfire.models.neurons.plif import PLIF
 from quadfire.models.neurons.qif import (
-    QIF, QIFCanonical, QIFEuler, canonical_step, euler_to_root, qif_euler_step, qif_step,
+    QIF,
+    QIFCanonical,
+    QIFEuler,
+    canonical_step,
+    euler_to_root,
+    qif_euler_step,
+    qif_step,
     root_to_euler,
 )
 from quadfire.models.neurons.spiking_neuron import SpikingNeuron

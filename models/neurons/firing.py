@@ -8,48 +8,35 @@ The neuron fires *at* the threshold, as the array and SpikingJelly do. snnTorch 
 The reset is part of the step that fires.
 """
 
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quadfire.models.neurons.surrogate import Derivative, Window, derivative_of, heaviside, spike
 
-__all__ = ["Firing", "Limits", "fire"]
+__all__ = ["Limits", "fire"]
 
 #: (lowest, highest) membrane potential, at which a state of limited precision saturates.
 Limits = tuple[float, float] | None
 
 
-class Firing(TypedDict, total=False):
-    """The options of threshold and reset, which step functions pass on to `fire`.
-
-    | option       | default       | meaning |
-    |--------------|---------------|---|
-    | v_threshold  | 1.0           | V_th, in units of v |
-    | v_reset      | 0.0           | where a hard reset puts v; None: soft reset |
-    | limits       | None          | v' saturates at these values |
-    | window       | 0.5           | half-width of the surrogate derivative, in units of v |
-    | surrogate    | "rectangular" | a name in `surrogate.SURROGATES` |
-    | detach_reset | False         | no gradient through the spike that resets |
-
-    With soft reset the limits are part of the trained model. With hard reset they hardly matter.
-    """
-
-    v_threshold: float
-    v_reset: float | None
-    limits: Limits
-    window: Window
-    surrogate: str
-    detach_reset: bool
-
-
 def fire(v: Tensor, v_threshold: Any = 1.0, v_reset: float | None = 0.0, limits: Limits = None,
          window: Window = 0.5, surrogate: str = "rectangular", detach_reset: bool = False,
          amount: Any = None) -> tuple[Tensor, Tensor]:
-    """(spike, v after the reset) of a membrane potential v'. Options as in `Firing`.
+    """(spike, v after the reset) of a membrane potential v', in units of v.
 
-    amount: what a soft reset subtracts, v_threshold by default.
+    | option       | meaning |
+    |--------------|---|
+    | v_threshold  | V_th |
+    | v_reset      | where a hard reset puts v; None: soft reset |
+    | limits       | v' saturates at these values |
+    | window       | half-width of the surrogate derivative |
+    | surrogate    | a name in `surrogate.SURROGATES` |
+    | detach_reset | no gradient through the spike that resets |
+    | amount       | what a soft reset subtracts; None: v_threshold |
+
+    With soft reset the limits are part of the trained model. With hard reset they hardly matter.
     """
     if v_reset is not None and limits is None and not isinstance(v_threshold, Tensor):
         return _HardReset.apply(        # pyright: ignore[reportReturnType]

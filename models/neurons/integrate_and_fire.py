@@ -1,14 +1,14 @@
 """Integrate-and-fire: without leak, and with a leak that does not depend on v."""
 
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.canonical import Canonical, canonical_if
-from quadfire.models.neurons.firing import Firing, fire
+from quadfire.models.neurons.firing import fire
 from quadfire.models.neurons.lif import lif_step
 from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
@@ -16,7 +16,7 @@ __all__ = ["IF", "ConstantLeakIF", "constant_leak_step"]
 
 
 def constant_leak_step(x: Tensor, v: Tensor, *, leak: float = 0.125, towards_rest: bool = False,
-                       **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+                       **firing: Any) -> tuple[Tensor, Tensor]:
     """One time step: v' = v - leak + x, then `fire`.
 
     With `towards_rest` the leak stops at 0: v' = sign(v) max(abs(v) - leak, 0) + x.

@@ -1,19 +1,19 @@
 """Leaky integrate-and-fire (LIF)."""
 
-from typing import Any, Unpack
+from typing import Any
 
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.canonical import Canonical, canonical_lif
-from quadfire.models.neurons.firing import Firing, fire
+from quadfire.models.neurons.firing import fire
 from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["LIF", "lif_step"]
 
 
 def lif_step(x: Tensor, v: Tensor, *, beta: Any = 0.5, gain: Any = 1.0, v_rest: float = 0.0,
-             **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+             **firing: Any) -> tuple[Tensor, Tensor]:
     """One time step: v' = v_rest + beta (v - v_rest) + gain x, then `fire`."""
     if v_rest:
         return fire(v_rest + beta * (v - v_rest) + gain * x, **firing)

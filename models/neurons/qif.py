@@ -14,13 +14,13 @@ Source of the root form: arXiv:2510.05168.
 """
 
 import math
-from typing import Any, Unpack
+from typing import Any
 
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.neurons.canonical import Canonical, canonical_euler, canonical_root
-from quadfire.models.neurons.firing import Firing, fire
+from quadfire.models.neurons.firing import fire
 from quadfire.models.neurons.spiking_neuron import SpikingNeuron
 
 __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root", "qif_euler_step",
@@ -28,19 +28,19 @@ __all__ = ["QIF", "QIFCanonical", "QIFEuler", "canonical_step", "euler_to_root",
 
 
 def qif_step(x: Tensor, v: Tensor, *, a: Any = 0.5, u1: Any = 0.0, u2: Any = 0.5,
-             **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+             **firing: Any) -> tuple[Tensor, Tensor]:
     """One time step: v' = a (v - u1)(v - u2) + x, then `fire`."""
     return fire(a * (v - u1) * (v - u2) + x, **firing)
 
 
 def qif_euler_step(x: Tensor, v: Tensor, *, tau: Any = 2.0, a0: Any = 1.0, v_rest: Any = 0.0,
-                   v_c: Any = 0.8, **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+                   v_c: Any = 0.8, **firing: Any) -> tuple[Tensor, Tensor]:
     """One time step: v' = v + (x + a0 (v - v_rest)(v - v_c)) / tau, then `fire`."""
     return fire(v + (x + a0 * (v - v_rest) * (v - v_c)) / tau, **firing)
 
 
 def canonical_step(x: Tensor, w: Tensor, *, gain: float = 1.0, offset: float = 0.0,
-                   delta: float = 1.0, **firing: Unpack[Firing]) -> tuple[Tensor, Tensor]:
+                   delta: float = 1.0, **firing: Any) -> tuple[Tensor, Tensor]:
     """One time step: w' = w^2 + gain x + offset, then `fire`. A soft reset subtracts delta."""
     return fire(w * w + (gain * x + offset), amount=delta, **firing)
 

@@ -24,7 +24,7 @@ class SpikingNeuron(nn.Module):
     | alpha     | of the tdBN before this layer; the analytic window depends on it |
     | step_mode | "m": `forward` takes sequences [T, N, ...]; "s": one time step [N, ...] |
 
-    v_threshold, v_reset, limits, surrogate and detach_reset are those of `firing.Firing`. Raises
+    v_threshold, v_reset, limits, surrogate and detach_reset are those of `firing.fire`. Raises
     ValueError for an option out of range.
 
     The output has the shape of the input. The state lasts from call to call, and `reset()` forgets

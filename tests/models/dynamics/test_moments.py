@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from quadfire.models.dynamics import (
-    QuadraticMap, free_variance, not_escaped, one_step_moments, propagate, simulate,
+    QuadraticMap,
+    free_variance,
+    not_escaped,
+    one_step_moments,
+    propagate,
+    simulate,
     stationary_moments,
 )
 

@@ -7,8 +7,13 @@ import pytest
 
 from quadfire.models.dynamics import QuadraticMap, one_step_moments, simulate
 from quadfire.models.dynamics.window import (
-    analytic_window, analytic_window_of_root, exact_isometric_window, gradient_error,
-    gradient_gain, isometric_window, least_error_window,
+    analytic_window,
+    analytic_window_of_root,
+    exact_isometric_window,
+    gradient_error,
+    gradient_gain,
+    isometric_window,
+    least_error_window,
 )
 
 STUDY = [   # map, mean, deviation, w_iso, w of G = 1, w_mse for N = 10, 100, 1000

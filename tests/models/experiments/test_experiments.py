@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from quadfire.models.datasets import Dataset
 from quadfire.models.commands import experiments as command
+from quadfire.models.datasets import Dataset
 from quadfire.models.experiments import pictures, tables
 from quadfire.models.experiments.gradients import measured_gains, mismatch
 from quadfire.models.experiments.plans import (
-    A, ROOTS, best_qif, neuron_runs, sensitivity_runs, study_runs, windows_runs,
+    CURVATURES,
+    ROOTS,
+    best_qif,
+    neuron_runs,
+    sensitivity_runs,
+    study_runs,
+    windows_runs,
 )
 from quadfire.models.experiments.runs import Neuron, Run, perform, validation
 from quadfire.models.networks.mlp import SpikingMLP
@@ -64,12 +70,12 @@ def test_plans_hold_what_the_tables_show():
 def test_best_qif_is_the_best_neighbourhood():
     """A single high cell among low ones loses to a plateau."""
     def result(a, u2):
-        high = {(A[0], ROOTS[0])} | {(a, u2) for a in A[3:] for u2 in ROOTS[3:]}
-        value = 0.99 if (a, u2) == (A[0], ROOTS[0]) else 0.95 if (a, u2) in high else 0.9
+        high = {(CURVATURES[0], ROOTS[0])} | {(a, u2) for a in CURVATURES[3:] for u2 in ROOTS[3:]}
+        value = 0.99 if (a, u2) == (CURVATURES[0], ROOTS[0]) else 0.95 if (a, u2) in high else 0.9
         return {"accuracy": value, "run": {"neuron": {"options": {"a": a, "u1": 0.0, "u2": u2}}}}
 
-    a, u1, u2 = best_qif([result(a, u2) for a in A for u2 in ROOTS])
-    assert a in A[4:] and u1 == 0 and u2 in ROOTS[4:]
+    a, u1, u2 = best_qif([result(a, u2) for a in CURVATURES for u2 in ROOTS])
+    assert a in CURVATURES[4:] and u1 == 0 and u2 in ROOTS[4:]
 
 
 def test_measured_gain_follows_the_window(data):

@@ -5,14 +5,21 @@ import math
 import pytest
 import torch
 
-from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks import (
-    ConvNet, ResNet, make_network, network_from_config, resnet19, resnet34, vgg11, vgg_snn,
+    ConvNet,
+    ResNet,
+    make_network,
+    network_from_config,
+    resnet19,
+    resnet34,
+    vgg11,
+    vgg_snn,
 )
 from quadfire.models.networks.layers import over_time
+from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.networks.residual import Block
 from quadfire.models.neurons import KINDS, LIF, QIF, make_neuron
+from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 SHAPE = (3, 32, 32)
 

@@ -6,13 +6,25 @@ from dataclasses import replace
 import pytest
 import torch
 
-from quadfire.models.training.checkpoint import load_checkpoint, save_checkpoint
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import (
-    ARLIF, CLIF, GLIF, IF, KINDS, LIF, PLIF, QIF, ConstantLeakIF, QIFCanonical, QIFEuler,
-    euler_to_root, make_neuron, root_to_euler,
+    ARLIF,
+    CLIF,
+    GLIF,
+    IF,
+    KINDS,
+    LIF,
+    PLIF,
+    QIF,
+    ConstantLeakIF,
+    QIFCanonical,
+    QIFEuler,
+    euler_to_root,
+    make_neuron,
+    root_to_euler,
 )
 from quadfire.models.quantize.quantize import quantize
+from quadfire.models.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 def soft_spike(x, w=0.5):

@@ -9,7 +9,12 @@ from quadfire.models.dynamics import one_step_moments
 from quadfire.models.dynamics.window import analytic_window, analytic_window_of_root, gradient_gain
 from quadfire.models.neurons import LIF, PLIF, QIF, QIFEuler
 from quadfire.models.neurons.surrogate import (
-    SURROGATES, arctan, rectangular, sigmoid, spike, triangular,
+    SURROGATES,
+    arctan,
+    rectangular,
+    sigmoid,
+    spike,
+    triangular,
 )
 
 NAMED = {"rectangular": rectangular, "triangular": triangular, "sigmoid": sigmoid,
