@@ -1,20 +1,23 @@
-"""Floorplan: where block RAM and multipliers of an array stand.
+"""Floorplan: sites of the block RAMs and multipliers of an array. The placer does the rest.
 
-Of all that a placer has to place, block RAM is the rarest and the least movable: rows of it cross
-the chip, an array may need nearly all, and where the placer, which looks at the length of wires
-alone, puts one of them amiss, all logic around it is torn apart. The array is a chain, and so are
-its groups: laid out along that chain, block RAM gives the placer a frame in which every wire is
-short. All else is the placer's.
+Block RAM is what a placer can move least: it lies in a few rows across the chip, and an array may
+need nearly all of it. The placer looks at the length of wires alone. If it puts one block RAM in
+the wrong place, all logic around it is torn apart. The array is a chain of groups, and a group is a
+chain of cells. Block RAM that is laid out along these chains keeps every wire short.
 
-The rows of block RAM are taken in pairs. The groups stand side by side along a pair of rows, from
-left to right, and back along the next pair. Every group begins at its left in one row of the pair,
-goes to its right, and comes back in the other, so that its neurons stand where it began, and their
-multiplier next to them. At the left, beside the first group and the last, is the block RAM of the
-core, a module's side by side.
+On an ECP5, rows of block RAM are taken in pairs:
 
-That is an ECP5. On an iCE40 the accumulators are in block RAM, and a sum has half a cycle from
-there through its adder and back: those of a bank stand one above the other in a column, in the
-middle of the bank's logic. All else is the placer's.
+    pair 0   core | group 0 -> group 1 -> group 2 ->
+    pair 1   core | group 5 <- group 4 <- group 3 <-
+
+Groups stand side by side along a pair, to the right along the first pair, to the left along the
+next one, and so on. Each group is a loop: it goes along one row of its pair and comes back in the
+other. So its neurons, at the end of its chain, stand where it began; their multiplier stands next
+to them. The core's block RAM stands at the left, beside the first group and the last.
+
+On an iCE40, the accumulators are in block RAM, and a sum has half a cycle from there through its
+adder and back. The block RAMs of a bank stand one above the other in a column, with the logic of
+the bank around them.
 """
 
 import re
@@ -26,8 +29,14 @@ __all__ = ["GRIDS", "UP5K", "Column", "Grid", "accumulators", "floorplan"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Block RAM and multipliers of an ECP5: rows of either at `ys` and `multiplier_ys`, and in a
-    row four from every column of `xs` on."""
+    """Sites of block RAM and multipliers of an ECP5, in tiles.
+
+    | attribute | meaning |
+    |---|---|
+    | ys | rows of block RAM |
+    | xs | columns in which a block of four begins, in rows of either kind |
+    | multiplier_ys | rows of multipliers |
+    """
 
     ys: tuple[int, ...]
     xs: tuple[int, ...]
@@ -35,16 +44,16 @@ class Grid:
 
     @property
     def columns(self) -> int:
-        """Block RAMs of a row."""
+        """Number of block RAMs in a row."""
         return 4 * len(self.xs)
 
     def site(self, row: int, column: int) -> str:
-        """Name of a site, as nextpnr knows it."""
+        """nextpnr's name of a site of block RAM."""
         tile, number = divmod(column, 4)
         return f"X{self.xs[tile] + 2 * number}/Y{self.ys[row]}/EBR{number}"
 
     def multiplier_site(self, row: int, column: int) -> str:
-        """The same of a multiplier."""
+        """nextpnr's name of a site of a multiplier."""
         tile, number = divmod(column, 4)
         number += number // 2 * 2       # 0, 1, 4, 5
         return f"X{self.xs[tile] + number}/Y{self.multiplier_ys[row]}/MULT18_{number}"
@@ -52,45 +61,48 @@ class Grid:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of an iCE40: block RAM at `x`, and at `ys` what accumulators may take."""
+    """A column of block RAM of an iCE40 at `x`; accumulators may take the sites at `ys`."""
 
     x: int
     ys: tuple[int, ...]
 
     def site(self, row: int) -> str:
-        """Name of a site, as nextpnr knows it."""
+        """nextpnr's name of a site of block RAM."""
         return f"X{self.x}/Y{self.ys[row]}/ram"
 
 
-#: Of an ECP5, by the option of nextpnr that chooses the device.
+#: ECP5 devices, by the option of nextpnr that chooses them.
 GRIDS = {
     "25k": Grid((25, 37), (*range(4, 31, 9), *range(33, 69, 9)), (13,)),
     "85k": Grid((22, 46, 70, 82), (*range(4, 67, 9), *range(69, 123, 9)), (10, 34, 58)),
 }
 
-#: Of the two columns of an iCE40 UP5K the left one, its upper 12: two banks of eight lanes.
+#: The upper 12 sites in the left of the two columns of an iCE40 UP5K: two banks of eight lanes.
 UP5K = Column(6, tuple(range(7, 31, 2)))
 
-#: Where in the netlist a block RAM stands; `step` after `of` is the order along the chain.
+#: Name of a group's block RAM. `of` is its module; `step` is the place of that in the chain.
 _GROUP = re.compile(r"\barray\.group_(?P<group>\d+)\.(?P<of>[a-z]+)_(?P<step>\d+|stage)\.")
 
-#: Block RAM of accumulators, and which part of a bank's it is.
+#: Name of a block RAM of accumulators: group, bank, and which of the bank's it is.
 _SLOTS = re.compile(r"\barray\.group_(\d+)\.cell_(\d+)\.slot_mem\.\d+\.(\d+)$")
 
-#: Modules of the core with block RAM, in the order in which it is laid out. The scanner's six hold
-#: what it adds up within a cycle: in two rows, they tear it apart. Other modules come first.
+#: Modules of the core with block RAM, in the order of layout; any others come before them. The
+#: scanner adds up words of all its six block RAMs in a cycle, so they must stand in one row.
 _CORE = ("scanner", "counters", "receiver", "spike_memory", "tap_words")
 
 
 def _core_order(name: str) -> tuple[int, str]:
-    """Place of a block RAM of the core in that order."""
+    """Sort key: place of the block RAM's module in `_CORE`, then its name."""
     found = [place for place, module in enumerate(_CORE) if f"core.{module}." in name]
     return found[0] if found else -1, name
 
 
 def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
-    """Block RAMs of every group in the order of its chain, and those of no group in that of
-    `_CORE`."""
+    """Split block RAMs into those of each group and those of the core.
+
+    Groups come in the order of their numbers, their block RAMs in the order of the chain, those of
+    the core in the order of `_CORE`.
+    """
     groups: dict[int, list[tuple]] = {}
     core = []
     for name in sorted(names):
@@ -98,7 +110,7 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
         if found is None:
             core.append(name)
             continue
-        # parameters and states serve the neurons, where the chain ends
+        # parameters and state memory belong to the neurons, at the end of the chain
         step = 1 << 16 if found["step"] == "stage" else int(found["step"])
         groups.setdefault(int(found["group"]), []).append((step, found["of"], name))
     return ([[name for *_, name in sorted(groups[group])] for group in sorted(groups)],
@@ -106,7 +118,7 @@ def _chains(names: list[str]) -> tuple[list[list[str]], list[str]]:
 
 
 def _nearest(grid: Grid, row: int, column: int, taken: set[str]) -> str:
-    """The free site of a multiplier next to a column of a pair of rows of block RAM."""
+    """The free multiplier site that is nearest to a column in a pair of rows of block RAM."""
     middle = (grid.ys[row] + grid.ys[row ^ 1]) / 2
     rows = sorted(range(len(grid.multiplier_ys)),
                   key=lambda place: abs(grid.multiplier_ys[place] - middle))
@@ -115,55 +127,92 @@ def _nearest(grid: Grid, row: int, column: int, taken: set[str]) -> str:
     return next(site for site in sites if site not in taken)
 
 
-def floorplan(names: list[str], grid: Grid, multipliers: Iterable[str] = ()) -> dict[str, str]:
-    """Site of every block RAM and of the groups' multipliers; none where the groups do not fit side
-    by side.
+@dataclass(frozen=True)
+class _Layout:
+    """How the groups lie on a `Grid`, in columns of block RAM.
 
-    names, multipliers: of the `DP16KD` and the `MULT18X18D` of a flat netlist.
+    | attribute | meaning |
+    |---|---|
+    | begins | per pair of rows, the row in which its groups begin; the other row is `row ^ 1` |
+    | across | groups side by side |
+    | ahead, back | block RAMs of the longest group in the row where it begins, in the other row |
+    | pitch, back_pitch | columns from group to group in either row |
+    | margin, back_margin | columns that are left to the core in either row |
+    """
+
+    begins: tuple[int, ...]
+    across: int
+    ahead: int
+    back: int
+    pitch: int
+    back_pitch: int
+    margin: int
+    back_margin: int
+
+    @classmethod
+    def of(cls, grid: Grid, groups: int, longest: int, core: int) -> "_Layout | None":
+        """The layout of so many groups of so many block RAMs; None where they do not fit."""
+        pairs = len(grid.ys) // 2
+        across = -(-groups // pairs)
+        ahead, back = longest // 2, -(-longest // 2)
+        # Groups begin in the inner rows of the device, so that groups above each other are near.
+        # The core stands between the first and the last, and takes outer rows only if it must.
+        begins = tuple(2 * pair + (1 - pair % 2) for pair in range(pairs))
+        margin = -(-core // pairs)
+        back_margin = 0
+        if margin > grid.columns - across * ahead:
+            margin = back_margin = -(-core // len(grid.ys))
+        pitch = (grid.columns - margin) // across
+        back_pitch = max(back, min(pitch, (grid.columns - back_margin) // across))
+        if pitch < ahead or back_pitch * across + back_margin > grid.columns:
+            return None
+        return cls(begins, across, ahead, back, pitch, back_pitch, margin, back_margin)
+
+    def group(self, grid: Grid, index: int) -> list[tuple[int, int]]:
+        """(row, column) of the sites of a group, along its chain."""
+        pair, place = divmod(index, self.across)
+        from_right = place + 1 if pair % 2 else self.across - place
+        row = self.begins[pair]
+        return [
+            *((row, grid.columns - self.pitch * from_right + column)
+              for column in range(self.ahead)),
+            *((row ^ 1, grid.columns - self.back_pitch * from_right + column)
+              for column in reversed(range(self.back)))]
+
+    def core(self) -> list[tuple[int, int]]:
+        """(row, column) of the sites that are left to the core."""
+        return [*((row, column) for row in self.begins for column in range(self.margin)),
+                *((row ^ 1, column) for row in self.begins for column in range(self.back_margin))]
+
+
+def floorplan(names: list[str], grid: Grid, multipliers: Iterable[str] = ()) -> dict[str, str]:
+    """Map each block RAM, and each multiplier of a group, to its site.
+
+    names, multipliers: of the `DP16KD` and `MULT18X18D` cells in a flat netlist. Empty where there
+    are no groups, or where they do not fit side by side.
     """
     chains, core = _chains(names)
     if not chains:
         return {}
-    pairs = len(grid.ys) // 2
-    across = -(-len(chains) // pairs)           # groups side by side
-    longest = max(map(len, chains))
-    there, back = longest // 2, -(-longest // 2)        # block RAMs of a group in its two rows
-
-    # The rows in which groups begin are the inner ones of the device: groups above each other are
-    # near, and the core stands between the first and the last, in the outer rows only if it must.
-    begins = [2 * pair + (1 - pair % 2) for pair in range(pairs)]
-    margin = -(-len(core) // pairs)
-    outer_margin = 0
-    if margin > grid.columns - across * there:
-        margin = outer_margin = -(-len(core) // len(grid.ys))
-    pitch = (grid.columns - margin) // across
-    outer_pitch = max(back, min(pitch, (grid.columns - outer_margin) // across))
-    if pitch < there or outer_pitch * across + outer_margin > grid.columns:
+    layout = _Layout.of(grid, len(chains), max(map(len, chains)), len(core))
+    if layout is None:
         return {}
-
     sites: dict[str, str] = {}
     for index, chain in enumerate(chains):
-        pair, place = divmod(index, across)
-        from_right = place + 1 if pair % 2 else across - place
-        row = begins[pair]
-        there_sites = [(row, grid.columns - pitch * from_right + column)
-                       for column in range(there)]
-        back_sites = [(row ^ 1, grid.columns - outer_pitch * from_right + column)
-                      for column in reversed(range(back))]
-        for name, site in zip(chain, there_sites + back_sites, strict=False):
-            sites[name] = grid.site(*site)
+        places = layout.group(grid, index)
+        for name, place in zip(chain, places, strict=False):
+            sites[name] = grid.site(*place)
         for name in multipliers:
             if f".group_{index}." in name:
-                sites[name] = _nearest(grid, *there_sites[0], set(sites.values()))
-    free = [(row, column) for row in begins for column in range(margin)]
-    free += [(row ^ 1, column) for row in begins for column in range(outer_margin)]
-    return sites | {name: grid.site(*site) for name, site in zip(core, free, strict=False)}
+                sites[name] = _nearest(grid, *places[0], set(sites.values()))
+    return sites | {name: grid.site(*place)
+                    for name, place in zip(core, layout.core(), strict=False)}
 
 
 def accumulators(names: Iterable[str], column: Column) -> dict[str, str]:
-    """Site of every block RAM of accumulators, bank by bank; none where they do not all fit.
+    """Map each block RAM of accumulators to its site, bank by bank. Empty where they do not fit.
 
-    names: of the `SB_RAM40_4K` of a flat netlist.
+    names: of the `SB_RAM40_4K` cells in a flat netlist.
     """
     found = sorted((*map(int, part.groups()), name) for name in names
                    if (part := _SLOTS.search(name)))

@@ -3,14 +3,18 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from amaranth import Module, Signal
 
+from quadfire.paths import CHECKOUT
 from quadfire.rtl.boards import flow
 from quadfire.rtl.boards.flow import TimingError, build
+from quadfire.rtl.boards.pll import PLLS, ecp5_pll, ice40_pll
 from quadfire.rtl.boards.targets import BOARDS
-from quadfire.rtl.boards.top import BoardTop, ecp5_pll, ice40_pll
+from quadfire.rtl.boards.top import BoardTop
 
 
 @pytest.mark.parametrize("pll, reference, good, bad", [
@@ -25,13 +29,13 @@ def test_clocks(pll, reference, good, bad):
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_pins_and_verilog(name, tmp_path):
-    """The files of the design: the UART's pins, the clock, the core as generated."""
+    """The files of a design: pins of the UART, clock, Verilog of the core."""
     board = BOARDS[name]
-    top = BoardTop(board.config, pll=board.pll, clock=board.clock, baud=board.baud,
+    top = BoardTop(board.config, pll=PLLS[board.family.pll], clock=board.clock, baud=board.baud,
                    buffer=board.buffer)
-    files = board.platform().build(top, name="top", do_build=False,
+    files = board.platform_class()().build(top, name="top", do_build=False,
                                    build_dir=str(tmp_path)).files
-    pins = files[f"top.{board.constraints}"]
+    pins = files[f"top.{board.family.constraints}"]
     pins = pins if isinstance(pins, str) else pins.decode()
     expected = {"ulx3s-85f": ("M1", "L4", "G2"), "icebreaker": ("6", "9", "35")}[name]
     for pin, what in zip(expected, ("uart_0__rx", "uart_0__tx", "clk"), strict=True):
@@ -80,3 +84,11 @@ def test_placements_are_tried_until_one_is_good(tmp_path, monkeypatch):
     with pytest.raises(TimingError, match="x reaches 10.0 MHz with seed 2, not 24"):
         made([1, 2])
     assert not (tmp_path / "summary.json").exists()     # that of the placement before
+
+
+def test_boards_are_data_that_needs_no_amaranth():
+    code = ("import sys, quadfire.rtl.boards.targets; "
+            "sys.exit('amaranth' in sys.modules or 'amaranth_boards' in sys.modules)")
+    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True)
+    for board in BOARDS.values():
+        assert board.platform_class().default_clk and board.family.pll in PLLS
