@@ -9,7 +9,9 @@
 | `variants` | blocks that are only measured |
 | `synthesis` | Verilog to a flat netlist |
 | `netlist` | a netlist with drivers and sinks |
-| `packing` | registers and LUTs into the block RAMs, multipliers and carry chains of an ECP5 |
+| `packing` | what yosys leaves undone on an ECP5, by the next two |
+| `register_packing` | flip-flops into block RAMs and multipliers |
+| `carry_packing` | LUTs into carry chains |
 | `floorplan` | sites of block RAMs and multipliers |
 | `tools` | how yosys and nextpnr are called |
 | `measure` | area and clock of blocks on devices |

@@ -15,7 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quadfire.rtl.contract.config import preset
-from quadfire.rtl.fpga import floorplan, netlist, packing, synthesis
+from quadfire.rtl.fpga import (
+    carry_packing,
+    floorplan,
+    netlist,
+    packing,
+    register_packing,
+    synthesis,
+)
 from quadfire.rtl.fpga.blocks import HARNESS, REGISTERS, Harnessed, harnessed
 from quadfire.rtl.fpga.devices import DEVICES, Device
 from quadfire.rtl.fpga.synthesis import synthesise
@@ -82,7 +89,8 @@ def _work(job: Job, output: Path) -> _Work:
         raise ValueError(f"no device is called {job.device!r}; there are {', '.join(DEVICES)}")
     device, block = DEVICES[job.device], harnessed(preset(job.preset), job.block)
     programs = [Path(module.__file__ or "").read_text()
-                for module in (floorplan, netlist, packing, synthesis)]
+                for module in (carry_packing, floorplan, netlist, packing, register_packing,
+                              synthesis)]
     key = hashlib.sha256(repr((block.text, device, versions(), programs)).encode()).hexdigest()
     return _Work(job, device, block,
                  output / job.device / f"{job.preset}-{job.block}-{key[:12]}")

@@ -10,7 +10,8 @@ from itertools import product
 
 import pytest
 
-from quadfire.rtl.fpga.packing import absorbed_init, absorbed_pair_init, pack
+from quadfire.rtl.fpga.carry_packing import absorbed_init, absorbed_pair_init
+from quadfire.rtl.fpga.packing import pack
 
 from tests.rtl.fpga.netlists import for_yosys
 
