@@ -37,7 +37,7 @@ FILES = {"mnist10k": MNIST10K_LAYOUT, "mnist": images.MNIST_LAYOUT,
 
 
 def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10,
-                 size: int | None = None) -> Dataset | ImageDataset:
+                 size: int | tuple[int, int] | None = None) -> Dataset | ImageDataset:
     """The data set called `name`.
 
     | argument | meaning |
@@ -45,7 +45,8 @@ def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10
     | `name` | one of DATASETS or FILES; the path of a .npz; or the name of an own data set |
     | `folder` | where its files lie; a .npz here is always data of one's own |
     | `steps` | frames of cifar10dvs |
-    | `size` | side of the images: imagenet (224), cifar10dvs (48), own pictures (as they are) |
+    | `size` | side of the images of imagenet (224) and cifar10dvs (48) |
+    | | side, or (height, width), of own pictures (as they are) |
 
     An own data set is called "own:" and its file's name. Its files are named again each time.
     Raises ValueError that lists the names there are, or says which files are looked for.
@@ -67,9 +68,9 @@ def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10
                          f"holds\n{FILES[kind]}")
     if kind == "own":
         return own(folder, size=size)
-    folder = Path(folder)
+    folder, side = Path(folder), size if isinstance(size, int) or size is None else size[0]
     if name == "imagenet":
-        return imagenet(folder, size=size or 224)
+        return imagenet(folder, size=side or 224)
     if name == "cifar10dvs":
-        return cifar10_dvs(folder, steps=steps, size=size or 48)
+        return cifar10_dvs(folder, steps=steps, size=side or 48)
     return {"mnist": mnist, "cifar10": cifar10, "cifar100": cifar100}[name](folder)

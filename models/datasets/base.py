@@ -55,6 +55,7 @@ class ImageDataset:
     | `classes` | number of classes |
     | `train_samples`, `held_out_samples` | the two sets |
     | `steps` | frames of a recording, T; 0 for images |
+    | `flat` | samples are vectors: their neighbours mean nothing, so they are not augmented |
     | `note` | what a user should know of it, or "" |
     """
 
@@ -64,6 +65,7 @@ class ImageDataset:
     train_samples: Samples
     held_out_samples: Samples
     steps: int = 0
+    flat: bool = False
     note: str = ""
 
 
@@ -78,6 +80,7 @@ class Dataset:
     | `images` | uint8 [N, side * side] |
     | `labels` | int64 [N] |
     | `train`, `held_out` | indices into both; disjoint, and together all of them |
+    | `flat` | samples are vectors: their neighbours mean nothing, so they are not augmented |
     | `note` | what a user should know of it, or "" |
     """
 
@@ -88,6 +91,7 @@ class Dataset:
     labels: Tensor
     train: Tensor
     held_out: Tensor
+    flat: bool = False
     note: str = ""
     steps = 0
 

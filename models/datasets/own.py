@@ -34,6 +34,9 @@ OWN_LAYOUT = """\
   or FOLDER/CLASS/*.png, *.jpg ...
   or FOLDER/train/CLASS/*.png ..., FOLDER/test/CLASS/*.png ..."""
 
+#: Side of a picture, or (height, width).
+Size = int | tuple[int, int] | None
+
 #: Names of the folder that holds pictures to be held out.
 HELD_OUT = ("test", "val")
 
@@ -53,7 +56,7 @@ class FrameSamples:
         return self.frames[:, index].float(), self.labels[index]
 
 
-def own(path: str | Path, *, size: int | None = None) -> Dataset | ImageDataset:
+def own(path: str | Path, *, size: Size = None) -> Dataset | ImageDataset:
     """Data of one's own: a .npz (`own_arrays`), or a folder of pictures (`own_pictures`)."""
     path = Path(path).expanduser()
     if path.suffix == ".npz" and path.is_file():
@@ -79,7 +82,7 @@ def _name(path: Path) -> str:
     return f"own:{path.resolve().name}"
 
 
-def _dataset(path: Path, parts: list[tuple[np.ndarray, np.ndarray]]
+def _dataset(path: Path, parts: list[tuple[np.ndarray, np.ndarray]], *, flat: bool = False
              ) -> Dataset | ImageDataset:
     """A data set of images uint8 [N, C, H, W]. parts: all samples, or (to train on, held out)."""
     images, labels = (torch.from_numpy(np.concatenate(arrays)) for arrays in
@@ -96,11 +99,12 @@ def _dataset(path: Path, parts: list[tuple[np.ndarray, np.ndarray]]
     channels, height, width = images.shape[1:]
     if channels == 1 and height == width:
         return Dataset(name=_name(path), side=height, classes=classes, images=images.flatten(1),
-                       labels=labels, train=train, held_out=held_out, note=note)
+                       labels=labels, train=train, held_out=held_out, flat=flat, note=note)
     train_samples, held_out_samples = (TensorSamples(images[index], labels[index])
                                        for index in (train, held_out))
     return ImageDataset(name=_name(path), shape=(channels, height, width), classes=classes,
-                        train_samples=train_samples, held_out_samples=held_out_samples, note=note)
+                        train_samples=train_samples, held_out_samples=held_out_samples, flat=flat,
+                        note=note)
 
 
 # Arrays ------------------------------------------------------------------------------------------
@@ -136,8 +140,8 @@ def own_arrays(path: Path) -> Dataset | ImageDataset:
         if len(parts) == 2:
             _check_test(parts, classes)
         if parts[0][0].dtype == bool:
-            return _frame_dataset(path, parts, classes)
-        return _dataset(path, parts)
+            return _frame_dataset(path, parts, classes, flat=arrays["x"].ndim == 3)
+        return _dataset(path, parts, flat=arrays["x"].ndim == 2)
 
 
 def _check_labels(labels: np.ndarray, name: str) -> None:
@@ -206,7 +210,7 @@ def _check_test(parts: list[tuple[np.ndarray, np.ndarray]], classes: int) -> Non
 
 
 def _frame_dataset(path: Path, parts: list[tuple[np.ndarray, np.ndarray]],
-                   classes: int) -> ImageDataset:
+                   classes: int, *, flat: bool) -> ImageDataset:
     """A data set of frames bool [T, N, C, H, W]."""
     samples = [FrameSamples(torch.from_numpy(frames), torch.from_numpy(labels))
                for frames, labels in parts]
@@ -219,18 +223,19 @@ def _frame_dataset(path: Path, parts: list[tuple[np.ndarray, np.ndarray]],
     steps, _, channels, height, width = parts[0][0].shape
     return ImageDataset(name=_name(path), shape=(channels, height, width), classes=classes,
                         train_samples=samples[0], held_out_samples=samples[1], steps=steps,
-                        note=note)
+                        flat=flat, note=note)
 
 
 # Pictures ----------------------------------------------------------------------------------------
 
 
-def own_pictures(folder: Path, *, size: int | None = None) -> Dataset | ImageDataset:
+def own_pictures(folder: Path, *, size: Size = None) -> Dataset | ImageDataset:
     """The pictures in FOLDER/CLASS/, or in FOLDER/train/CLASS/ and FOLDER/test/CLASS/ (or val/).
 
-    Classes are the folders, sorted by name. size: side to which pictures are resized; without it
-    all of them must have one size already. If all pictures are grey the images have one channel,
-    else three. Raises ValueError of one line that names the picture which is damaged or too large.
+    Classes are the folders, sorted by name. size: side, or (height, width), to which pictures are
+    resized; without it all of them must have one size already. If all pictures are grey the images
+    have one channel, else three. Raises ValueError of one line that names the picture which is
+    damaged or too large.
     """
     held_out = next((folder / name for name in HELD_OUT if (folder / name).is_dir()), None)
     tops = [folder]
@@ -251,7 +256,7 @@ def own_pictures(folder: Path, *, size: int | None = None) -> Dataset | ImageDat
     return _dataset(folder, _read_all(folder, found, size))
 
 
-def _read_all(folder: Path, found: list[list[tuple[Path, int]]], size: int | None
+def _read_all(folder: Path, found: list[list[tuple[Path, int]]], size: Size
               ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images uint8 [N, C, H, W] and labels of each list. All sizes are known before one is read."""
     shapes = {path: picture_size(path) for part in found for path, _ in part}
@@ -261,7 +266,8 @@ def _read_all(folder: Path, found: list[list[tuple[Path, int]]], size: int | Non
             raise ValueError(f"{path}: has {shape[2]} x {shape[1]} pixels, {first.name} has "
                              f"{shapes[first][2]} x {shapes[first][1]}: name one size (--size)")
     channels = max(shape[0] for shape in shapes.values())
-    height, width = (size, size) if size is not None else shapes[first][1:]
+    height, width = shapes[first][1:] if size is None else \
+        (size, size) if isinstance(size, int) else size
     if len(shapes) * channels * height * width > LARGEST_UNPACKED:
         raise ValueError(f"{folder}: {len(shapes):,} pictures of {width} x {height} are more than "
                          f"{LARGEST_UNPACKED:,} bytes: name a smaller size (--size)")

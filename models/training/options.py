@@ -85,18 +85,31 @@ def options_for(dataset: Dataset | ImageDataset, network: str, augment: bool,
     elif network in NETWORKS:
         every.update(optimizer="sgd", rate=0.1, weight_decay=5e-4, batch=128, epochs=200,
                      loss="tet")
-    if augment and isinstance(dataset, Dataset):
-        every["augment"] = Augment()
-    elif augment and dataset.steps:
-        every["augment"] = ImageAugment(crop=dataset.shape[1] // 10, policy="", cutout=0)
-    elif augment and not dataset.train_samples.seeded:
-        every["augment"] = ImageAugment()
+    if augment and not dataset.flat:
+        every["augment"] = _augment_for(dataset)
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("optimizer") == "adamw" and network in NETWORKS:
         every.update(rate=Options.rate, weight_decay=Options.weight_decay)
     elif given.get("optimizer") == "sgd":
         every.update(rate=0.1, weight_decay=5e-4)
     return Options(**{**every, **given})
+
+
+def _augment_for(dataset: Dataset | ImageDataset) -> Augment | ImageAugment | None:
+    """What fits a data set. Samples that are cut out at random need nothing more.
+
+    Own images get the crop and the hole of CIFAR in proportion to their size. They are not
+    mirrored, as they may hold letters.
+    """
+    if isinstance(dataset, Dataset):
+        return Augment()
+    side, of_user = min(dataset.shape[1:]), dataset.name.startswith("own:")
+    if dataset.steps:
+        return ImageAugment(crop=side // 10, flip=not of_user, policy="", cutout=0)
+    if of_user:
+        return ImageAugment(crop=side // 8, flip=False, cutout=side // 2,
+                            policy="cifar10" if dataset.shape[0] == 3 else "")
+    return None if dataset.train_samples.seeded else ImageAugment()
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from PIL import Image
 from quadfire.models.datasets import Dataset, ImageDataset, load_dataset, own
 from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import LIF
+from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.options import Options, options_for
 from quadfire.models.training.train import fit, measure
 
@@ -145,6 +146,19 @@ def test_it_trains(tmp_path):
         assert measure(network, data.held_out_samples)[0] > 0.9
 
 
+def test_augmentation_that_fits(tmp_path):
+    """Vectors stay as they are, small images keep most of themselves, nothing is mirrored."""
+    for x, expected in [
+            (bytes_of(30, 16, 16), Augment()), (bytes_of(30, 256), None), (bytes_of(30, 10), None),
+            (bytes_of(30, 3, 32, 40), ImageAugment(flip=False)),
+            (bytes_of(30, 2, 8, 10), ImageAugment(crop=1, cutout=4, policy="", flip=False)),
+            (np.ones((5, 30, 7), bool), None),
+            (np.ones((5, 30, 2, 30, 20), bool), ImageAugment(crop=2, cutout=0, policy="", flip=False))]:
+        data = own(saved(tmp_path, x=x, y=LABELS))
+        assert options_for(data, "8C3-3", True, {}).augment == expected
+        assert options_for(data, "8C3-3", False, {}).augment is None
+
+
 # Pictures -----------------------------------------------------------------------------------------
 
 
@@ -187,6 +201,7 @@ def test_pictures_of_other_sizes(tmp_path):
     with pytest.raises(ValueError, match=r"wide.png: has 9 x 8 pixels, 0.png has 8 x 8: name one"):
         own(tmp_path)
     assert load_dataset("own", tmp_path, size=5).shape == (3, 5, 5)
+    assert load_dataset("own", tmp_path, size=(5, 7)).shape == (3, 5, 7)
     with pytest.raises(ValueError, match="5 pictures of 40000 x 40000 are more than"):
         own(tmp_path, size=40_000)
 
