@@ -153,7 +153,8 @@ def test_augmentation_that_fits(tmp_path):
             (bytes_of(30, 3, 32, 40), ImageAugment(flip=False)),
             (bytes_of(30, 2, 8, 10), ImageAugment(crop=1, cutout=4, policy="", flip=False)),
             (np.ones((5, 30, 7), bool), None),
-            (np.ones((5, 30, 2, 30, 20), bool), ImageAugment(crop=2, cutout=0, policy="", flip=False))]:
+            (np.ones((5, 30, 2, 30, 20), bool),
+             ImageAugment(crop=2, cutout=0, policy="", flip=False))]:
         data = own(saved(tmp_path, x=x, y=LABELS))
         assert options_for(data, "8C3-3", True, {}).augment == expected
         assert options_for(data, "8C3-3", False, {}).augment is None
