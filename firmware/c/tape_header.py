@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from quadfire.firmware.tape.packets import unpack
 from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.driver.session import inference_tape, pack_inputs, setup_tape
+from quadfire.firmware.tape.packets import unpack
 from quadfire.firmware.tape.writer import Tape
 from quadfire.rtl.contract.tape import HEADER, VERSION, Opcode
 
@@ -64,8 +65,8 @@ def c_header(program: Program, image: np.ndarray, name: str = "net") -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name must be lower-case letters, digits and _, not {name!r}")
     network, config, upper = program.network, program.config, name.upper()
-    setup, run = program.setup_tape(0), program.inference_tape(image, 1)
-    words = program.pack_inputs(image)
+    setup, run = setup_tape(program, 0), inference_tape(program, image, 1)
+    words = pack_inputs(program, image)
     lengths = [item.length for item in run.expected]
     numbers = {"INPUTS": network.inputs, "INPUT_BITS": network.input_bits, "STEPS": network.steps,
                "WORD_BITS": config.word_bits, "INPUT_WORDS": words.size,

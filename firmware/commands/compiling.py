@@ -54,7 +54,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
                  help="Setup tape to write; FILE.json goes beside it.")] = None) -> None:
     """Show what becomes of every layer: passes, memory, proved widths, what saturation can do.
 
-    Mode: "taps", the banks are the taps of 3 x 3 kernels; "tiles", of tiles of outputs; "join",
+    Mode: "kernel", the banks are the taps of 3 x 3 kernels; "tiles", of tiles of outputs; "dense",
     pixel by pixel of the output. Map: the spike word where it begins, or "host". Words are 32 bits
     for an image; estimated cycles are those at 15 % spikes.
 
@@ -70,6 +70,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
       quadfire compile net.safetensors --config build/quadfire.json -o build/net.tape
     """
     from quadfire.firmware import compile
+    from quadfire.firmware.driver.session import setup_tape
     from quadfire.models.integer import IntegerNetwork
 
     shape = read_config(config, changes or ())
@@ -77,7 +78,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
     console.print(_table(program), width=max(console.width, 120), crop=False)
     if output is None:
         return
-    tape = program.setup_tape()
+    tape = setup_tape(program)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(tape.to_array().astype("<u4").tobytes())
     about = {"configuration": program.config.as_dict(), "configuration_hash": program.config.hash,

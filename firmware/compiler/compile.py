@@ -1,56 +1,67 @@
-"""The compiler: an integer network and a configuration in, a `Program` out.
+"""The compiler: from an integer network and an array configuration to a `Program`.
 
-A layer becomes passes, in the one of three ways (see `quadfire.firmware.compiler.passes`) that is estimated to be the
-fastest of those that the array can do. Weights and parameters stay on chip where those of the whole
-network fit; otherwise the largest are written anew before every run. Spikes stay on chip between
-layers where they fit; otherwise the largest maps are kept by the host.
+Its steps, in order:
+
+1. Prove that nothing overflows (`overflow`), divide long sequences (`time_chunks`).
+2. Make the passes of every layer in each mode that the array can do (`mapping`), and take the mode
+   that is estimated to be the fastest (`cost_model`).
+3. Decide where weights, parameters and maps lie (`allocation`). Weights and parameters that do not
+   fit are written again for every image, maps that do not fit are kept by the host.
+4. Put the actions of an image in order (`schedule`, `segments`).
 """
 
 from dataclasses import replace
 
-from quadfire.firmware.compiler.overflow import CompileError, check_layer, idle_bias
-from quadfire.firmware.compiler.cost_model import estimate, weight_words
 from quadfire.firmware.compiler.allocation import (
-    Memory, place_maps, place_parameters, place_weights, region_of,
+    Memory,
+    allocate_maps,
+    allocate_parameters,
+    allocate_weights,
+    region_of,
 )
-from quadfire.firmware.compiler.mapping import plans
+from quadfire.firmware.compiler.cost_model import estimate
+from quadfire.firmware.compiler.mapping import mappings
+from quadfire.firmware.compiler.overflow import check_layer, idle_bias
+from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.report import layer_report
-from quadfire.firmware.compiler.passes import Pass
-from quadfire.firmware.compiler.schedule import Streams, schedule
-from quadfire.firmware.compiler.time_chunks import parts_of, place_states
+from quadfire.firmware.compiler.schedule import schedule
+from quadfire.firmware.compiler.segments import Segmentation
+from quadfire.firmware.compiler.time_chunks import allocate_states, chunks_of
+from quadfire.firmware.compiler.weights import weight_words
+from quadfire.firmware.errors import CompileError
 from quadfire.models.integer import INPUT, ConvBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["CompileError", "compile"]
+__all__ = ["compile_network"]
 
 
-def compile(network: IntegerNetwork, config: ArrayConfig) -> Program:
+def compile_network(network: IntegerNetwork, config: ArrayConfig) -> Program:
     """Compile `network` for the array `config`.
 
-    Raises CompileError, naming layer and channel where it can, if a sum could overflow or if the
-    array is too small; the message says what would help.
+    Raises CompileError if a sum could overflow or the array is too small. It names layer and
+    channel where it can, and says what would help.
     """
     _check_format(network, config)
     bounds = [check_layer(layer, config, steps=network.steps, input_bits=network.bits_of(layer))
               for layer in network.layers]
     idle = _idle_biases(network, config)
-    parts = parts_of(network, config)
-    inner = _flat_input(replace(network, steps=network.steps // parts))
-    passes = [item for layer in range(len(inner.layers))
-              for item in _fastest(inner, layer, config)]
-    passes = place_parameters(place_weights(passes, config), config)
-    memory = _place_maps(inner, config, passes)
-    program = Program(network, inner, config, passes=tuple(passes), memory=memory,
-                      steps=schedule(inner, config, passes, memory), idle_biases=tuple(idle),
-                      parts=parts,
-                      states=place_states(inner, config, passes) if parts > 1 else {})
-    program.layers = tuple(layer_report(program, index, bound)
-                           for index, bound in enumerate(bounds))
-    return program
+    chunks = chunks_of(network, config)
+    inner = _flat_input(replace(network, steps=network.steps // chunks))
+    passes = [a_pass for layer in range(len(inner.layers))
+              for a_pass in _fastest(inner, layer, config)]
+    passes = allocate_parameters(allocate_weights(passes, config), config)
+    memory = _allocate_maps(inner, config, passes)
+    actions = schedule(inner, config, passes, memory)
+    layers = tuple(layer_report(inner, config, index, bound, passes=passes, memory=memory,
+                                actions=actions) for index, bound in enumerate(bounds))
+    return Program(network, inner, config, passes=tuple(passes), memory=memory, actions=actions,
+                   layers=layers, idle_biases=tuple(idle), chunks=chunks,
+                   states=allocate_states(inner, config, passes) if chunks > 1 else {})
 
 
 def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
+    """Raise CompileError unless the array has the network's formats and enough slots."""
     for name, what in (("state_bits", "membrane bits"), ("fraction_bits", "fraction bits")):
         if getattr(network, name) != getattr(config, name):
             raise CompileError(f"the network has {getattr(network, name)} {what}, the array "
@@ -62,6 +73,7 @@ def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
 
 
 def _idle_biases(network: IntegerNetwork, config: ArrayConfig) -> list[int]:
+    """Of every layer the bias that keeps the unused lanes of its last tile silent."""
     biases = []
     for layer in network.layers:
         try:
@@ -73,9 +85,10 @@ def _idle_biases(network: IntegerNetwork, config: ArrayConfig) -> list[int]:
 
 
 def _flat_input(network: IntegerNetwork) -> IntegerNetwork:
-    """The network with a vector for its input, if every layer that reads it is fully connected.
+    """The network with a vector as its input, if all layers that read it are fully connected.
 
-    So a word of the input holds as many pixels as it has bits, not the channels of one.
+    A spike word of a vector holds as many pixels as it has bits; one of a map holds only the
+    channels of one pixel.
     """
     _, *sides = network.input_shape
 
@@ -97,45 +110,46 @@ def _flat_input(network: IntegerNetwork) -> IntegerNetwork:
 
 
 def _fastest(network: IntegerNetwork, layer: int, config: ArrayConfig) -> list[Pass]:
-    """The passes of a layer: of those that the array can do, the estimated fastest."""
-    found, reasons = plans(network, layer, config)
+    """The passes of a layer in the mode that is estimated to be the fastest."""
+    found, reasons = mappings(network, layer, config)
     if not found:
-        why = "; ".join(f"as {kind}: {reason}" if len(reasons) > 1 else reason
-                        for kind, reason in reasons.items())
+        why = "; ".join(f"in {mode} mode: {reason}" if len(reasons) > 1 else reason
+                        for mode, reason in reasons.items())
         raise CompileError(f"layer {network.layers[layer].name!r}: {why}")
     return min(found.values(), key=lambda passes: _cost(passes, network, config))
 
 
 def _cost(passes: list[Pass], network: IntegerNetwork, config: ArrayConfig) -> float:
-    """Estimated cycles of a layer; no less than its weights take if they do not fit at once."""
+    """Estimated cycles of a layer, no fewer than it takes to write weights that do not fit."""
     planes = network.bits_of(network.layers[passes[0].layer]) > 0
-    compute = sum(estimate(item, config, steps=network.steps, planes=planes).cycles
-                  for item in passes)
-    if sum(item.rows for item in passes) <= config.weight_rows:
+    compute = sum(estimate(a_pass, config, steps=network.steps, planes=planes).cycles
+                  for a_pass in passes)
+    if sum(a_pass.rows for a_pass in passes) <= config.weight_rows:
         return compute
-    return max(compute, sum(weight_words(item, config) * (item.pixels if item.again else 1)
-                            for item in place_weights(passes, config)))
+    return max(compute, sum(weight_words(a_pass, config)
+                            * (a_pass.runs if a_pass.every_output else 1)
+                            for a_pass in allocate_weights(passes, config)))
 
 
-def _place_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:
-    taps = {item.layer for item in passes if item.taps}
+def _allocate_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:
+    """The spike memory; raises CompileError where it is too small even with all maps on the host.
+    """
     of_layer: dict[int, list[Pass]] = {}
-    for item in passes:
-        of_layer.setdefault(item.layer, []).append(item)
+    for a_pass in passes:
+        of_layer.setdefault(a_pass.layer, []).append(a_pass)
 
     def needs(layer: int, on_host: set[int]) -> int:
-        return Streams(network, config, on_host).least(of_layer[layer])
+        return Segmentation(network, config, on_host).least(of_layer[layer])
 
-    placed = place_maps(network, config, taps, needs)
-    if placed is None:
-        layers = range(len(network.layers))
-        sizes = {layer: region_of(network, layer, config).size for layer in layers}
-        everything = {INPUT, *layers[:-1]}
-        needed, layer = max((needs(layer, everything)
-                             + (sizes[layer] if layer == layers[-1] else 0), layer)
-                            for layer in layers)
-        raise CompileError(
-            f"layer {network.layers[layer].name!r}: a part of its inputs and outputs needs "
-            f"{needed} spike words at least, the array has {config.spike_words}: use one with "
-            f"spike_words = {needed}, fewer time steps, or a narrower layer")
-    return placed
+    kernel_layers = {a_pass.layer for a_pass in passes if a_pass.kernel_taps}
+    if (memory := allocate_maps(network, config, kernel_layers, needs)) is not None:
+        return memory
+    layers = range(len(network.layers))
+    everything = {INPUT, *layers[:-1]}
+    needed, layer = max((needs(layer, everything)
+                         + (region_of(network, layer, config).size if layer == layers[-1] else 0),
+                         layer) for layer in layers)
+    raise CompileError(
+        f"layer {network.layers[layer].name!r}: a segment of its inputs and outputs needs "
+        f"{needed} spike words at least, the array has {config.spike_words}: use one with "
+        f"spike_words = {needed}, fewer time steps, or a narrower layer")

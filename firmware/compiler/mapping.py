@@ -1,15 +1,16 @@
-"""Plans: the passes that make a layer, in each of the three ways, or why a way is closed.
+"""The passes that make a layer, in each mode that can make it, or why a mode cannot.
 
-With taps, a kernel of k x k and padding p is split into blocks (i, j) of 3 x 3 taps, each a source.
-Block i sees, at output o, pooled pixel o + 3 i + t - p with its tap t = 0, 1, 2: the site of output
-o is o + d, and the block is read at pooled pixel site + off - d, where
+Kernel mode splits a kernel of k x k taps and padding p into blocks (i, j) of 3 x 3 taps. Each block
+is a source. At output o, tap t of block i sees pooled pixel o + 3 i + t - p. Output o is at site
+o + d, and block i is read at pooled pixel site + off - d, where
 
-    off = 3 i + 1 - p   (a kernel of one tap: off = -p, its tap is the middle one)
+    off = 3 i + 1 - p   (-p for a kernel of one tap, which is the middle tap)
     d   = the largest off of all blocks, at least 0
 
-so that no block starts inside of the map. With a stride, all sums of stride 1 are made and only
-some of them leave. A branch whose stride is a multiple of that of the pass is read tap by tap, with
-steps: the way in which a projection of stride 2 joins a convolution of stride 1.
+so that no block starts inside the map. With a stride, all sums of stride 1 are made and only
+some of them leave. A branch may have a stride that is a multiple of the pass's. Every tap of it is
+then a source of its own that moves several pixels per site; so a projection of stride 2 joins a
+convolution of stride 1.
 """
 
 from collections.abc import Iterable
@@ -17,17 +18,22 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from quadfire.firmware.compiler.passes import (
+    Axis,
+    BranchGeometry,
+    Pass,
+    Source,
+    Unfit,
+    branch_geometries,
+)
 from quadfire.firmware.tape.memory_layout import tiles_of, words_of
-from quadfire.firmware.compiler.passes import Axis, Pass, Reading, Source, Unfit, readings_of
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, PASS, SOURCE
 
-__all__ = ["plans"]
+__all__ = ["mappings"]
 
-#: What one of the fields of a PASS or a SOURCE may hold.
+#: What the fields of a PASS and a SOURCE can hold.
 _SITES = 1 << PASS["width"]
 _PIXELS = (1 << SOURCE["map_width"]) - 1
 _ORIGIN = 1 << (SOURCE["x0"] - 1)
@@ -37,47 +43,48 @@ _WORDS = 1 << SOURCE["words"]
 _PAD = (1 << SOURCE["pad"]) - 1
 
 
-def plans(network: IntegerNetwork, layer: int, config: ArrayConfig
-          ) -> tuple[dict[str, list[Pass]], dict[str, str]]:
-    """The passes of a layer by each kind that can make it; the reasons why the others cannot."""
-    readings = readings_of(network, layer)
-    kinds = {"join": _join}
+def mappings(network: IntegerNetwork, layer: int, config: ArrayConfig
+             ) -> tuple[dict[str, list[Pass]], dict[str, str]]:
+    """(passes of a layer by mode, reasons why the other modes cannot make it)."""
+    branches = branch_geometries(network, layer)
+    modes = {"dense": _dense}
     if network.shapes[layer][1:] != (1, 1):
-        kinds["tiles"] = _tiles
-    strides = {1, *(reading.stride for reading in readings)} & {1, 2, 4}
+        modes["tiles"] = _tiles
+    strides = {1, *(branch.stride for branch in branches)} & {1, 2, 4}
     for stride in sorted(strides) if config.kernel_taps else (1,):
-        kinds["taps" if stride == 1 else f"taps of stride {stride}"] = partial(_taps, stride=stride)
+        name = "kernel" if stride == 1 else f"kernel of stride {stride}"
+        modes[name] = partial(_kernel, stride=stride)
     found, reasons = {}, {}
-    for kind, make in kinds.items():
+    for mode, make in modes.items():
         try:
-            passes = make(network, layer, readings, config)
-            for item in passes:
-                _check(item, config)
-            found[kind] = passes
+            passes = make(network, layer, branches, config)
+            for a_pass in passes:
+                _check(a_pass, config)
+            found[mode] = passes
         except Unfit as reason:
-            reasons[kind] = str(reason)
+            reasons[mode] = str(reason)
     return found, reasons
 
 
-def _check(item: Pass, config: ArrayConfig) -> None:
-    """Raise Unfit if a field cannot hold its value, or a memory all rows."""
-    if item.rows > config.weight_rows:
-        raise Unfit(f"it needs {item.rows} weight rows at once, the array has "
-                    f"{config.weight_rows}: use one with weight_rows = {item.rows}")
-    if len(item.sources) > config.sources:
-        raise Unfit(f"it reads {len(item.sources)} sources at once, the array {config.sources}: "
-                    + (f"use one with sources = {len(item.sources)}"
-                       if len(item.sources) <= 16 else "use a smaller kernel or gain"))
-    if max(item.width, item.height + item.row) > _SITES:
-        raise Unfit(f"its scan of {item.width} x {item.height} sites is larger than {_SITES}: "
-                    "use smaller maps")
-    for source in item.sources:
+def _check(a_pass: Pass, config: ArrayConfig) -> None:
+    """Raise Unfit if a field cannot hold its value, or the weight memory not all rows."""
+    if a_pass.rows > config.weight_rows:
+        raise Unfit(f"it needs {a_pass.rows} weight rows at once, the array has "
+                    f"{config.weight_rows}: use one with weight_rows = {a_pass.rows}")
+    if len(a_pass.sources) > config.sources:
+        raise Unfit(f"it reads {len(a_pass.sources)} sources at once, the array {config.sources}: "
+                    + (f"use one with sources = {len(a_pass.sources)}"
+                       if len(a_pass.sources) <= 16 else "use a smaller kernel or gain"))
+    if max(a_pass.width, a_pass.height + a_pass.row) > _SITES:
+        raise Unfit(f"its {a_pass.width} x {a_pass.height} sites are more than {_SITES} in a row "
+                    "or column: use smaller maps")
+    for source in a_pass.sources:
         for name, value, low, high in (
                 ("map", max(source.map_width, source.map_height), 1, _PIXELS),
                 ("origin", source.x0, -_ORIGIN, _ORIGIN - 1),
                 ("origin", source.y0, -_ORIGIN, _ORIGIN - 1),
-                ("last pixel", max(source.x0 + item.width * source.step_x,
-                                   source.y0 + (item.height + 1) * source.step_y), -_ORIGIN,
+                ("last pixel", max(source.x0 + a_pass.width * source.step_x,
+                                   source.y0 + (a_pass.height + 1) * source.step_y), -_ORIGIN,
                  _ORIGIN - 1),
                 ("step", max(source.step_x, source.step_y), 0, _STEP),
                 ("padding of the pool", source.pad, 0, _PAD),
@@ -89,25 +96,26 @@ def _check(item: Pass, config: ArrayConfig) -> None:
 
 
 def _slots(network: IntegerNetwork, layer: int) -> int:
+    """Slots that the input of a layer takes: bit planes or time steps."""
     return network.bits_of(network.layers[layer]) or network.steps
 
 
-def _source(reading: Reading, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
+def _source(branch: BranchGeometry, config: ArrayConfig, *, ky: int, kx: int, y0: int, x0: int,
             step_y: int, step_x: int, **options: Any) -> Source:
-    """All words of a branch; y0, x0, step_y and step_x in pooled pixels."""
-    y, x = reading.y, reading.x
-    words: dict[str, Any] = {"first_word": 0, "words": words_of(reading.channels, config),
-                             "channels": reading.channels}
-    return Source(branch=reading.number, map=reading.map, any=reading.any, ky=ky, kx=kx,
+    """A source of all words of a branch. y0, x0, step_y and step_x count pooled pixels."""
+    y, x = branch.y, branch.x
+    words: dict[str, Any] = {"first_word": 0, "words": words_of(branch.channels, config),
+                             "channels": branch.channels}
+    return Source(branch=branch.number, map=branch.map, max_pool=branch.max_pool, ky=ky, kx=kx,
                   y0=y.pixel(y0), x0=x.pixel(x0), step_y=step_y * y.pool_stride,
                   step_x=step_x * x.pool_stride, window_height=y.window, window_width=x.window,
                   map_height=y.length, map_width=x.length, pad=y.pool_padding,
                   **words | options)
 
 
-def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1
-            ) -> tuple[tuple[Source, ...], int]:
-    """Sources, each with its gain, one after the other in the weight memory; rows in all."""
+def _stacked(sources: Iterable[tuple[Source, int]], sites: int = 1
+             ) -> tuple[tuple[Source, ...], int]:
+    """(sources with their weight rows one after the other, rows in all), of (source, gain)."""
     placed, rows = [], 0
     for source, gain in sources:
         placed += [replace(source, offset=rows)] * gain
@@ -116,77 +124,86 @@ def _placed(sources: Iterable[tuple[Source, int]], sites: int = 1
 
 
 def _busiest_first(sources: list[tuple[Source, int]]) -> list[tuple[Source, int]]:
+    """Most channels first, wide sources last: empty slots cost a cycle of the first source only."""
     return sorted(sources, key=lambda pair: -pair[0].channels * (not pair[0].wide))
 
 
-# Taps --------------------------------------------------------------------------------------------
+# Kernel mode -------------------------------------------------------------------------------------
 
 def _blocks(axis: Axis) -> list[tuple[int, int]]:
-    """(first tap, off) of every block."""
+    """(first tap, off) of every block along an axis."""
     if axis.kernel == 1:
         return [(-1, -axis.padding)]
     return [(first, first + 1 - axis.padding) for first in range(0, axis.kernel, 3)]
 
 
-def _taps(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig, *,
-          stride: int) -> list[Pass]:
+def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
+            config: ArrayConfig, *, stride: int) -> list[Pass]:
+    """Kernel passes whose outputs are `stride` positions apart, one per tile."""
     if not config.kernel_taps:
         raise Unfit("the array has no line buffers: use one with line_words above 0")
-    if any(reading.stride % stride for reading in readings):
+    if any(branch.stride % stride for branch in branches):
         raise Unfit("its branches have different strides")
-    _check_identities(network, layer, readings, config.wide_bits)
-    whole = [reading for reading in readings if reading.stride == stride]
-    down = max([0, *(off for reading in whole for _, off in _blocks(reading.y))])
-    right = max([0, *(off for reading in whole for _, off in _blocks(reading.x))])
-    _, rows, columns = network.shapes[layer]
-    y_high, x_high = down + stride * (rows - 1), right + stride * (columns - 1)
-    height, width = y_high + 2, max(3, x_high + 2)
-    if right == 0:              # the last site of a row must see nothing, it wraps to the next row
-        width = max([width, *(reading.x.pooled - off + 1 for reading in whole
-                              if reading.x.kernel > 1 for _, off in _blocks(reading.x))])
+    _check_identities(network, layer, branches, config.wide_bits)
+    geometry, down, right = _kernel_sites(network, layer, branches, stride)
+    width = geometry["width"]
     if (line := (width - 3) * _slots(network, layer)) > config.line_words - 2:
         raise Unfit(f"its line buffers need {line + 2} words for rows of {width} sites, the array "
                     f"has {config.line_words}: use one with line_words = "
                     f"{1 << (line + 1).bit_length()}, or narrower maps")
-
     sources: list[tuple[Source, int]] = []
-    for reading in readings:
-        step = reading.stride // stride
+    for branch in branches:
+        step = branch.stride // stride
         if step == 1:
-            starts = [(ky, kx, off_y - down, off_x - right) for ky, off_y in _blocks(reading.y)
-                      for kx, off_x in _blocks(reading.x)]
+            starts = [(ky, kx, off_y - down, off_x - right) for ky, off_y in _blocks(branch.y)
+                      for kx, off_x in _blocks(branch.x)]
         else:
-            y, x = reading.y, reading.x
+            y, x = branch.y, branch.x
             starts = [(ky, kx, ky - y.padding - down * step, kx - x.padding - right * step)
                       for ky in range(y.kernel) for kx in range(x.kernel)]
         for ky, kx, y0, x0 in starts:
-            source = _source(reading, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step,
-                             step_x=step, wide=reading.identity, point=step > 1)
-            sources.append((source, reading.gain))
-    return [_tap_pass(network, layer, config, tile, _busiest_first(sources),
-                      width=width, height=height, x_low=right, x_high=x_high, y_low=down,
-                      y_high=y_high, stride=stride)
+            source = _source(branch, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step,
+                             step_x=step, wide=branch.identity, single_tap=step > 1)
+            sources.append((source, branch.gain))
+    return [_kernel_pass(network, layer, config, tile, _busiest_first(sources), geometry)
             for tile in range(tiles_of(network.shapes[layer][0], config))]
 
 
-def _tap_pass(network: IntegerNetwork, layer: int, config: ArrayConfig, tile: int,
-              sources: list[tuple[Source, int]], **geometry: int) -> Pass:
+def _kernel_sites(network: IntegerNetwork, layer: int, branches: list[BranchGeometry], stride: int
+                  ) -> tuple[dict[str, int], int, int]:
+    """(sites and positions that leave, d of the rows, d of the columns) of a kernel pass."""
+    whole = [branch for branch in branches if branch.stride == stride]
+    down = max([0, *(off for branch in whole for _, off in _blocks(branch.y))])
+    right = max([0, *(off for branch in whole for _, off in _blocks(branch.x))])
+    _, rows, columns = network.shapes[layer]
+    y_high, x_high = down + stride * (rows - 1), right + stride * (columns - 1)
+    height, width = y_high + 2, max(3, x_high + 2)
+    if right == 0:              # a row's last site wraps to the next row: it must see nothing
+        width = max([width, *(branch.x.pooled - off + 1 for branch in whole
+                              if branch.x.kernel > 1 for _, off in _blocks(branch.x))])
+    return {"width": width, "height": height, "x_low": right, "x_high": x_high, "y_low": down,
+            "y_high": y_high, "stride": stride}, down, right
+
+
+def _kernel_pass(network: IntegerNetwork, layer: int, config: ArrayConfig, tile: int,
+                 sources: list[tuple[Source, int]], geometry: dict[str, Any]) -> Pass:
+    """The kernel pass of one tile. Of an identity it reads only the word with its own channels."""
     mine = []
     for source, gain in sources:
-        if source.wide:         # only the word that holds the tile's own channels
+        if source.wide:
             word = tile * config.lanes // config.word_bits
             first = word * config.word_bits
             source = replace(source, first_word=word, words=1,
                              channels=min(config.word_bits, source.channels - first))
         mine.append((source, gain))
-    placed, rows = _placed(mine)
+    stacked, rows = _stacked(mine)
     _, height, width = network.shapes[layer]
-    return Pass(layer=layer, tile=tile, tiles=1, slots=_slots(network, layer), taps=True,
-                start=True, flush=True, sources=placed, rows=rows, outputs=height * width,
-                **geometry)                                                     # type: ignore
+    return Pass(layer=layer, tile=tile, tiles=1, slots=_slots(network, layer), kernel_taps=True,
+                start=True, flush=True, sources=stacked, rows=rows, outputs=height * width,
+                **geometry)
 
 
-# Tiles -------------------------------------------------------------------------------------------
+# Tiles mode --------------------------------------------------------------------------------------
 
 def _tile_groups(outputs: int, config: ArrayConfig) -> list[tuple[int, int]]:
     """(first tile, tiles) of every pass that makes `outputs` channels."""
@@ -195,99 +212,101 @@ def _tile_groups(outputs: int, config: ArrayConfig) -> list[tuple[int, int]]:
     return [(tile, min(most, tiles - tile)) for tile in range(0, tiles, most)]
 
 
-def _tiles(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig
-           ) -> list[Pass]:
+def _tiles(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
+           config: ArrayConfig) -> list[Pass]:
+    """Passes whose sites are the output pixels, every kernel tap a source."""
     outputs, height, width = network.shapes[layer]
-    _check_identities(network, layer, readings, config.weight_bits)
+    _check_identities(network, layer, branches, config.weight_bits)
     sources = []
-    for reading in readings:
-        y, x = reading.y, reading.x
+    for branch in branches:
+        y, x = branch.y, branch.x
         for ky in range(y.kernel):
             for kx in range(x.kernel):
-                source = _source(reading, config, ky=ky, kx=kx, y0=ky - y.padding,
+                source = _source(branch, config, ky=ky, kx=kx, y0=ky - y.padding,
                                  x0=kx - x.padding, step_y=y.stride, step_x=x.stride)
-                sources.append((source, reading.gain))
-    placed, rows = _placed(_busiest_first(sources))
+                sources.append((source, branch.gain))
+    stacked, rows = _stacked(_busiest_first(sources))
     return [Pass(layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
-                 height=height, sources=placed, rows=rows, outputs=height * width)
+                 height=height, sources=stacked, rows=rows, outputs=height * width)
             for tile, tiles in _tile_groups(outputs, config)]
 
 
-def _check_identities(network: IntegerNetwork, layer: int, readings: list[Reading], bits: int
-                      ) -> None:
+def _check_identities(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
+                      bits: int) -> None:
     """Raise Unfit if an identity has a weight of more than `bits` bits."""
-    branches = network.layers[layer].branches
-    for reading in readings:
-        if reading.identity:
-            low, high = (int(end(branches[reading.number].weight)) for end in (np.min, np.max))
+    layer_branches = network.layers[layer].branches
+    for branch in branches:
+        if branch.identity:
+            weight = layer_branches[branch.number].weight
+            low, high = int(weight.min()), int(weight.max())
             if low < -1 << (bits - 1) or high >= 1 << (bits - 1):
                 raise Unfit(f"the weights of its identity, {low}..{high}, do not fit in {bits} "
                             "bits: quantise them more coarsely, or use an array with line buffers "
                             "and larger weight_bits or group_lanes")
 
 
-# Join --------------------------------------------------------------------------------------------
+# Dense mode --------------------------------------------------------------------------------------
 
-def _join(network: IntegerNetwork, layer: int, readings: list[Reading], config: ArrayConfig
-          ) -> list[Pass]:
-    """Every pixel that an output reads is a site; parts of them, one after the other, make passes.
+def _dense(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
+           config: ArrayConfig) -> list[Pass]:
+    """Passes whose sites are the pixels that an output reads, with a run per output pixel.
 
-    Where the rows of all sites do not fit, passes take whole rows of sites, parts of a row, or
-    parts of the words of a site. Every output pixel takes runs of its own.
+    Where the rows of all sites do not fit at once, passes follow each other that add to the same
+    sums. Each takes whole rows of sites, some sites of a row, or some words of a site.
     """
-    _check_identities(network, layer, readings, config.weight_bits)
+    _check_identities(network, layer, branches, config.weight_bits)
     channels, *grid = network.shapes[layer]
-    parts = []                                              # source, gain, width, height
-    for reading in readings:
-        for source, width, height in _site_parts(reading, config):
-            parts += [(source, min(config.sources, reading.gain - first), width, height)
-                      for first in range(0, reading.gain, config.sources)]
-    if not parts:
+    pieces = []                                             # source, gain, width, height
+    for branch in branches:
+        for source, width, height in _site_pieces(branch, config):
+            pieces += [(source, min(config.sources, branch.gain - first), width, height)
+                       for first in range(0, branch.gain, config.sources)]
+    if not pieces:
         raise Unfit("it reads no pixel of any map")
     passes = []
     for tile, tiles in _tile_groups(channels, config):
-        for number, (source, gain, width, height) in enumerate(parts):
-            placed, rows = _placed([(source, gain)], width * height)
+        for number, (source, gain, width, height) in enumerate(pieces):
+            stacked, rows = _stacked([(source, gain)], width * height)
             passes.append(Pass(
                 layer=layer, tile=tile, tiles=tiles, slots=_slots(network, layer), width=width,
-                height=height, sources=placed, rows=rows, join=True, grid=(grid[0], grid[1]),
-                own=number > 0, drain=number == len(parts) - 1))
+                height=height, sources=stacked, rows=rows, dense=True, grid=(grid[0], grid[1]),
+                accumulate=number > 0, drain=number == len(pieces) - 1))
     return passes
 
 
-def _taps_of(axis: Axis) -> range:
-    """Taps of the kernel that see a pixel, of one output; all where there are more outputs."""
+def _seeing_taps(axis: Axis) -> range:
+    """Taps that see a pixel of the only output; with several outputs all taps."""
     if axis.outputs > 1:
         return range(axis.kernel)
     return range(max(0, axis.padding), min(axis.kernel, axis.pooled + axis.padding))
 
 
-def _site_parts(reading: Reading, config: ArrayConfig) -> list[tuple[Source, int, int]]:
+def _site_pieces(branch: BranchGeometry, config: ArrayConfig) -> list[tuple[Source, int, int]]:
     """(source, width, height) of the passes over the pooled pixels that an output reads."""
-    y, x, room = reading.y, reading.x, config.weight_rows
-    rows, columns = _taps_of(y), _taps_of(x)
+    y, x, room = branch.y, branch.x, config.weight_rows
+    rows, columns = _seeing_taps(y), _seeing_taps(x)
 
-    def part(row: int, column: int, width: int, height: int, **words: int):
-        source = _source(reading, config, ky=row, kx=column, y0=row - y.padding,
+    def piece(row: int, column: int, width: int, height: int, **words: int):
+        source = _source(branch, config, ky=row, kx=column, y0=row - y.padding,
                          x0=column - x.padding, step_y=1, step_x=1,
-                         move=reading.stride * y.pool_stride, **words)
+                         output_step=branch.stride * y.pool_stride, **words)
         return source, width, height
 
-    channels = reading.channels
+    channels = branch.channels
     if channels > room:
         words = room // config.word_bits
         if not words:
             raise Unfit(f"{channels} inputs do not fit in {room} weight rows, and only whole spike "
                         f"words can be split: use an array with weight_rows = {config.word_bits} "
                         "or more")
-        return [part(row, column, 1, 1, first_word=first,
-                     words=min(words, words_of(channels, config) - first),
-                     channels=min(words * config.word_bits, channels - first * config.word_bits))
+        return [piece(row, column, 1, 1, first_word=first,
+                      words=min(words, words_of(channels, config) - first),
+                      channels=min(words * config.word_bits, channels - first * config.word_bits))
                 for row in rows for column in columns
                 for first in range(0, words_of(channels, config), words)]
-    if (wide := room // channels) < len(columns):
-        return [part(row, column, min(wide, columns.stop - column), 1)
-                for row in rows for column in range(columns.start, columns.stop, wide)]
-    high = wide // max(1, len(columns))
-    return [part(row, columns.start, len(columns), min(high, rows.stop - row))
+    if (across := room // channels) < len(columns):
+        return [piece(row, column, min(across, columns.stop - column), 1)
+                for row in rows for column in range(columns.start, columns.stop, across)]
+    high = across // max(1, len(columns))
+    return [piece(row, columns.start, len(columns), min(high, rows.stop - row))
             for row in range(rows.start, rows.stop, high) if len(columns)]

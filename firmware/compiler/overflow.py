@@ -1,31 +1,29 @@
-"""Proofs about a layer, from its actual weights: what its sums and currents can be at worst.
+"""Proofs from the actual weights of a layer: how far its sums and currents can go.
 
-An input that spikes adds its weight once (a pooled one up to once a pixel of its window, all `gain`
-times), so in every order and after every input the sum of a channel lies between the sum of its
-negative and the sum of its positive weights, over all branches. Pixels of n bits scale both ends by
-2^n - 1. The current grows with the sum, so its ends are those of the sum.
+A spike adds its weight once, a pooled input up to once per pixel of its window, all of it `gain`
+times. So whatever spikes, and in whatever order, the sum of a channel stays between the sum of its
+negative weights and the sum of its positive weights, over all branches. Pixels of n bits scale
+both ends by 2^n - 1. The current grows with the sum, so its ends belong to those of the sum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from quadfire.models.integer.bounds import current_range, signed_bits
+from quadfire.firmware.errors import CompileError
 from quadfire.models.integer import ConvBranch, IntegerLayer
+from quadfire.models.integer.bounds import current_range, signed_bits
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import READOUT_BITS, Neuron, clip, neuron_step, round_shift
 from quadfire.rtl.contract.tape import PARAMETER
 
-__all__ = ["Bounds", "CompileError", "check_layer", "idle_bias", "saturation"]
-
-
-class CompileError(ValueError):
-    """A network that this array cannot run, with layer, channel, reason and remedy."""
+__all__ = ["Bounds", "check_layer", "idle_bias", "saturation"]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lowest and highest value of every channel, int64 [outputs]: sums of a slot, currents."""
+    """Lowest and highest sum of a slot, and current, of every channel, int64 [outputs]."""
 
     sum_low: np.ndarray
     sum_high: np.ndarray
@@ -39,7 +37,7 @@ class Bounds:
 
 
 def _outside(low: np.ndarray, high: np.ndarray, bits: int) -> tuple[int, int] | None:
-    """First channel whose low..high leaves `bits` signed bits, and the worse of its ends."""
+    """(first channel whose low..high exceeds `bits` signed bits, the end that exceeds them)."""
     limit = 1 << (bits - 1)
     bad = np.flatnonzero((low < -limit) | (high >= limit))
     if not len(bad):
@@ -57,24 +55,7 @@ def check_layer(layer: IntegerLayer, config: ArrayConfig, *, steps: int, input_b
     def fail(channel: int, text: str):
         raise CompileError(f"layer {layer.name!r}, channel {channel}: {text}")
 
-    limit = 1 << (config.weight_bits - 1)
-    for branch in layer.branches:
-        if not isinstance(branch, ConvBranch):
-            continue
-        weight = branch.weight.reshape(layer.outputs, -1)
-        bad = np.argwhere((weight < -limit) | (weight >= limit))
-        if len(bad):
-            output, index = (int(v) for v in bad[0])
-            fail(output, f"weight {weight[output, index]} of input {index} does not fit in the "
-                         f"{config.weight_bits}-bit weights of this array: quantise the layer to "
-                         f"{config.weight_bits} bits")
-
-    low, high = -config.fraction_bits, (1 << PARAMETER["shift"]) - 1 - config.fraction_bits
-    bad = np.flatnonzero((layer.shift < low) | (layer.shift > high))
-    if len(bad):
-        fail(int(bad[0]), f"shift {layer.shift[bad[0]]} is outside of {low}..{high}, what "
-                          f"{config.fraction_bits} fraction bits leave: rescale its weights")
-
+    _check_widths(layer, config, fail)
     bounds = Bounds.of(layer, input_bits)
     if found := _outside(bounds.sum_low, bounds.sum_high, config.accumulator_bits):
         channel, value = found
@@ -96,8 +77,30 @@ def check_layer(layer: IntegerLayer, config: ArrayConfig, *, steps: int, input_b
     return bounds
 
 
+def _check_widths(layer: IntegerLayer, config: ArrayConfig, fail: Callable[[int, str], object]
+                  ) -> None:
+    """Call `fail` for a weight or a shift that the array's fields cannot hold."""
+    limit = 1 << (config.weight_bits - 1)
+    for branch in layer.branches:
+        if not isinstance(branch, ConvBranch):
+            continue
+        weight = branch.weight.reshape(layer.outputs, -1)
+        bad = np.argwhere((weight < -limit) | (weight >= limit))
+        if len(bad):
+            output, index = (int(v) for v in bad[0])
+            fail(output, f"weight {weight[output, index]} of input {index} does not fit in the "
+                         f"{config.weight_bits}-bit weights of this array: quantise the layer to "
+                         f"{config.weight_bits} bits")
+
+    low, high = -config.fraction_bits, (1 << PARAMETER["shift"]) - 1 - config.fraction_bits
+    bad = np.flatnonzero((layer.shift < low) | (layer.shift > high))
+    if len(bad):
+        fail(int(bad[0]), f"shift {layer.shift[bad[0]]} is outside of {low}..{high}, what "
+                          f"{config.fraction_bits} fraction bits leave: rescale its weights")
+
+
 def _product_range(neuron: Neuron, fraction_bits: int) -> tuple[int, int]:
-    """Least and largest round(w * x / 2^F) over every state lo..hi."""
+    """(least, largest) round(w * x / 2^F) over all states lo..hi."""
     ends = [round_shift(w * (w if neuron.square else neuron.factor), fraction_bits)
             for w in (neuron.lo, neuron.hi)]
     if neuron.square and neuron.lo < 0 < neuron.hi:
@@ -106,11 +109,14 @@ def _product_range(neuron: Neuron, fraction_bits: int) -> tuple[int, int]:
 
 
 def saturation(layer: IntegerLayer, bounds: Bounds, fraction_bits: int) -> str:
-    """What the clamp lo..hi does to the spikes of a layer, for every input there can be.
+    """What the clamp lo..hi can do to the spikes of a layer, over all inputs.
 
-    "none": no state leaves lo..hi, but where it is reset. "lossless": a QIF with hard reset, of
-    which a state below lo fires in the next step, clamped or not, whatever its current is. "model":
-    the clamp can change spikes, it is part of the model. "": a readout.
+    | result | meaning |
+    |---|---|
+    | "none" | no state leaves lo..hi, except by a reset |
+    | "lossless" | QIF, hard reset: a state below lo fires in the next step, clamped or not |
+    | "model" | the clamp can change spikes, so it is part of the model |
+    | "" | the layer is a readout |
     """
     neuron = layer.neuron
     if neuron is None:
@@ -128,10 +134,11 @@ def saturation(layer: IntegerLayer, bounds: Bounds, fraction_bits: int) -> str:
 
 
 def idle_bias(neuron: Neuron | None, config: ArrayConfig, steps: int) -> int:
-    """A bias with which a channel without inputs never spikes, for those that only fill a tile up.
+    """A bias that keeps a channel without inputs silent: for the unused lanes of a tile.
 
-    From every state lo..hi where a bias can do that; where the square of a state is larger than any
-    current, from the initial state for `steps` steps. Raises CompileError where neither can be.
+    The channel is silent from every state lo..hi, if a bias can do that. If the square of a state
+    can exceed any current, it is silent from the initial state for `steps` steps. Raises
+    CompileError if there is no such bias either.
     """
     if neuron is None:
         return 0
@@ -139,7 +146,7 @@ def idle_bias(neuron: Neuron | None, config: ArrayConfig, steps: int) -> int:
     always = neuron.theta - 1 - _product_range(neuron, config.fraction_bits)[1]
     if always >= lowest:
         return min(always, 0)
-    # Try the bias that keeps each silent state, and all the others in even steps.
+    # Try the biases that keep a silent state where it is, then evenly spaced ones.
     states = np.arange(neuron.lo, neuron.theta, dtype=np.int64)
     product = round_shift(states * (states if neuron.square else neuron.factor),
                           config.fraction_bits)

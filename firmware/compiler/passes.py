@@ -1,14 +1,16 @@
-"""Scans: what a layer's passes read, site by site, as plain geometry.
+"""What the passes of a layer read, site by site: pure geometry.
 
-A *pass* visits sites and reads its *sources* at each (see `quadfire.rtl.fetch.raster`). Three kinds of passes make a
-layer:
+A *pass* visits sites and reads its *sources* at each (see `quadfire.rtl.fetch.raster`). A layer is
+made of passes of one mode:
 
-    taps    one tile of outputs, the banks are the taps of 3 x 3 blocks of the kernel
-    tiles   up to `banks` tiles of outputs, every kernel tap a source, every output pixel a site
-    join    up to `banks` tiles of one output pixel: all pixels that it reads are sites
+| mode | a pass makes | sites | banks hold |
+|---|---|---|---|
+| kernel | one tile of outputs | pixels of the map | the taps of a 3 x 3 block of the kernel |
+| tiles | up to `banks` tiles of outputs | output pixels; each tap is a source | one tile each |
+| dense | up to `banks` tiles of one output pixel | all pixels that it reads | one tile each |
 
-Everything here is in pixels, words and channels of the maps; where they lie in the memories is
-decided in `quadfire.firmware.compiler.allocation`.
+Everything here counts pixels, words and channels of maps. `quadfire.firmware.compiler.allocation`
+decides where they lie in the memories.
 """
 
 from collections.abc import Iterator
@@ -19,19 +21,19 @@ import numpy as np
 from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, Pool
 from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["Axis", "Pass", "Reading", "Source", "Unfit", "readings_of"]
+__all__ = ["Axis", "BranchGeometry", "Pass", "Source", "Unfit", "branch_geometries"]
 
 
 class Unfit(ValueError):
-    """Why a layer cannot be computed by one kind of passes; a reason and a remedy."""
+    """Why a layer cannot be computed in one mode: a reason and a remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One axis of a branch: output o and tap k read the pooled pixel i = stride o + k - padding,
+    """One axis of a branch: which pixels an output reads.
 
-    that is the window of `window` pixels from pixel pool_stride i - pool_padding on; nothing unless
-    0 <= i < pooled.
+    Output o and tap k read the pooled pixel i = stride o + k - padding. It is the window of
+    `window` pixels from pixel pool_stride i - pool_padding on, and empty unless 0 <= i < pooled.
     """
 
     length: int         # pixels of the map
@@ -45,6 +47,7 @@ class Axis:
 
     @property
     def pooled(self) -> int:
+        """Pooled pixels."""
         return (self.length + 2 * self.pool_padding - self.window) // self.pool_stride + 1
 
     def pixel(self, index: int) -> int:
@@ -53,26 +56,38 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A branch: `number` of it in the layer, the map it reads, both axes."""
+class BranchGeometry:
+    """How a layer reads one branch.
+
+    | field | meaning |
+    |---|---|
+    | number | of the branch in its layer |
+    | map | the map it reads: a layer, or INPUT |
+    | channels | of that map |
+    | y, x | the two axes |
+    | max_pool | a window counts once, however many of its pixels spike |
+    | gain | how often its sources are listed |
+    | identity | the branch is an identity |
+    """
 
     number: int
     map: int
     channels: int
     y: Axis
     x: Axis
-    any: bool
+    max_pool: bool
     gain: int
     identity: bool
 
     @property
     def stride(self) -> int:
+        """Stride of the kernel, the same on both axes."""
         return self.y.stride
 
 
-def readings_of(network: IntegerNetwork, layer: int) -> list[Reading]:
-    """The branches of a layer."""
-    readings = []
+def branch_geometries(network: IntegerNetwork, layer: int) -> list[BranchGeometry]:
+    """The branches of a layer, in order."""
+    branches = []
     _, *sides = network.shapes[layer]
     for number, branch in enumerate(network.layers[layer].branches):
         channels, *lengths = network.shape_of(branch.source)
@@ -85,21 +100,34 @@ def readings_of(network: IntegerNetwork, layer: int) -> list[Reading]:
         y, x = (Axis(length=length, outputs=outputs, window=window.size,
                      pool_stride=window.stride, pool_padding=window.padding, **option)
                 for length, outputs, option in zip(lengths, sides, options, strict=True))
-        readings.append(Reading(
+        branches.append(BranchGeometry(
             number=number, map=branch.source, channels=channels, y=y, x=x,
-            any=window.kind == "max", identity=isinstance(branch, IdentityBranch),
+            max_pool=window.kind == "max", identity=isinstance(branch, IdentityBranch),
             gain=1 if isinstance(branch, IdentityBranch) else branch.gain))
-    return readings
+    return branches
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a pass reads at every site: `words` words from `first_word` on of a window of a map.
+    """What a pass reads at every site: some words of a window of a map.
 
-    pad: padding of the pooling, beyond which a window holds nothing. ky, kx: of the kernel, the row
-    and column of the first tap (-1: its only one is the middle tap); with join, those that the
-    first site sees. point: with taps, a single tap, the middle one. offset: weight row, counted
-    from the first of the pass; it has `channels` of them, with join at every site.
+    | field | meaning |
+    |---|---|
+    | branch, map | number of the branch in its layer, and the map it reads |
+    | first_word, words, channels | spike words of a slot that are read, and channels in them |
+    | ky, kx | row and column of the kernel's first tap; -1: its only tap is the middle one |
+    | x0, y0, step_x, step_y | first pixel of the window at site (0, 0); pixels from site to site |
+    | window_width, window_height | pixels of the window |
+    | max_pool | a window counts once where any of its pixels spikes |
+    | map_width, map_height | pixels of the map; outside of it there are no spikes |
+    | pad | padding of the pooling: a window that reaches further holds nothing |
+    | wide | its rows hold one wide weight each (an identity of a kernel pass) |
+    | single_tap | of a kernel pass: it stands for one tap, and lies in the middle bank |
+    | output_step | of a dense pass: pixels from output to output |
+    | offset | first weight row, from the first row of the pass |
+
+    A source takes `channels` weight rows; in a dense pass it takes as many at every site. There ky
+    and kx are the tap of the first site.
     """
 
     branch: int
@@ -115,16 +143,17 @@ class Source:
     step_y: int
     window_width: int
     window_height: int
-    any: bool
+    max_pool: bool
     map_width: int
     map_height: int
     pad: int = 0
     wide: bool = False
-    point: bool = False
-    move: int = 0           # with join: pixels from output to output
+    single_tap: bool = False
+    output_step: int = 0
     offset: int = 0
 
     def first_channel(self, config: ArrayConfig) -> int:
+        """The first channel that is read."""
         return self.first_word * config.word_bits
 
     def pixel_rows(self, rows: int) -> range:
@@ -133,7 +162,7 @@ class Source:
         return range(min(max(self.y0, 0), self.map_height), max(min(last, self.map_height), 0))
 
     def inside(self, width: int, height: int) -> tuple[float, float]:
-        """Mean number of columns and rows of the window that count, over the sites."""
+        """Mean number of window columns and rows that lie in the map, over all sites."""
         def mean(start: int, step: int, window: int, limit: int, count: int) -> float:
             first = start + step * np.arange(count)[:, None]
             pixel = first + np.arange(window)
@@ -146,13 +175,37 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """One PASS packet: the outputs of `tiles` tiles from `tile` on.
+    """One PASS packet, or one for every output pixel of a dense layer.
 
-    row: y of its first row of sites. outputs: pixels that it writes, from number `first_output` on.
-    grid: with join, the rows and columns of outputs, each of which takes a run of its own.
-    The last block of fields says where things lie: `weights`, `parameters`, `tile_parameters` are
-    addresses; streamed, loads_parameters: what has to be written before it, again: before every run
-    for an output.
+    | field | meaning |
+    |---|---|
+    | layer, tile, tiles | the tiles tile .. tile + tiles - 1 of the layer's outputs |
+    | slots | time steps, or bit planes, of the input |
+    | width, height | sites in a row, rows of sites |
+    | sources | what is read at every site |
+    | rows | weight rows in all |
+    | outputs, first_output | pixels that it writes, and the number of the first |
+    | kernel_taps, dense | the mode; neither: tiles |
+    | grid | of a dense pass: rows and columns of output pixels, one run each |
+    | accumulate | it adds to the sums of the pass before |
+    | drain | its sums are complete and go to the neurons |
+
+    Only kernel passes use these:
+
+    | field | meaning |
+    |---|---|
+    | row | y of the first row of sites |
+    | start | nothing comes from the row above |
+    | flush | one site more, so that the last output leaves |
+    | x_low, x_high, y_low, y_high, stride | the sums that leave: a grid of positions |
+
+    `allocation` fills in where things lie:
+
+    | field | meaning |
+    |---|---|
+    | weights, parameters, tile_parameters | first weight row; parameters of layer and of tile |
+    | streamed, loads_parameters | weights, parameters are written before the pass |
+    | every_output | streamed weights are written before every run, not only the first |
     """
 
     layer: int
@@ -162,13 +215,13 @@ class Pass:
     width: int
     height: int
     sources: tuple[Source, ...]
-    rows: int               # weight rows in all
+    rows: int
     outputs: int = 1
     first_output: int = 0
-    taps: bool = False
-    join: bool = False
+    kernel_taps: bool = False
+    dense: bool = False
     grid: tuple[int, int] = (1, 1)
-    own: bool = False
+    accumulate: bool = False
     drain: bool = True
     row: int = 0
     start: bool = False
@@ -181,23 +234,29 @@ class Pass:
 
     weights: int = 0
     streamed: bool = False
-    again: bool = False
+    every_output: bool = False
     parameters: int = 0
     tile_parameters: int = 0
     loads_parameters: bool = False
 
     @property
+    def mode(self) -> str:
+        """"kernel", "dense" or "tiles"."""
+        return "kernel" if self.kernel_taps else "dense" if self.dense else "tiles"
+
+    @property
     def sites(self) -> int:
+        """Sites of a run."""
         return self.width * self.height
 
     @property
     def line(self) -> int:
         """Shifts that a line buffer delays."""
-        return (self.width - 3) * self.slots if self.taps else 0
+        return (self.width - 3) * self.slots if self.kernel_taps else 0
 
     @property
     def unique_sources(self) -> Iterator[Source]:
-        """Sources with rows of their own: those of a gain once."""
+        """Sources with weight rows of their own: a gain lists the same source several times."""
         seen = set()
         for source in self.sources:
             if source.offset not in seen:
@@ -205,19 +264,19 @@ class Pass:
                 yield source
 
     @property
-    def pixels(self) -> int:
-        """Runs that it takes, one for every output of the grid."""
+    def runs(self) -> int:
+        """How often it runs for an image: once for every output pixel of the grid."""
         return self.grid[0] * self.grid[1]
 
-    def at(self, output: int) -> "Pass":
-        """This pass for one output of the grid."""
+    def for_output(self, output: int) -> "Pass":
+        """This pass for one output pixel of the grid."""
         y, x = divmod(output, self.grid[1])
-        sources = tuple(replace(source, y0=source.y0 + y * source.move,
-                                x0=source.x0 + x * source.move) for source in self.sources)
+        sources = tuple(replace(source, y0=source.y0 + y * source.output_step,
+                                x0=source.x0 + x * source.output_step) for source in self.sources)
         return replace(self, sources=sources, first_output=output)
 
     def _leaving(self, first: int, last: int) -> int:
-        """Outputs that leave before row `last` and not before row `first`, with taps."""
+        """Outputs of a kernel pass that leave while rows first .. last - 1 are visited."""
         position = np.arange((first - 1) * self.width - 2, (last - 1) * self.width - 2)
         position = position[position >= 0]
         y, x = np.divmod(position, self.width)
@@ -227,11 +286,11 @@ class Pass:
         return int(leaves.sum())
 
     def segment(self, first: int, last: int) -> "Pass":
-        """The part of this pass that scans rows first .. last - 1 of its sites."""
+        """The segment of this pass with rows first .. last - 1 of its sites."""
         final = last == self.height
         sources = tuple(replace(source, y0=source.y0 + first * source.step_y)
                         for source in self.sources)
-        if self.taps:
+        if self.kernel_taps:
             before = self._leaving(0, first)
             outputs = self.outputs - before if final else self._leaving(first, last)
             return replace(self, sources=sources, row=first, height=last - first,

@@ -3,23 +3,26 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from quadfire.firmware.compiler.compile import compile
-from quadfire.firmware.driver.outputs import Collector, Outputs
-from quadfire.firmware.tape.packets import PacketError, decode, encode, unpack
+from quadfire.firmware.compiler.compile import compile_network
+from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.inputs import checked
-from quadfire.firmware.compiler.time_chunks import joined, part_inputs
-from quadfire.firmware.compiler.program import Program, Tapes
-from quadfire.firmware.transports.transport import Transport
+from quadfire.firmware.driver.outputs import Collector, Outputs
+from quadfire.firmware.driver.sequences import chunk_inputs, join_chunks
+from quadfire.firmware.driver.session import Tapes, inference_tapes, setup_tape
+from quadfire.firmware.errors import DeviceError
+from quadfire.firmware.tape.packets import PacketError, decode, encode, unpack
 from quadfire.firmware.tape.writer import Expected, Tape
+from quadfire.firmware.transports.transport import Transport
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
 
-__all__ = ["Accelerator", "DeviceError", "Info"]
+__all__ = ["Accelerator", "Info"]
 
 _T = TypeVar("_T")
 
@@ -36,20 +39,9 @@ _EXPLANATIONS = {
 }
 
 
-class DeviceError(RuntimeError):
-    """The device refused a packet (`fault` says why), or gave an answer that cannot be (None).
-
-    The device skips the rest of that tape and can be used again at once.
-    """
-
-    def __init__(self, text: str, fault: Fault | None = None):
-        super().__init__(text)
-        self.fault = fault
-
-
 @dataclass(frozen=True)
 class Info:
-    """What a device says of itself; `network` is 0 where none is loaded."""
+    """What a device says it is. `network` is 0 if none is loaded."""
 
     magic: int
     version: int
@@ -58,6 +50,7 @@ class Info:
 
 
 def _name(enum: type, value: int) -> str:
+    """The name of a value of an enum, or its number."""
     known = enum._value2member_map_
     return known[value].name if value in known else f"{value:#04x}"
 
@@ -76,12 +69,26 @@ def _refused(payload: np.ndarray) -> DeviceError:
     return DeviceError(f"the device refused {packet}: {fault.name}, {_EXPLANATIONS[fault]}", fault)
 
 
-class Accelerator:
-    """A device behind `transport` that was made from `config`; a tape takes up to `batch` images.
+def _integer(name: str, value: object, least: int) -> int:
+    """The value as an int; raises ValueError unless it is an integer of at least `least`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) \
+            or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+    return int(value)
 
-    retries: how often a tape is played again that was damaged on the way, or that nobody answered.
-    The device is asked what it still knows before, and loaded again where it has forgotten the
-    network: tapes hold all that they need, so nothing that the caller gave is lost.
+
+class Accelerator:
+    """The driver of a device.
+
+    | argument | meaning |
+    |---|---|
+    | transport | the way to it |
+    | config | what it was made from |
+    | batch | most images in one tape |
+    | retries | how often a tape is played again that was damaged, or not answered |
+
+    Before a retry the device is asked what it still knows, and the network is loaded again if it
+    has forgotten it. A tape holds everything it needs, so no input is lost.
 
     >>> with Accelerator(transport, config) as device:      # doctest: +SKIP
     ...     device.load(IntegerNetwork.load("net.safetensors"))
@@ -93,12 +100,8 @@ class Accelerator:
 
     def __init__(self, transport: Transport, config: ArrayConfig, *, batch: int = 64,
                  retries: int = 0):
-        if batch < 1:
-            raise ValueError(f"batch must be at least 1, not {batch!r}")
-        if retries < 0:
-            raise ValueError(f"retries must be at least 0, not {retries!r}")
-        self.transport, self.config, self.batch = transport, config, batch
-        self.retries = retries
+        self.transport, self.config = transport, config
+        self.batch, self.retries = _integer("batch", batch, 1), _integer("retries", retries, 0)
         self.program: Program | None = None
         self._tag = 0
         self._checked = False
@@ -118,13 +121,14 @@ class Accelerator:
         self.transport.reset()
 
     def _next_tag(self) -> int:
+        """A tag that the last tapes did not have."""
         self._tag = (self._tag + 1) % 256
         return self._tag
 
     # Answers -------------------------------------------------------------------------------------
 
     def info(self) -> Info:
-        """Ask the device what it is; raises DeviceError if it is not one that this driver knows."""
+        """Ask the device what it is; raises DeviceError if this driver does not know it."""
         packets = [encode(Opcode.INFO, self._next_tag())]
         while True:
             for words in self.transport.exchange(packets, 1):
@@ -136,10 +140,11 @@ class Accelerator:
                     raise _refused(packet.payload)
                 if packet.opcode == Answer.INFO:
                     return self._info(packet.payload)
-            packets = []                               # what came was left over from before
+            packets = []                               # what came belongs to an older tape
 
     @staticmethod
     def _info(payload: np.ndarray) -> Info:
+        """The payload of an INFO answer, checked."""
         if len(payload) != len(INFO_WORDS):
             raise DeviceError(f"INFO has {len(INFO_WORDS)} words, not {len(payload)}")
         info = Info(*map(int, payload))
@@ -152,14 +157,14 @@ class Accelerator:
         return info
 
     def _catch_up(self) -> None:
-        """Let all that the device still says of a broken tape pass by, up to an INFO."""
+        """Drop whatever the device still answers to a broken tape, up to an INFO."""
         packets = [encode(Opcode.INFO, self._next_tag())]
         while not any(int(words[0]) >> 24 == Answer.INFO
                       for words in self.transport.exchange(packets, 1)):
             packets = []
 
     def _check(self) -> None:
-        """Refuse a device of another configuration, once."""
+        """Raise DeviceError for a device of another configuration; ask it only once."""
         if self._checked:
             return
         if (found := self.info().configuration) != self.config.hash:
@@ -169,7 +174,7 @@ class Accelerator:
         self._checked = True
 
     def _play(self, tape: Tape) -> list[np.ndarray]:
-        """Send a tape; the payloads of its answers. A DeviceError leaves nothing of it behind."""
+        """Send a tape and return the payloads of its answers. After a DeviceError none is left."""
         try:
             return self._answers(tape)
         except DeviceError:
@@ -178,7 +183,7 @@ class Accelerator:
             raise
 
     def _answers(self, tape: Tape) -> list[np.ndarray]:
-        """Send a tape; the payloads of its answers, each checked. Older answers are dropped."""
+        """Send a tape and return its answers' payloads, checked. Older answers are dropped."""
         payloads: list[np.ndarray] = []
         packets = tape.packets
         while len(payloads) < tape.answers:
@@ -207,23 +212,37 @@ class Accelerator:
     # Work ----------------------------------------------------------------------------------------
 
     def load(self, network: IntegerNetwork | Program) -> Program:
-        """Compile a network where needed, and load it.
+        """Load a network, compiled if it is not yet, and return the program.
 
-        Raises CompileError if the array cannot run it, DeviceError if the device refuses.
+        Raises CompileError if the array cannot run it, DeviceError if the device refuses it, and
+        ValueError for a program of another configuration or for anything else, such as a path.
         """
-        program = network if isinstance(network, Program) else compile(network, self.config)
+        program = self._compiled(network)
         if program.config != self.config:
             raise ValueError(f"the program was compiled for {program.config}, not {self.config}")
         self.program = None
         self._again(self._check)
-        self._again(lambda: self._play(program.setup_tape(self._next_tag())))
+        self._again(lambda: self._play(setup_tape(program, self._next_tag())))
         self.program = program
         return program
 
-    def _again(self, work: Callable[[], _T], program: Program | None = None) -> _T:
-        """The result of `work`, tried again where that may help; `program` must be loaded for it.
+    def _compiled(self, network: object) -> Program:
+        """The program of what `load` was given."""
+        if isinstance(network, Program):
+            return network
+        if isinstance(network, IntegerNetwork):
+            return compile_network(network, self.config)
+        if isinstance(network, (str, Path)):
+            raise ValueError("load takes a network, not a path: use "
+                             f"load(IntegerNetwork.load({str(network)!r}))")
+        raise ValueError("load takes an IntegerNetwork or a Program, not "
+                         f"{type(network).__name__}")
 
-        A device that has forgotten the program is loaded again even without `retries`, once.
+    def _again(self, work: Callable[[], _T], program: Program | None = None) -> _T:
+        """The result of `work`, tried again where that may help.
+
+        program: what must be loaded for it. A device that has forgotten it is loaded again once,
+        even without `retries`.
         """
         left, lost, failure = self.retries, False, None
         while True:
@@ -241,13 +260,13 @@ class Accelerator:
                 failure = error
 
     def _lost(self, program: Program, error: Exception) -> bool:
-        """Has the device forgotten the network, as after a reset?"""
+        """Whether the device has forgotten the network, as after a reset."""
         return (isinstance(error, DeviceError)
                 and error.fault in (Fault.NETWORK, Fault.SEQUENCE)
                 and self.info().network != program.network_id)
 
     def _recover(self, failure: Exception, program: Program | None) -> None:
-        """Let what was under way pass by, or reset the device; load it again if need be."""
+        """Drop what is under way or reset the device, then load it again if need be."""
         if isinstance(failure, TimeoutError):
             self._checked = False
             try:
@@ -261,37 +280,44 @@ class Accelerator:
             spikes: bool = False, progress: Callable[[int, int], object] | None = None) -> Outputs:
         """Run the loaded network on N images.
 
-        inputs: pixels, uint8 [N, C, H, W] below 2^input_bits, or spikes, 0 or 1, [T, N, C, H, W];
-        both may be flat, [..., C * H * W].
-        profile: counters of every image and layer. probe: membranes. spikes: those of every layer.
-        progress: called with (images done, N). A device that was reset meanwhile is loaded again,
-        once a tape. Raises ValueError for other inputs, RuntimeError before `load`, DeviceError.
+        | argument | meaning |
+        |---|---|
+        | inputs | pixels below 2^input_bits [N, C, H, W], or spikes [T, N, C, H, W] |
+        | profile | count cycles of every image and layer |
+        | probe | read the membranes of all layers |
+        | spikes | read the spikes of all layers |
+        | progress | called with (images done, N) |
+
+        Inputs may be flat, [..., C * H * W]. A device that was reset meanwhile is loaded again,
+        once per tape. Raises ValueError for other inputs, RuntimeError before `load`, DeviceError
+        for refusals, TimeoutError for silence.
         """
         if (program := self.program) is None:
             raise RuntimeError("no network is loaded: call load() first")
         inputs = checked(program.network, inputs)
-        pixels, parts = program.network.input_bits > 0, program.parts
-        if parts > 1:
-            inputs = part_inputs(inputs, parts, pixels)
+        pixels, chunks = program.network.input_bits > 0, program.chunks
+        if chunks > 1:
+            inputs = chunk_inputs(inputs, chunks, pixels)
         images = inputs.shape[0 if pixels else 1]
         collector = Collector(program, images, profile=profile, probe=probe, spikes=spikes)
-        batch = -(-self._batch(program) // parts) * parts   # all parts of a sequence in one tape
+        batch = -(-self._batch(program) // chunks) * chunks     # whole sequences
         for first in range(0, images, batch):
-            part = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
+            some = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
 
-            def play(part=part, first=first) -> list[tuple[Expected, np.ndarray]]:
-                return self._play_all(program.tapes(
-                    part, self._next_tag, profile=profile, probe=probe, read_spikes=spikes,
+            def play(some=some, first=first) -> list[tuple[Expected, np.ndarray]]:
+                return self._play_all(inference_tapes(
+                    program, some, self._next_tag, profile=profile, probe=probe,
+                    read_spikes=spikes,
                     put_map=lambda image, layer, words: collector.put_map(
                         first + image, layer, words)))
 
             collector.put(first, self._again(play, program))
             if progress is not None:
-                progress(min(first + batch, images) // parts, images // parts)
-        return joined(collector.outputs(), parts, program.network)
+                progress(min(first + batch, images) // chunks, images // chunks)
+        return join_chunks(collector.outputs(), chunks, program.network)
 
     def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
-        """Play tapes, each made with what the one before brought; all answers."""
+        """Play tapes, each made from the answers to the one before, and return all answers."""
         answers: list[tuple[Expected, np.ndarray]] = []
         payloads = None
         with suppress(StopIteration):
@@ -302,11 +328,12 @@ class Accelerator:
         return answers
 
     def _batch(self, program: Program) -> int:
+        """Images per tape, so that no tape streams too many words."""
         words = sum(layer.streamed_words for layer in program.layers) + 1
         return max(1, min(self.batch, self.STREAMED_WORDS // words))
 
 
 def _may_pass(error: Exception) -> bool:
-    """Is it no fault of what was sent, but one of the way to the device or back?"""
+    """Whether this is an error of the transport, which a retry may cure."""
     return not isinstance(error, DeviceError) or error.fault not in (
         Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT)

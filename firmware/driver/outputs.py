@@ -1,13 +1,13 @@
-"""What a run gave, put together from the answers of its tapes."""
+"""The results of a run, put together from the answers of its tapes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from quadfire.firmware.tape.memory_layout import tiles_of, unpack_map
 from quadfire.firmware.compiler.allocation import region_of
 from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.tape.memory_layout import tiles_of, unpack_map
 from quadfire.firmware.tape.writer import Expected
 from quadfire.rtl.contract.tape import COUNTERS
 
@@ -16,14 +16,17 @@ __all__ = ["Outputs"]
 
 @dataclass
 class Outputs:
-    """Results of N images on a network of T time steps; layers are in order of the network.
+    """Results of N images on a network of T time steps, layers in order of the network.
 
-    outputs: int64 [N, outputs], the logits; of a spiking last layer, bool [T, N, outputs].
-    spikes: for every spiking layer bool [T, N, C, H, W], else None; [] unless asked for.
-    membranes: for every layer int32 [T, N, C, H, W], after reset, of a readout its running sum; []
-    unless probed. Maps of 1 x 1 pixel are [T, N, C].
-    counters: name to total; see `quadfire.rtl.contract.tape.COUNTERS`.
-    profile: int64 [N, layers, counters], where asked for.
+    | field | value |
+    |---|---|
+    | outputs | logits, int64 [N, outputs]; of a spiking last layer bool [T, N, outputs] |
+    | spikes | if asked for: per layer bool [T, N, C, H, W], None of a readout; else [] |
+    | membranes | if probed: per layer int32 [T, N, C, H, W] after reset; else [] |
+    | counters | {name: total}, see `quadfire.rtl.contract.tape.COUNTERS` |
+    | profile | if asked for: int64 [N, layers, counters]; else None |
+
+    Maps of 1 x 1 pixel are [T, N, C]. The membrane of a readout is its running sum.
     """
 
     outputs: np.ndarray
@@ -34,21 +37,21 @@ class Outputs:
 
     @property
     def layer_counters(self) -> list[dict[str, int]]:
-        """Counters of every layer, over all images; [] without a profile."""
+        """Counters of every layer, summed over images; [] without a profile."""
         if self.profile is None:
             return []
         return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=0)]
 
     @property
     def image_counters(self) -> list[dict[str, int]]:
-        """Counters of every image, over all layers; [] without a profile."""
+        """Counters of every image, summed over layers; [] without a profile."""
         if self.profile is None:
             return []
         return [dict(zip(COUNTERS, map(int, row), strict=True)) for row in self.profile.sum(axis=1)]
 
 
 class Collector:
-    """Puts the payloads of answers where their `Expected` says, image 0 first."""
+    """Puts the payloads of answers where their `Expected` says. Options as of `Accelerator.run`."""
 
     def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
         self.program, config = program, program.config
@@ -68,12 +71,12 @@ class Collector:
         self.profile = np.zeros((images, len(layers), len(COUNTERS)), np.int64) if profile else None
 
     def put_map(self, image: int, layer: int, words: np.ndarray) -> None:
-        """Take a map that the host keeps."""
+        """Take a complete map that the host kept."""
         if (kept := self.words[layer]) is not None:
             kept[image] = words
 
     def put(self, first: int, answers: Iterable[tuple[Expected, np.ndarray]]) -> None:
-        """Take the answers of a tape whose image 0 is image `first` of the run."""
+        """Take the answers of tapes whose image 0 is image `first` of the run."""
         lanes = self.program.config.lanes
         readout = self.program.network.layers[-1].neuron is None
         for expected, payload in answers:
@@ -96,7 +99,7 @@ class Collector:
                 self.logits[image, span] = payload.view(np.int32)
 
     def outputs(self) -> Outputs:
-        """Everything that came, without the lanes that fill tiles up."""
+        """Everything that came, without the unused lanes of tiles."""
         network, config = self.program.network, self.program.config
         layers, shapes = network.layers, network.shapes
         spikes = [None if words is None else
@@ -113,5 +116,5 @@ class Collector:
 
 
 def _squeezed(maps: np.ndarray) -> np.ndarray:
-    """[T, N, C, H, W], or [T, N, C] of a map of one pixel."""
+    """Maps [T, N, C, H, W] as they are, or as [T, N, C] if they have one pixel."""
     return maps[..., 0, 0] if maps.shape[3:] == (1, 1) else maps

@@ -1,30 +1,30 @@
-"""Is a device sound? Registers, spike memory, and a network whose answers are known."""
+"""Tests of a device: registers, spike memory, and a network whose answers are known."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from quadfire.firmware.driver.accelerator import Accelerator, DeviceError
-from quadfire.firmware.compiler.compile import CompileError
+from quadfire.firmware.driver.accelerator import Accelerator
+from quadfire.firmware.errors import CompileError, DeviceError
 from quadfire.firmware.tape.packets import decode, encode
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.tape import COUNTERS, Answer, Opcode
 
 __all__ = ["GOLDEN", "TESTS", "golden", "selftest"]
 
-#: A small network; beside it, as .npz, inputs and the logits of the integer reference.
+#: A small network. The .npz beside it holds inputs, and the logits of the integer reference.
 GOLDEN = Path(__file__).with_name("golden.safetensors")
 
 
 def golden() -> tuple[IntegerNetwork, np.ndarray, np.ndarray]:
-    """(network, inputs, logits)"""
+    """(network, inputs, logits) of the golden network."""
     with np.load(GOLDEN.with_suffix(".npz"), allow_pickle=False) as data:
         return IntegerNetwork.load(GOLDEN), data["inputs"], data["logits"]
 
 
 def _answers(device: Accelerator, packets: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """Payloads of the answers to packets of one tape; raises DeviceError for a refusal."""
+    """Payloads of the answers to one tape; raises DeviceError for a refusal."""
     payloads: list[np.ndarray] = []
     while len(payloads) < count:
         for words in device.transport.exchange(packets, count - len(payloads)):
@@ -37,7 +37,7 @@ def _answers(device: Accelerator, packets: list[np.ndarray], count: int) -> list
 
 
 def _registers(device: Accelerator) -> str:
-    """INFO is right, and counters count and are cleared."""
+    """INFO is right; counters count and are cleared by a REPORT."""
     info = device.info()
     if info.configuration != device.config.hash:
         raise DeviceError(f"the device has configuration {info.configuration:#010x}, not "
@@ -52,15 +52,15 @@ def _registers(device: Accelerator) -> str:
 
 
 def _memory(device: Accelerator) -> str:
-    """Every word of the spike memory holds what is written, and its inverse."""
+    """Every word of the spike memory holds a random word, then its inverse."""
     config = device.config
     words = np.random.default_rng(1).integers(0, 1 << 32, config.spike_words * config.stream_words,
                                               dtype=np.uint32)
     for pattern in (words, ~words):
         packets = [encode(Opcode.BEGIN, 0, [config.hash, 0])]
         for at in range(0, len(words), config.payload_words - 1):
-            part = pattern[at:at + config.payload_words - 1]
-            packets.append(encode(Opcode.SPIKES, len(packets), [at, *part]))
+            piece = pattern[at:at + config.payload_words - 1]
+            packets.append(encode(Opcode.SPIKES, len(packets), [at, *piece]))
         reads = range(0, len(words), config.payload_words)
         for at in reads:
             packets.append(encode(Opcode.READ, len(packets),
@@ -74,7 +74,7 @@ def _memory(device: Accelerator) -> str:
 
 
 def _network(device: Accelerator) -> str:
-    """The golden network gives the stored logits, twice."""
+    """The golden network gives the stored logits, in two runs."""
     network, inputs, logits = golden()
     try:
         device.load(network)
@@ -90,15 +90,15 @@ def _network(device: Accelerator) -> str:
     return f"{logits.size} logits"
 
 
-#: Each returns what it has seen, and raises DeviceError where something is wrong.
+#: Every test returns what it saw, and raises DeviceError if something is wrong.
 TESTS: dict[str, Callable[[Accelerator], str]] = {
     "registers": _registers, "spike memory": _memory, "golden network": _network}
 
 
 def selftest(device: Accelerator) -> Iterator[tuple[str, str]]:
-    """Yields (test, what was seen) as each passes; raises DeviceError where one fails.
+    """Run all tests: yields (test, what it saw) for each that passes.
 
-    The network that was loaded is forgotten.
+    Raises DeviceError if one fails. The device forgets the network that it held.
     """
     device.program = None
     for name, test in TESTS.items():

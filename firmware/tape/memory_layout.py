@@ -1,11 +1,16 @@
 """How spikes, pixels, weights and parameters lie in the memories of an array.
 
-Spikes: pixel after pixel of a map in raster order, of a pixel slot after slot; channel c of a slot
-is bit c % word_bits of its word c // word_bits. A vector is a map of one pixel.
-Weights: a row of bank b, group g is one word, lane l at bits l * weight_bits. Tile j of a pass, its
-channels j * lanes .. (j + 1) * lanes - 1, stands in bank banks - 1 - j.
-Channel order within a tile: lane l of group g is channel g * group_lanes + l.
+| what | where |
+|---|---|
+| map | pixels in raster order; the slots of a pixel follow each other |
+| slot | channel c is bit c % word_bits of its word c // word_bits |
+| vector | a map of one pixel |
+| row of weights | one word per bank and group; lane l at bits l * weight_bits |
+| tile j of a pass | channels j * lanes .. (j + 1) * lanes - 1, in bank banks - 1 - j |
+| channel g * group_lanes + l of a tile | lane l of group g |
 """
+
+import math
 
 import numpy as np
 
@@ -17,12 +22,12 @@ __all__ = ["pack_map", "pack_parameters", "pack_spikes", "pack_weights", "pack_w
 
 
 def words_of(channels: int, config: ArrayConfig) -> int:
-    """Spike words that hold one slot of `channels`."""
+    """Spike words of one slot of `channels`."""
     return -(-channels // config.word_bits)
 
 
 def tiles_of(channels: int, config: ArrayConfig) -> int:
-    """Tiles that hold `channels` outputs."""
+    """Tiles of `channels` outputs."""
     return -(-channels // config.lanes)
 
 
@@ -38,7 +43,8 @@ def pack_spikes(spikes: np.ndarray, config: ArrayConfig) -> np.ndarray:
 def unpack_spikes(words: np.ndarray, channels: int, config: ArrayConfig) -> np.ndarray:
     """Stream words [..., slots * words] as spikes, bool [..., slots, channels]."""
     per_slot = words_of(channels, config) * config.stream_words
-    slots = np.ascontiguousarray(words, "<u4").reshape(*words.shape[:-1], -1, per_slot)
+    slots = np.ascontiguousarray(words, "<u4").reshape(
+        *words.shape[:-1], words.shape[-1] // per_slot, per_slot)
     bits = np.unpackbits(slots.view(np.uint8), axis=-1, bitorder="little", count=channels)
     return bits.astype(bool)
 
@@ -46,18 +52,18 @@ def unpack_spikes(words: np.ndarray, channels: int, config: ArrayConfig) -> np.n
 def pack_map(spikes: np.ndarray, config: ArrayConfig) -> np.ndarray:
     """A map [..., slots, C, H, W] as stream words uint32 [..., H * W * slots * words]."""
     words = pack_spikes(np.moveaxis(spikes, (-4, -3), (-2, -1)), config)    # [..., H, W, slots, C]
-    return words.reshape(*words.shape[:-3], -1)
+    return words.reshape(*words.shape[:-3], math.prod(words.shape[-3:]))
 
 
 def unpack_map(words: np.ndarray, shape: tuple[int, int, int], config: ArrayConfig) -> np.ndarray:
     """Stream words [..., H * W * slots * words] as a map, bool [..., slots, C, H, W]."""
     channels, height, width = shape
-    pixels = words.reshape(*words.shape[:-1], height, width, -1)
+    pixels = words.reshape(*words.shape[:-1], height, width, words.shape[-1] // (height * width))
     return np.moveaxis(unpack_spikes(pixels, channels, config), (-2, -1), (-4, -3))
 
 
 def planes_of(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Pixels uint8 [..., C, H, W] as `bits` bit planes [..., bits, C, H, W], the highest first."""
+    """Pixels uint8 [..., C, H, W] as bit planes [..., bits, C, H, W], most significant first."""
     planes = np.arange(bits - 1, -1, -1, dtype=np.uint8)[:, None, None, None]
     return pixels[..., None, :, :, :] >> planes & 1
 
@@ -65,7 +71,7 @@ def planes_of(pixels: np.ndarray, bits: int) -> np.ndarray:
 def pack_weights(weight: np.ndarray, config: ArrayConfig) -> np.ndarray:
     """Weights int8 [outputs, inputs] as memory words uint32 [tiles, groups, inputs].
 
-    Outputs that fill the last tile up get weight 0.
+    Unused lanes of the last tile get weight 0.
     """
     outputs, inputs = weight.shape
     tiles = tiles_of(outputs, config)
@@ -79,7 +85,7 @@ def pack_weights(weight: np.ndarray, config: ArrayConfig) -> np.ndarray:
 def pack_wide(values: np.ndarray, first: int, rows: int, config: ArrayConfig) -> np.ndarray:
     """Wide weights int32 [outputs of a tile] as words uint32 [groups, rows] of the middle bank.
 
-    Row first + i holds the weight of output i, beside its lane in its group; all else is zero.
+    Row first + i holds the weight of output i and the number of its lane; the rest is zero.
     """
     lane_bits = config.row_bits - config.wide_bits
     words = np.zeros((config.groups, rows), np.uint32)
@@ -91,9 +97,9 @@ def pack_wide(values: np.ndarray, first: int, rows: int, config: ArrayConfig) ->
 
 def pack_parameters(bias: np.ndarray, shift: np.ndarray, idle_bias: int, config: ArrayConfig
                     ) -> np.ndarray:
-    """Bias and shift (the layer's) of the outputs as words uint32 [tiles, groups, group_lanes].
+    """Biases and shifts of a layer's outputs as words uint32 [tiles, groups, group_lanes].
 
-    Outputs that fill the last tile up get `idle_bias` and shift 0.
+    Unused lanes of the last tile get `idle_bias` and shift 0.
     """
     tiles = tiles_of(len(bias), config)
     biases = np.full(tiles * config.lanes, idle_bias, np.int64)

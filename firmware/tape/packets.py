@@ -1,8 +1,8 @@
-"""Packets of the tape as numpy arrays: bit fields, header, CRC-32.
+"""Packets of the tape as uint32 arrays.
 
     packet = header, payload word 0 .. length - 1, CRC-32 of all words before it
 
-as uint32 words; `quadfire.rtl.contract.tape` says what they mean.
+`quadfire.rtl.contract.tape` says what the words mean.
 """
 
 import zlib
@@ -19,12 +19,12 @@ WORD = 32
 
 
 class PacketError(ValueError):
-    """Words that are no packet: too few, too many, an unknown opcode or a wrong checksum."""
+    """Words that are no packet: wrong length, unknown opcode or wrong checksum."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet taken apart. `sequence` is its number; in an answer, the tag of the tape."""
+    """A decoded packet. `sequence` is its number, or the tag of the tape in an answer."""
 
     opcode: Opcode | Answer
     sequence: int
@@ -37,10 +37,10 @@ def crc32(words: np.ndarray) -> int:
 
 
 def pack(table: Mapping[str, int], **values: int) -> np.ndarray:
-    """Words that hold `values` in the fields of `table`, {name: bits}, least significant first.
+    """The words uint32 of a table of bit fields, {name: bits}, least significant first.
 
-    A field that is not given is 0. Raises PacketError for an unknown field, or a value that its
-    field cannot hold.
+    Fields that are not given are 0. Raises PacketError for an unknown field, or a value that does
+    not fit its field.
     """
     if unknown := sorted(set(values) - set(table)):
         raise PacketError(f"there is no field {unknown[0]!r}; there are {', '.join(table)}")
@@ -55,7 +55,7 @@ def pack(table: Mapping[str, int], **values: int) -> np.ndarray:
 
 
 def unpack(table: Mapping[str, int], words: Iterable[int]) -> dict[str, int]:
-    """The fields of `table` in `words`, as unsigned numbers: the inverse of `pack`."""
+    """The unsigned fields of `table` in `words`; the inverse of `pack`."""
     number = sum(int(word) << WORD * index for index, word in enumerate(words))
     values = {}
     for name, bits in table.items():
@@ -77,7 +77,7 @@ def encode(opcode: Opcode | Answer, sequence: int, payload: Iterable[int] | np.n
 
 
 def decode(words: np.ndarray) -> Packet:
-    """Take one packet apart; raises PacketError that says what is wrong with it."""
+    """Decode one packet; raises PacketError that says what is wrong with it."""
     if len(words) < 2:
         raise PacketError(f"a packet has at least 2 words, not {len(words)}")
     header = unpack(HEADER, words[:1])
@@ -95,9 +95,9 @@ def decode(words: np.ndarray) -> Packet:
 
 
 def split(words: np.ndarray) -> list[np.ndarray]:
-    """Packets that stand back to back, as in a tape file, by the lengths in their headers.
+    """Split packets that stand back to back, as in a tape file, by the lengths in their headers.
 
-    Raises PacketError where the last one is cut short.
+    Raises PacketError if the last one is cut short.
     """
     packets, at = [], 0
     while at < len(words):

@@ -1,4 +1,4 @@
-"""Writes the packets of one tape in order, with the answers they will bring."""
+"""A tape: its packets in order, and the answers to expect."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,17 +12,22 @@ from quadfire.rtl.contract.tape import COUNTERS, TARGET, Answer, Opcode
 
 __all__ = ["Block", "Expected", "Tape", "TapeWriter", "Uses"]
 
-#: What a pass uses of each memory: weight rows, parameter words, stream words of spikes.
+#: What a pass uses of every memory: weight rows, parameter words, stream words of spikes.
 Uses = dict[Opcode, Sequence[range]]
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """An answer to come: what it is, its length in words, and where in the outputs it belongs.
+    """An answer to come, and where in the outputs it belongs.
 
-    image, layer: -1 where the answer belongs to none. index: tile of logits and membranes, first
-    stream word of spikes. step: time step of membranes. pixel: of the layer's map. Of a "map" that
-    the host keeps, `fetch` says what it is.
+    | field | meaning |
+    |---|---|
+    | what, length | kind of answer, and its words |
+    | image, layer | -1 if it belongs to none |
+    | index | tile of logits and membranes; first stream word of spikes |
+    | step | time step of membranes |
+    | pixel | of the layer's map |
+    | fetch | of a "map" that the host keeps: the action that asked for it |
     """
 
     what: Literal["logits", "membranes", "spikes", "map", "counters"]
@@ -36,13 +41,14 @@ class Expected:
 
     @property
     def opcode(self) -> Answer:
+        """The opcode that it must have."""
         return {"spikes": Answer.SPIKES, "map": Answer.SPIKES,
                 "counters": Answer.REPORT}.get(self.what, Answer.PROBE)
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Packets, uint32 arrays, to send in this order, and the answers to expect in this order."""
+    """Packets (uint32 arrays) and expected answers, both in order. `tag` numbers the tape."""
 
     tag: int
     packets: list[np.ndarray] = field(default_factory=list)
@@ -65,9 +71,13 @@ class Tape:
 
 @dataclass(frozen=True)
 class Block:
-    """Words for a memory from `address` on: WEIGHTS, PARAMETERS or SPIKES.
+    """Words for a memory, from `address` on.
 
-    bank, group: as in TARGET; of SPIKES the address counts stream words.
+    | field | meaning |
+    |---|---|
+    | opcode | WEIGHTS, PARAMETERS or SPIKES |
+    | address | weight row, parameter word, or stream word of spikes |
+    | bank, group | as in TARGET |
     """
 
     opcode: Opcode
@@ -76,23 +86,23 @@ class Block:
     bank: int = 0
     group: int = 0
 
-    def part(self, start: int, end: int) -> "Block":
+    def between(self, start: int, end: int) -> "Block":
         """The words for addresses start .. end - 1."""
         return Block(self.opcode, start, self.words[start - self.address:end - self.address],
                      self.bank, self.group)
 
     def cut(self, busy: Iterable[range]) -> Iterator[tuple["Block", bool]]:
-        """Parts that lie in one of the ranges (True), or in none."""
+        """The block in pieces: each lies in one of the ranges (True) or in none (False)."""
         end = self.address + len(self.words)
         edges = {self.address, end}
         for span in busy:
             edges |= {edge for edge in (span.start, span.stop) if self.address < edge < end}
         marks = sorted(edges)
         for start, stop in zip(marks, marks[1:], strict=False):
-            yield self.part(start, stop), any(start in span for span in busy)
+            yield self.between(start, stop), any(start in span for span in busy)
 
     def payloads(self, room: int) -> Iterator[np.ndarray]:
-        """Payloads of at most `room` words and their target."""
+        """Payloads of at most `room` words, each with its target."""
         for at in range(0, len(self.words), room - 1):
             address = self.address + at
             head = np.array([address], np.uint32) if self.opcode == Opcode.SPIKES else \
@@ -101,10 +111,10 @@ class Block:
 
 
 class TapeWriter:
-    """A tape that begins with BEGIN [configuration, network], whose number is `tag`.
+    """Writes a tape, packet by packet; it starts with a BEGIN.
 
-    While a pass runs the device goes on to the next packets. So the writer remembers what the last
-    pass uses, and puts a WAIT before what would change that. The passes before it are over.
+    The device reads on while a pass runs. So the writer remembers what the last pass uses, and
+    puts a WAIT before a packet that would change that. Earlier passes are over by then.
     """
 
     def __init__(self, config: ArrayConfig, network_id: int, tag: int):
@@ -119,35 +129,35 @@ class TapeWriter:
         packets.append(encode(opcode, self.tape.tag + len(packets), payload))
 
     def write(self, blocks: Iterable[Block]) -> None:
-        """Append packets that write memories; what the last pass uses after a WAIT."""
+        """Append packets that write memories. What the last pass uses comes last, after a WAIT."""
         late = []
         for block in blocks:
-            for part, busy in block.cut(self._busy.get(block.opcode, ())):
+            for piece, busy in block.cut(self._busy.get(block.opcode, ())):
                 if busy:
-                    late.append(part)
+                    late.append(piece)
                 else:
-                    self._write(part)
+                    self._write(piece)
         if late:
             self.add(Opcode.WAIT)
             self._busy = {}
-        for part in late:
-            self._write(part)
+        for piece in late:
+            self._write(piece)
 
     def _write(self, block: Block) -> None:
         for payload in block.payloads(self.config.payload_words):
             self.add(block.opcode, payload)
 
     def run(self, payload: np.ndarray, uses: Uses) -> None:
-        """Append a PASS that reads or writes what `uses` says."""
+        """Append a PASS. uses: what it reads and writes."""
         self.add(Opcode.PASS, payload)
         self._busy = uses
 
     def expect(self, *expected: Expected) -> None:
-        """Note answers that the last pass brings."""
+        """Note answers that the last pass will bring."""
         self.tape.expected.extend(expected)
 
     def read(self, base: int, size: int, expected: Callable[[int, int], Expected]) -> None:
-        """Ask for `size` spike words from `base` on; `expected` of (length, first stream word)."""
+        """Ask for `size` spike words from `base` on. expected: of (length, first stream word)."""
         base, total = base * self.config.stream_words, size * self.config.stream_words
         for at in range(0, total, self.config.payload_words):
             length = min(self.config.payload_words, total - at)
@@ -157,7 +167,7 @@ class TapeWriter:
             self._busy = {}
 
     def report(self, *, image: int = -1, layer: int = -1) -> None:
-        """Ask for the counters, and wait until the array is idle."""
+        """Ask for the counters; the device answers once the array is idle."""
         self.add(Opcode.REPORT)
         self.expect(Expected("counters", len(COUNTERS), image, layer))
         self._busy = {}

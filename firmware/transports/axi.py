@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from quadfire.firmware.driver.accelerator import DeviceError
+from quadfire.firmware.errors import DeviceError
 from quadfire.firmware.tape.packets import PacketError, split
 from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig

@@ -89,7 +89,7 @@ def open_overlay(bitfile: str, config: ArrayConfig | None, *, device: str = "qua
     of PYNQ and of AxiTransport.
     """
     if pynq is None:
-        import pynq     # pyright: ignore[reportMissingImports]  (only on the board)
+        import pynq  # pyright: ignore[reportMissingImports]  (only on the board)
     overlay = pynq.Overlay(bitfile)
     registers = getattr(overlay, device)
     engine = PynqDma(getattr(overlay, dma), pynq.allocate, send_bytes=send_bytes,

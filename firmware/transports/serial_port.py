@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import serial
 
-from quadfire.firmware.transports.transport import Transport
 from quadfire.firmware.transports.serial_link import HostLink
+from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import Answer
 

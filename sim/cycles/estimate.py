@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig

@@ -10,10 +10,11 @@ from dataclasses import astuple
 
 import numpy as np
 
-from quadfire.firmware.compiler.passes import Axis, Pass, readings_of
+from quadfire.firmware.compiler.pass_payload import pass_payload
+from quadfire.firmware.compiler.passes import Axis, Pass, branch_geometries
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
-from quadfire.firmware.compiler.time_chunks import part_inputs, part_steps
+from quadfire.firmware.driver.sequences import chunk_inputs, chunk_steps
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.packets import unpack
 from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
@@ -66,12 +67,13 @@ class _Words:
         return words[rows.start * per_row:rows.stop * per_row]
 
 
-def _memory(item: Pass, words: _Words, row_words: dict[int, int]
+def _memory(a_pass: Pass, words: _Words, row_words: dict[int, int]
             ) -> tuple[np.ndarray, dict[int, int]]:
     """(the words that a pass reads, {map: its base address in them, modulo 2^16})."""
     spans, bases, at = [], {}, 0
-    for source in {source.map for source in item.sources}:
-        read = [s.pixel_rows(item.height + item.flush) for s in item.sources if s.map == source]
+    for source in {source.map for source in a_pass.sources}:
+        read = [s.pixel_rows(a_pass.height + a_pass.flush) for s in a_pass.sources
+                if s.map == source]
         read = [rows for rows in read if rows] or [range(1)]
         rows = range(min(rows.start for rows in read), max(rows.stop for rows in read))
         bases[source] = at - rows.start * row_words[source]
@@ -93,9 +95,9 @@ def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
     inputs, spikes: see `maps_of`. probe: every membrane is read. A pass that runs several times for
     an image, for its segments or outputs, has the sum of its runs.
     """
-    chunks, pixels = program.parts, program.inner.input_bits > 0
-    inputs = part_inputs(inputs, chunks, pixels)
-    spikes = [part_steps(fired, chunks) for fired in spikes]
+    chunks, pixels = program.chunks, program.inner.input_bits > 0
+    inputs = chunk_inputs(inputs, chunks, pixels)
+    spikes = [chunk_steps(fired, chunks) for fired in spikes]
     images = inputs.shape[0 if pixels else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for image in range(images):
@@ -113,19 +115,19 @@ def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = F
     row_words = {source: program.row_words(source) for source in maps}
     known: dict[tuple, PassCycles] = {}
     result = []
-    for step in program.steps:
-        if not isinstance(step, Run):
+    for run in program.actions:
+        if not isinstance(run, Run):
             continue
-        item = step.item
+        a_pass = run.a_pass
         emit = Emit.MEMBRANES if probe else \
-            Emit.LOGITS if network.layers[item.layer].neuron is None else Emit.NONE
-        memory, bases = _memory(item, words, row_words)
-        fields, sources = _tables(program._pass_words(step, bases, emit))
-        key = (item.layer, *(tuple(value for name, value in table.items() if name not in _PLACES)
+            Emit.LOGITS if network.layers[a_pass.layer].neuron is None else Emit.NONE
+        memory, bases = _memory(a_pass, words, row_words)
+        fields, sources = _tables(pass_payload(program, run, bases, emit))
+        key = (a_pass.layer, *(tuple(value for name, value in table.items() if name not in _PLACES)
                              for table in (fields, *sources)))
         if key not in known:
             known[key] = pass_cycles(config, fields, fetches(fields, sources, memory))
-        result.append((step.number, known[key]))
+        result.append((run.number, known[key]))
     return result
 
 
@@ -164,15 +166,15 @@ def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Seq
                              for layer, fired in enumerate(spikes)}
     totals = np.zeros(len(network.layers), np.int64)
     for index, layer in enumerate(network.layers):
-        for reading in readings_of(network, index):
-            events = maps[reading.map].astype(np.int64)     # slots, images, channels, y, x
-            if not reading.any:     # sums may be taken in any order
+        for branch in branch_geometries(network, index):
+            events = maps[branch.map].astype(np.int64)     # slots, images, channels, y, x
+            if not branch.max_pool:     # sums may be taken in any order
                 events = events.sum(axis=(0, 1), keepdims=True)
-            for axis, about in ((3, reading.y), (4, reading.x)):
-                events = _pooled(events, axis, about, np.maximum if reading.any else np.add)
-            reached = np.einsum("cyx,y,x->c", events.sum(axis=(0, 1)), _uses(reading.y),
-                                _uses(reading.x))
-            outputs = 1 if isinstance(layer.branches[reading.number], IdentityBranch) else \
+            for axis, about in ((3, branch.y), (4, branch.x)):
+                events = _pooled(events, axis, about, np.maximum if branch.max_pool else np.add)
+            reached = np.einsum("cyx,y,x->c", events.sum(axis=(0, 1)), _uses(branch.y),
+                                _uses(branch.x))
+            outputs = 1 if isinstance(layer.branches[branch.number], IdentityBranch) else \
                 layer.outputs
-            totals[index] += reading.gain * outputs * int(reached.sum())
+            totals[index] += branch.gain * outputs * int(reached.sum())
     return totals

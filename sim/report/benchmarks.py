@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k

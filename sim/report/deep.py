@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.integer import IntegerNetwork, reference

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadfire.firmware.compiler.compile import compile
+from quadfire.firmware import compile
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k

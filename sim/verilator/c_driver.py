@@ -8,6 +8,7 @@ import numpy as np
 
 from quadfire.firmware.c.tape_header import c_header
 from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.driver.session import pack_inputs
 from quadfire.paths import PACKAGE
 from quadfire.sim.verilator import build, toolchain
 from quadfire.sim.verilator.axi_shell import HARNESS, TOP
@@ -35,7 +36,7 @@ def run(program: Program, inputs: np.ndarray, *, stream_bits: int = 32, idle: fl
     library = build.library(build.axi_verilog(program.config, stream_bits), top=TOP,
                             harness=HARNESS)
     first = inputs[:1] if program.network.input_bits else inputs[:, :1]
-    words = program.pack_inputs(inputs).astype("<u4")
+    words = pack_inputs(program, inputs).astype("<u4")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "net_tape.h").write_text(c_header(program, first))

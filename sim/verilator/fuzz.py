@@ -14,6 +14,7 @@ import typer
 from rich.progress import track
 
 from quadfire.firmware import compile
+from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.verilator import build
@@ -58,7 +59,7 @@ def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[li
     inputs = random_inputs(rng, network, 1)
     program = compile(network, config)
     tapes = []
-    for tape in (program.setup_tape(1), program.inference_tape(inputs, 77)):
+    for tape in (setup_tape(program, 1), inference_tape(program, inputs, 77)):
         for packet in tape.packets:
             core.send(packet)
         if not core.run(tape.answers, 100_000):

@@ -16,7 +16,17 @@ from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import current, round_shift
 from quadfire.rtl.contract.tape import (
-    COUNTERS, HEADER, MAGIC, PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, VERSION, Answer, Emit, Fault,
+    COUNTERS,
+    HEADER,
+    MAGIC,
+    PASS,
+    PASS_WORDS,
+    SOURCE,
+    SOURCE_WORDS,
+    VERSION,
+    Answer,
+    Emit,
+    Fault,
     Opcode,
 )
 

@@ -3,7 +3,13 @@
 import numpy as np
 
 from quadfire.models.integer import (
-    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool, dense,
+    INPUT,
+    ConvBranch,
+    IdentityBranch,
+    IntegerLayer,
+    IntegerNetwork,
+    Pool,
+    dense,
 )
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import Neuron, current, neuron_step

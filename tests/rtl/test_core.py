@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import compile
+from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import crc32, decode, encode, pack
 from quadfire.models.integer import reference
 from quadfire.models.integer.random_network import random_inputs, random_network
@@ -329,8 +330,8 @@ def network_vectors(seed: int, *, input_bits: int, readout: bool, sizes=(21, 12,
         return encode(Answer.PROBE, tag, membranes[first:first + CONFIG.lanes])
 
     packets, answers = [], []
-    for tape in (program.setup_tape(tag=5),
-                 program.inference_tape(inputs, tag=250, probe=True, read_spikes=True)):
+    for tape in (setup_tape(program, tag=5),
+                 inference_tape(program, inputs, tag=250, probe=True, read_spikes=True)):
         for words in tape.packets:
             packet = decode(words)
             packets.append(encode(Opcode.INFO, packet.sequence)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import Accelerator
-from quadfire.firmware.compiler.compile import CompileError
+from quadfire.firmware.errors import CompileError
 from quadfire.models.integer import reference
 from quadfire.models.integer.random_network import random_conv_network, random_inputs
 from quadfire.rtl.contract.config import ArrayConfig, preset

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import Accelerator, DeviceError, compile
+from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports.transport import Transport
 from quadfire.models.integer import reference
@@ -148,7 +149,7 @@ def test_a_tape_for_another_array_or_network_is_refused(case):
         device.load(foreign)
     for program, fault in ((foreign, Fault.CONFIGURATION), (compile(random_network(
             np.random.default_rng(1), TINY, sizes=[8, 3], readout=True), TINY), Fault.NETWORK)):
-        tape = program.inference_tape(random_inputs(np.random.default_rng(0), program.network, 2))
+        tape = inference_tape(program, random_inputs(np.random.default_rng(0), program.network, 2))
         answer = transport.exchange(tape.packets, tape.answers)[-1]
         assert (answer[0] >> 24, answer[1]) == (Answer.ERROR, fault)
         assert good(case)
@@ -195,7 +196,7 @@ def test_reset_in_mid_stream(case, setup):
     """A reset at any of many moments of a tape; afterwards the driver loads again and is right."""
     device, transport, inputs, _ = case
     inner = transport.inner
-    tape = device.program.setup_tape(5) if setup else device.program.inference_tape(inputs, 5)
+    tape = setup_tape(device.program, 5) if setup else inference_tape(device.program, inputs, 5)
     for cycles in (1, 2, 3, 7, 20, 55, 150, 333, 400, 521, 777, 1100, 1500, 2000):
         for packet in tape.packets:
             inner.send_partial(packet, last=True)

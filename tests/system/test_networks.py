@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import Accelerator
-from quadfire.models.integer import reference
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.models.integer.random_network import random_inputs, random_network
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.sim.report.compare import first_mismatch
-from quadfire.paths import PRETRAINED
 from quadfire.sim.verilator.core import VerilatedTransport
 
 from tests.system.checks import assert_cycles

@@ -8,7 +8,9 @@ import pytest
 from quadfire.firmware import Accelerator, CompileError, compile
 from quadfire.models.integer import reference
 from quadfire.models.integer.random_network import (
-    random_conv_network, random_inputs, random_network,
+    random_conv_network,
+    random_inputs,
+    random_network,
 )
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import COUNTERS
@@ -51,7 +53,8 @@ def network_of(seed: int, steps: int, convolutions: bool):
 def test_random_networks(device, seed, steps, convolutions):
     network, inputs = network_of(seed, steps, convolutions)
     program = device.load(network)
-    assert program.parts == STEPS[steps] and program.inner.steps * program.parts == steps
+    assert program.chunks == STEPS[steps]
+    assert program.inner.steps * program.chunks == steps
     expected = reference.run(network, inputs, record=True)
     outputs = device.run(inputs, probe=True, spikes=True)
     compared, _, first = first_mismatch(outputs, expected, network)
@@ -78,10 +81,10 @@ def test_membranes_that_do_not_fit_are_refused():
     tiles = -(-18 // CONFIG.lanes)
     with pytest.raises(CompileError, match=f"need {tiles} state words, the array has 2"):
         compile(network, replace(CONFIG, state_words=2))
-    assert compile(network, replace(CONFIG, state_words=tiles)).parts == 2
+    assert compile(network, replace(CONFIG, state_words=tiles)).chunks == 2
 
 
 def test_slots_that_suffice_make_one_part():
     network, _ = network_of(0, 12, False)
     config = ArrayConfig(**{**CONFIG.as_dict(), "slots": 16, "line_words": 256})
-    assert compile(network, config).parts == 1
+    assert compile(network, config).chunks == 1

@@ -6,11 +6,10 @@ import pytest
 from quadfire.firmware import Accelerator
 from quadfire.firmware.transports import open_device
 from quadfire.firmware.transports.pynq import open_overlay
-from quadfire.models.integer import reference
 from quadfire.models.datasets import mnist5k
-from quadfire.models.integer import IntegerNetwork
-from quadfire.rtl.contract.config import preset
+from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.paths import PRETRAINED
+from quadfire.rtl.contract.config import preset
 from quadfire.sim.verilator.pynq_standin import Pynq
 from quadfire.sim.verilator.toolchain import simulators
 

@@ -9,13 +9,13 @@ import pytest
 
 from quadfire.firmware import compile
 from quadfire.firmware.c.tape_header import c_header, input_spans
+from quadfire.firmware.driver.session import inference_tape, pack_inputs, setup_tape
 from quadfire.firmware.tape.packets import decode
-from quadfire.models.integer import reference
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.models.integer.random_network import random_inputs, random_network
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.verilator import c_driver, toolchain
-from quadfire.paths import PRETRAINED
 
 from tests.command import quadfire
 
@@ -79,7 +79,7 @@ def test_pixels_are_packed_as_the_compiler_does(tmp_path):
     subprocess.run([toolchain.c_compiler(), *c_driver.FLAGS, "-I", c_driver.C_DRIVER, "main.c",
                     c_driver.C_DRIVER / "quadfire.c", "-o", "main"], cwd=tmp_path, check=True)
     text = subprocess.run([tmp_path / "main"], check=True, text=True, capture_output=True).stdout
-    assert [int(word) for word in text.split()] == program.pack_inputs(inputs[:1]).ravel().tolist()
+    assert [int(word) for word in text.split()] == pack_inputs(program, inputs[:1]).ravel().tolist()
 
 
 @pytest.mark.fast
@@ -87,13 +87,13 @@ def test_the_header_holds_the_tapes():
     network, inputs = network_of()
     program = compile(network, TINY)
     text = c_header(program, inputs[:1], "digits")
-    for name, tape in (("setup", program.setup_tape(0)), ("run", program.inference_tape(
+    for name, tape in (("setup", setup_tape(program, 0)), ("run", inference_tape(program,
             inputs[:1], 1))):
         body = re.search(rf"digits_{name}_words\[\] = {{(.*?)}};", text, re.S)
         assert body is not None
         words = [int(word, 16) for word in re.findall(r"0x[0-9a-f]{8}", body[1])]
         assert words == tape.to_array().tolist()
-    assert f"#define DIGITS_INPUT_WORDS {program.pack_inputs(inputs[:1]).size}\n" in text
+    assert f"#define DIGITS_INPUT_WORDS {pack_inputs(program, inputs[:1]).size}\n" in text
     with pytest.raises(ValueError, match="lower-case letters"):
         c_header(program, inputs[:1], "Net 1")
 
@@ -102,7 +102,7 @@ def test_the_header_holds_the_tapes():
 def test_input_spans_are_the_words_of_the_input():
     network, inputs = network_of()
     program = compile(network, TINY)
-    tape, words = program.inference_tape(inputs[:1]), program.pack_inputs(inputs[:1])
+    tape, words = inference_tape(program, inputs[:1]), pack_inputs(program, inputs[:1])
     whole = tape.to_array()
     spans = input_spans(tape, words)
     assert np.array_equal(np.concatenate([whole[at:at + n] for at, n in spans]), words.ravel())

@@ -12,8 +12,8 @@ from PIL import Image
 
 from quadfire.firmware import Accelerator, DeviceError
 from quadfire.firmware.driver.inputs import read_inputs
-from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.driver.selftest import GOLDEN, TESTS, golden, selftest
+from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports import KINDS, open_device, serial_port
 from quadfire.models.integer.reference import run as reference
 from quadfire.rtl.contract.config import preset

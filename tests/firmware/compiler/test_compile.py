@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from quadfire.firmware import CompileError, compile
 from quadfire.firmware.compiler.overflow import Bounds, check_layer, idle_bias, saturation
+from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import decode, split, unpack
-from quadfire.models.integer import network as integer
-from quadfire.models.integer.bounds import signed_bits
+from quadfire.models import integer
 from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer.bounds import signed_bits
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.numerics import Neuron, current, neuron_step
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, Opcode
@@ -246,7 +247,7 @@ def test_everything_lies_within_the_memories(seed):
 
     # Packets are legal, and numbered from the tag.
     inputs = np.zeros((2, sizes[0]), np.uint8) if net.input_bits else np.zeros((4, 2, sizes[0]))
-    for tape in (program.setup_tape(250), program.inference_tape(inputs, 250)):
+    for tape in (setup_tape(program, 250), inference_tape(program, inputs, 250)):
         assert len(split(tape.to_array())) == len(tape.packets)
         for number, words in enumerate(tape.packets):
             packet = decode(words)
@@ -266,7 +267,7 @@ def check_memories(program):
         assert item.weights + item.rows <= config.weight_rows
         assert item.tile_parameters + item.tiles * config.group_lanes <= config.parameter_words
         rows[item.weights:item.weights + item.rows] += 1 if not item.streamed else 0
-        if not item.own and not item.loads_parameters:
+        if not item.accumulate and not item.loads_parameters:
             at, end = item.tile_parameters, item.tile_parameters + item.tiles * config.group_lanes
             parameters[at:end] += 1
             parameters[item.parameters:item.parameters + 8] += item.tile == 0
@@ -280,15 +281,15 @@ def check_memories(program):
                        for a, b in itertools.combinations(program.memory.regions, 2))
 
 
-def test_own_follows_its_pass():
+def test_passes_of_a_chain_follow_each_other():
     """Sums stay in the accumulators: the parts of one output pass run without another between."""
     rng = np.random.default_rng(0)
     config = replace(TINY, weight_rows=64)
     passes = compile(random_network(rng, config, (200, 30, 4), steps=2), config).passes
-    assert sum(item.own for item in passes) == 4 * 3
+    assert sum(item.accumulate for item in passes) == 4 * 3
     for before, item in itertools.pairwise(passes):
-        assert item.own == (not before.drain)
-        if item.own:
+        assert item.accumulate == (not before.drain)
+        if item.accumulate:
             assert (before.layer, before.tile) == (item.layer, item.tile)
             assert before.sources[0].first_word + before.sources[0].words == \
                 item.sources[0].first_word
@@ -331,6 +332,6 @@ def test_report():
 def test_input_is_loaded_while_a_pass_runs():
     net = random_network(np.random.default_rng(0), TINY, (30, 10), steps=4)
     program = compile(net, TINY)
-    tape = program.inference_tape(np.zeros((4, 3, 30), bool))
+    tape = inference_tape(program, np.zeros((4, 3, 30), bool))
     kinds = [decode(words).opcode.name for words in tape.packets]
     assert kinds == ["BEGIN", "SPIKES", *["PASS", "SPIKES", "PASS"] * 2, "PASS", "PASS", "REPORT"]

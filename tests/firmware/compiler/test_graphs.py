@@ -12,20 +12,26 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import Accelerator, CompileError, compile
-from quadfire.firmware.compiler.mapping import plans
+from quadfire.firmware.compiler.mapping import mappings
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
-from quadfire.models.integer import reference
+from quadfire.firmware.driver.session import inference_tape
 from quadfire.models.integer import (
-    INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork, Pool,
+    INPUT,
+    ConvBranch,
+    IdentityBranch,
+    IntegerLayer,
+    IntegerNetwork,
+    Pool,
+    reference,
 )
 from quadfire.models.integer.random_network import random_conv_network, random_inputs
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import Opcode
 from quadfire.sim.cycles import network_model
 
+from tests.firmware.compiler.test_compile import check_memories
 from tests.firmware.device import FakeTransport
 from tests.firmware.networks import random_neuron, residual_network
-from tests.firmware.compiler.test_compile import check_memories
 
 CONV = preset("tiny-conv")
 ARRAYS = {
@@ -133,11 +139,11 @@ def test_every_way_to_compute_a_layer(name, monkeypatch):
     """Whichever way the compiler takes, the result is the same."""
     shape, branch = LAYERS[name]
     network = one_layer(CONV, shape, branch.outputs, branch)
-    found, _ = plans(network, 0, CONV)
-    assert "join" in found and len(found) >= 2
+    found, _ = mappings(network, 0, CONV)
+    assert "dense" in found and len(found) >= 2
     for passes in found.values():
         def chosen(inner, layer, config, passes=passes):
-            return passes if layer == 0 else plans(inner, 1, config)[0]["join"]
+            return passes if layer == 0 else mappings(inner, 1, config)[0]["dense"]
 
         monkeypatch.setattr("quadfire.firmware.compiler.compile._fastest", chosen)
         program = compile(network, CONV)
@@ -146,9 +152,9 @@ def test_every_way_to_compute_a_layer(name, monkeypatch):
 
 
 def test_what_each_way_is_for():
-    """Taps of 3 x 3 where many channels come in, tiles for 1 x 1, a join for what is dense."""
-    for mode, branch in (("taps", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
-                         ("join", conv(36, 40, 6))):
+    """Kernel for 3 x 3 where many channels come in, tiles for 1 x 1, dense for whole maps."""
+    for mode, branch in (("kernel", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
+                         ("dense", conv(36, 40, 6))):
         program = compile(one_layer(replace(CONV, weight_rows=2048), (40, 6, 6), branch.outputs,
                                     branch), replace(CONV, weight_rows=2048))
         assert program.layers[0].mode == mode
@@ -201,11 +207,11 @@ def test_maps_of_the_host(words, late):
     network = residual_network(config, 6, (6,), steps=2, input_bits=2, kernel=5)
     program = compile(network, config)
     assert program.memory.on_host and program.memory.words <= words
-    count = collections.Counter(type(step) for step in program.steps)
+    count = collections.Counter(type(action) for action in program.actions)
     assert count[Load] and count[Fetch] and count[Run] > len(program.passes)
     assert sum(layer.map_words for layer in program.layers) > 0
     with pytest.raises(ValueError, match="more than one tape"):
-        program.inference_tape(np.zeros((1, *network.input_shape), np.uint8))
+        inference_tape(program, np.zeros((1, *network.input_shape), np.uint8))
     check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
 
 
@@ -227,8 +233,8 @@ def test_many_runs_are_scheduled_in_linear_time():
         network = one_layer(config, (4, height, 4), 2, conv(2, 4, 4), steps=1)
         profile = cProfile.Profile()
         program = profile.runcall(compile, network, config)
-        assert program.memory.on_host and program.layers[0].mode == "join"
-        return len(program.steps), sum(entry.callcount for entry in profile.getstats())
+        assert program.memory.on_host and program.layers[0].mode == "dense"
+        return len(program.actions), sum(entry.callcount for entry in profile.getstats())
 
     (few, short), (many, long) = calls(28), calls(103)
     assert many > 3.9 * few and long < 4.5 * short
@@ -242,7 +248,7 @@ def test_streamed_weights_load_while_a_pass_runs(late):
     streamed = [item for item in program.passes if item.streamed]
     assert len(streamed) > 4 and all(item.loads_parameters for item in program.passes)
     inputs = random_inputs(np.random.default_rng(0), network, 2)
-    packets = [int(words[0]) >> 24 for words in program.inference_tape(inputs).packets]
+    packets = [int(words[0]) >> 24 for words in inference_tape(program, inputs).packets]
     assert packets.count(Opcode.WAIT) < packets.count(Opcode.PASS)
     check(program, inputs, late=late)
 

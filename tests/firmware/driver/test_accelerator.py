@@ -68,7 +68,7 @@ def test_equals_the_equations(name, late):
 def _events(network, inputs, spikes, program):
     """Events of all passes: every input spike or bit, once for every tile of passes."""
     maps = [np.unpackbits(inputs) if network.input_bits else inputs, *spikes]
-    return sum(int(maps[i].sum()) * sum(item.layer == i and not item.own
+    return sum(int(maps[i].sum()) * sum(item.layer == i and not item.accumulate
                                         for item in program.passes)
                for i in range(len(network.layers)))
 
@@ -82,7 +82,7 @@ def test_the_cases_reach_every_path():
         seen[name] = {
             "streamed": any(item.streamed for item in program.passes),
             "resident": any(not item.streamed for item in program.passes),
-            "own": any(item.own for item in program.passes),
+            "own": any(item.accumulate for item in program.passes),
             "parameters": any(item.loads_parameters for item in program.passes),
             "shared": program.memory.shared,
             "one buffer": not program.memory.shared and len(program.memory.inputs) == 1,

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from quadfire.firmware.tape.memory_layout import (
-    pack_map, pack_parameters, pack_spikes, pack_weights, pack_wide, planes_of, tiles_of,
-    unpack_map, unpack_spikes, words_of,
+    pack_map,
+    pack_parameters,
+    pack_spikes,
+    pack_weights,
+    pack_wide,
+    planes_of,
+    tiles_of,
+    unpack_map,
+    unpack_spikes,
+    words_of,
 )
 from quadfire.rtl.contract.config import PRESETS, ArrayConfig, preset
 

@@ -15,10 +15,10 @@ from quadfire.firmware.transports.serial_port import SerialTransport
 from quadfire.models.datasets import mnist5k
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.reference import run as reference
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.serial_protocol import ESCAPE, Code
 from quadfire.rtl.contract.tape import Opcode
-from quadfire.paths import PRETRAINED
 from quadfire.sim.report.demo import DEMOS
 from quadfire.sim.verilator.uart import UartServer
 

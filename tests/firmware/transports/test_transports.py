@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.firmware import Accelerator, DeviceError
+from quadfire.firmware.driver.session import inference_tape
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports.axi import AxiTransport, DmaError, configuration, identify
 from quadfire.firmware.transports.axi_dma import AxiDma
@@ -24,11 +25,14 @@ from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.register_access import Registers
 from quadfire.rtl.contract.registers import ADDRESS_BITS, REGISTERS, constants, find
 from quadfire.rtl.contract.tape import Answer, Fault, Opcode
+from quadfire.sim.cocotb.testbench_axi import written
 from quadfire.sim.verilator.axi_shell import BusError, VerilatedShell
 from quadfire.sim.verilator.axi_transport import (
-    AxiDmaModel, Memory, VerilatedAxiTransport, simulated,
+    AxiDmaModel,
+    Memory,
+    VerilatedAxiTransport,
+    simulated,
 )
-from quadfire.sim.cocotb.testbench_axi import written
 from quadfire.sim.verilator.pynq_standin import Pynq
 
 TINY = preset("tiny")
@@ -124,7 +128,7 @@ def test_beats_are_neither_lost_nor_doubled(device, case, transport):
     assert registers.input_beats == after.sent - before.sent > 0
     assert registers.output_beats == after.taken - before.taken > 0
     assert registers.input_bytes == 4 * sum(
-        device.program.inference_tape(case[1]).words for _ in range(4))
+        inference_tape(device.program, case[1]).words for _ in range(4))
     assert registers.output_stalls > 0 and registers.error_refused == 0
 
 
@@ -157,7 +161,7 @@ def test_damage_is_told_and_survived(device, case, transport, change):
 
 
 def test_reset_in_mid_tape_loses_nothing_of_the_caller(device, case, transport):
-    tape = device.program.inference_tape(case[1], 9)
+    tape = inference_tape(device.program, case[1], 9)
     for cycles in (0, 30, 150, 400, 900):
         transport.shell.send(tape.to_array())
         transport.shell.step(cycles)

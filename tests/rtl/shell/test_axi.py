@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from quadfire.firmware import compile
+from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.paths import CHECKOUT, PRETRAINED
 from quadfire.rtl.contract.config import preset
@@ -97,7 +98,7 @@ def test_the_trained_network(simulator, tmp_path):
     network = IntegerNetwork.load(PRETRAINED / "mnist5k-784-128-10-int8.safetensors")
     program, logits = compile(network, config), reference.run(network, images).logits.numpy()
     frames, answers = [], []
-    for tape in (program.setup_tape(1), program.inference_tape(images, 2)):
+    for tape in (setup_tape(program, 1), inference_tape(program, images, 2)):
         frames.append(tape.to_array().tolist())
         for item in tape.expected:
             words: list[int | None] = [item.opcode << 24 | tape.tag << 16 | item.length]
