@@ -34,7 +34,7 @@ class Kind:
     about: str
     maker: str
     real: bool = False
-    needs: str = "sim"
+    needs: str = "verilator"
 
     @property
     def available(self) -> bool:
