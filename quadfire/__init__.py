@@ -12,7 +12,7 @@
 | room | holds | needs |
 |---|---|---|
 | `quadfire.rtl` | the hardware in Amaranth, its configuration and its arithmetic | extra `hdl` |
-| `quadfire.models` | networks: training, quantisation, integer reference (PyTorch) | extra `train` |
+| `quadfire.models` | networks: training, quantisation, the integer reference | extra `train` |
 | `quadfire.firmware` | compiler, driver, transports to a device | numpy |
 | `quadfire.sim` | the Verilated array, test benches, cycle model, reports | extra `sim` |
 

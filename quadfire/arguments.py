@@ -21,8 +21,8 @@ __all__ = ["Changes", "Config", "Difference", "Network", "OptionalConfig", "cons
 console = Console(highlight=False, markup=False)
 errors = Console(stderr=True, highlight=False)
 
-_CONFIG = ("Array: a preset (see `quadfire configs`), or a JSON file such as the quadfire.json that "
-           "`quadfire verilog` writes.")
+_CONFIG = ("Array: a preset (see `quadfire configs`), or a JSON file such as the quadfire.json "
+           "that `quadfire verilog` writes.")
 
 Config = Annotated[str, typer.Option("--config", "-c", metavar="NAME|FILE", help=_CONFIG)]
 OptionalConfig = Annotated[str | None, typer.Option(

@@ -8,8 +8,8 @@
 | `cache_folder()` | what is built once and used again: generated Verilog, compiled simulations |
 
 The cache is `build/` in a checkout, else the user's cache folder; the variable `QUADFIRE_CACHE`
-names another one. Nothing is ever written beside the installed code. Results that a user asked for go to
-`build/` in the folder where the command runs.
+names another one. Nothing is ever written beside the installed code. Results that a user asked
+for go to `build/` in the folder where the command runs.
 """
 
 import os

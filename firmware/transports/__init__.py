@@ -52,7 +52,8 @@ KINDS = {
     "pynq": Kind("pynq:BITFILE", "a Zynq board with PYNQ, by an overlay",
                  "quadfire.firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
     "serial": Kind("serial:PORT[:BAUD]", "a board, or `quadfire serve`, at a serial port",
-                   "quadfire.firmware.transports.serial_port:from_address", real=True, needs="serial"),
+                   "quadfire.firmware.transports.serial_port:from_address", real=True,
+                   needs="serial"),
 }
 
 

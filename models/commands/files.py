@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from quadfire.models.commands.common import Data, Device, Folder, console, device_of, load, one_thread
+from quadfire.models.commands.common import (
+    Data, Device, Folder, console, device_of, load, one_thread,
+)
 
 if TYPE_CHECKING:
     from quadfire.models.integer import Branch, IntegerNetwork

@@ -1,7 +1,7 @@
 """Configurations as the command line and users name them: a preset, or a JSON file.
 
-`quadfire verilog` writes such a file beside the Verilog, `quadfire.json`; one that holds nothing but
-the fields is as good: `{"lanes": 16, "weight_bits": 4}`. A field that a file leaves out has its
+`quadfire verilog` writes such a file beside the Verilog, `quadfire.json`. One that holds nothing
+but the fields is as good: `{"lanes": 16, "weight_bits": 4}`. A field that a file leaves out has its
 default.
 """
 
@@ -73,7 +73,7 @@ def read_config(name: str | Path, changes: Iterable[str] = ()) -> ArrayConfig:
 
 
 def known_configs(folder: Path = Path("build")) -> Iterator[tuple[str, ArrayConfig]]:
-    """(name, configuration) of all presets, then of each quadfire*.json in `folder` or one below."""
+    """(name, configuration) of all presets, and of each quadfire*.json in `folder` or one below."""
     yield from PRESETS.items()
     for path in sorted([*folder.glob("quadfire*.json"), *folder.glob("*/quadfire*.json")]):
         try:

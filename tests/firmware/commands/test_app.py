@@ -37,7 +37,8 @@ def test_errors_are_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("modules, more", [
-    ("quadfire.firmware, quadfire.firmware.transports.pynq, quadfire.firmware.transports.uio", set()),
+    ("quadfire.firmware, quadfire.firmware.transports.pynq, quadfire.firmware.transports.uio",
+     set()),
     ("quadfire.cli, quadfire.firmware.commands.device", {"typer", "rich"})])
 def test_what_the_driver_needs(modules, more):
     """On a board: no torch, no amaranth, nothing that has to be compiled but numpy and safetensors.
