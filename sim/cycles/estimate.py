@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
@@ -135,7 +135,7 @@ def sweep(network: IntegerNetwork, config: ArrayConfig, options: Mapping[str, It
         changes = dict(zip(options, values, strict=True))
         try:
             shape = replace(config, **changes)
-            program = compile(network, shape)
+            program = compile_network(network, shape)
         except ValueError as error:
             refused[str(error)] = refused.get(str(error), 0) + 1
             continue

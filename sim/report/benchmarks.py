@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k
@@ -131,7 +131,7 @@ def deep(title: str, name: str, config: str) -> Measurement:
         if summary.get(part) != value:
             raise ValueError(f"{path} is of {part} {summary.get(part)!r}, not {value!r}: remove it")
     shape = preset(config)
-    program = compile(deep_networks.network_of(name, shape, steps=_STEPS), shape)
+    program = compile_network(deep_networks.network_of(name, shape, steps=_STEPS), shape)
     return of_summary(title, summary, static(program))
 
 
@@ -174,7 +174,7 @@ def estimated(title: str, layers: str, side: int, steps: int, config: str, image
                   input_shape=(1, side, side), steps=steps),
         weight_bits=shape.weight_bits, state_bits=shape.state_bits,
         fraction_bits=shape.fraction_bits, accumulator_bits=shape.accumulator_bits)
-    program = compile(network, shape)
+    program = compile_network(network, shape)
     x = _digits(images)[0].reshape(-1, 1, 28, 28).float()
     pixels = functional.interpolate(x, (side, side), mode="area").to(torch.uint8).numpy()
     spikes = _spikes(network, images)

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.integer import IntegerNetwork, reference
@@ -153,7 +153,7 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
         stage("PyTorch integers")
         expected = reference.run(network, inputs, record=True)
         stage(f"compiling it for {config_name}")
-        program = compile(network, config)
+        program = compile_network(network, config)
         stage("building the simulation")
         with Accelerator(VerilatedTransport(config, idle_limit=_PATIENCE), config) as device:
             device.load(program)

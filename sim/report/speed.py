@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.datasets import mnist5k
@@ -46,7 +46,7 @@ def measure(name: str, threads: int = 1) -> Speed:
     the network does not fit the array.
     """
     config = preset(name)
-    program = compile(IntegerNetwork.load(PRETRAINED / f"{NETWORK}.safetensors"), config)
+    program = compile_network(IntegerNetwork.load(PRETRAINED / f"{NETWORK}.safetensors"), config)
     begin = time.perf_counter()
     text = verilog.generate(config)[0]
     generated = time.perf_counter()

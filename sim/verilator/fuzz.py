@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import ArrayConfig, preset
@@ -57,7 +57,7 @@ def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[li
     rng = np.random.default_rng(seed)
     network = random_network(rng, config, sizes=SIZES, steps=3, input_bits=2, readout=True)
     inputs = random_inputs(rng, network, 1)
-    program = compile(network, config)
+    program = compile_network(network, config)
     tapes = []
     for tape in (setup_tape(program, 1), inference_tape(program, inputs, 77)):
         for packet in tape.packets:

@@ -109,6 +109,6 @@ def test_sweep_draws_the_arrays_that_can_be(network, tmp_path):
 
 
 def test_sweep_swallows_no_mistake(network, monkeypatch):
-    monkeypatch.setattr(estimate, "compile", lambda *_: 1 + None)   # pyright: ignore
+    monkeypatch.setattr(estimate, "compile_network", lambda *_: 1 + None)   # pyright: ignore
     with pytest.raises(TypeError):
         estimate.sweep(IntegerNetwork.load(network), preset("tiny"), {"lanes": (4,)})

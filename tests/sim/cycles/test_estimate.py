@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.cycles import estimate, network_model
 
@@ -16,7 +16,7 @@ CONFIG = replace(preset("default"), current_bits=24)
 
 @pytest.fixture(scope="module")
 def program():
-    return compile(residual_network(CONFIG, 12, (32, 64), steps=4, input_bits=0), CONFIG)
+    return compile_network(residual_network(CONFIG, 12, (32, 64), steps=4, input_bits=0), CONFIG)
 
 
 def test_closed_form_is_near(program):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import preset
@@ -39,7 +39,7 @@ def test_a_wrong_bias_is_found_where_it_acts(case, tmp_path):
     bias[5] += 1
     wrong = replace(network, layers=(network.layers[0], replace(readout, bias=bias)))
     wave = tmp_path / "wave.vcd"
-    report = compare(network, inputs, CONFIG, program=compile(wrong, CONFIG), waveform=wave)
+    report = compare(network, inputs, CONFIG, program=compile_network(wrong, CONFIG), waveform=wave)
     found = report.mismatch
     assert found is not None
     assert (found.layer, found.what, found.step, found.image, found.channel) == (

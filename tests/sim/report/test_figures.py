@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.cycles import network_model
 from quadfire.sim.report import benchmarks, charts, deep, figures, published
@@ -95,7 +95,7 @@ def test_dense_operations_are_those_of_all_spikes(bits):
     """Dense operations are those of a run in which every input spikes."""
     config, steps = preset("large"), 3
     network = residual_network(config, 6, (8, 16), steps=steps, input_bits=bits)
-    static = benchmarks.static(compile(network, config))
+    static = benchmarks.static(compile_network(network, config))
     spikes = [np.ones((steps, 1, *shape), bool) for shape in network.shapes]
     inputs = np.full((1, *network.input_shape), 255, np.uint8) if bits else \
         np.ones((steps, 1, *network.input_shape), bool)
