@@ -1,5 +1,7 @@
 """Folding: what it reads of a torch module is exact, what it does not read is refused."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from quadfire.models.quantize.quantize import quantize, to_grid
 from quadfire.models.quantize.report import only_rounded
 
 
-def lively(network, *shape: int):
+def lively(network: Any, *shape: int) -> tuple[Any, Tensor]:
     """In eval mode, float64, with norms that let neurons spike; and spikes for its input."""
     torch.manual_seed(3)
     for module in network.modules():
@@ -46,10 +48,10 @@ NETWORKS = {"convnet": (convnet, (2, 12, 12)), "plain": (plain, (2, 12, 12)),
             "resnet": (resnet, (2, 8, 8)), "mlp": (mlp, (12,))}
 
 
-def replaced(name: str, where: str, module) -> tuple[nn.Module, Tensor]:
-    """A network with another module, or another value of an attribute, at one place."""
+def replaced(name: str, where: str, module: nn.Module) -> tuple[Any, Tensor]:
+    """A network with another module at one place, and spikes for its input."""
     make, shape = NETWORKS[name]
-    network = make()
+    network: Any = make()
     *outer, last = where.split(".")
     owner = network.get_submodule(".".join(outer))
     if last.isdecimal():
@@ -163,8 +165,7 @@ def test_what_is_not_read_is_refused(network, where, module, message):
 
 def test_a_method_put_on_one_module_is_refused():
     network, _ = lively(convnet(), 2, 12, 12)
-    layer: nn.Module = network.layers[0].conv
-    layer.forward = lambda x: x
+    network.layers[0].conv.forward = lambda x: x
     with pytest.raises(ValueError, match=r"layers.0.conv: a Conv2d has a forward of its own"):
         fold(network)
 
