@@ -51,8 +51,8 @@ class Core(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = SpikeWriter(config)
-        m.submodules.sender = sender = PacketSender(serial=not config.lut_ram)
-        m.submodules.counters = counters = Counters(registered=bool(config.lut_ram))
+        m.submodules.sender = sender = PacketSender(serial=not config.pipelined)
+        m.submodules.counters = counters = Counters(registered=bool(config.pipelined))
 
         # Both streams end at registers: the receiver's, and a skid.
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
@@ -63,7 +63,7 @@ class Core(wiring.Component):
         else:
             wiring.connect(m, sender.o, wiring.flipped(self.o))
         taken = receiver.o
-        if config.lut_ram:      # what the executor waits for is not asked for by the receiver
+        if config.pipelined:    # what the executor waits for is not asked for by the receiver
             m.submodules.executor_in = executor_in = Skid(PACKET_WORD)
             wiring.connect(m, receiver.o, executor_in.i)
             taken = executor_in.o
@@ -136,13 +136,13 @@ class Core(wiring.Component):
         """
         lanes = self.config.lanes
         m.submodules.tap_words = tap_words = StreamMemory(
-            {"word": 32}, max(4 * lanes, 16), registered=bool(self.config.lut_ram))
+            {"word": 32}, max(4 * lanes, 16), registered=bool(self.config.pipelined))
         written, level = Signal.like(tap_words.valid), Signal.like(tap_words.valid)
         tiles = Signal(3)       # complete tiles that wait for the sender, or are being sent
         words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it
         header = Signal(HEADER_LAYOUT)
         answers = executor.answers
-        if self.config.lut_ram:     # the executor is far enough from the stream's end
+        if self.config.pipelined:   # the executor is far enough from the stream's end
             m.submodules.executor_out = out = Skid(STREAM_WORD)
             wiring.connect(m, executor.answers, out.i)
             answers = out.o

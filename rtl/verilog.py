@@ -105,7 +105,7 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
                       "weights": WeightMemory.latency_of(config),
                       "current": InputCurrent.latency_of(config),
                       "neuron": NeuronPipeline.latency,
-                      "array": spike_latency(config), "scan_period": config.scan_period},
+                      "array": spike_latency(config), "readout_period": config.readout_period},
         "lanes": config.outputs,
     }
 

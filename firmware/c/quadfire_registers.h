@@ -150,8 +150,8 @@
 /* lut_ram of the array's configuration */
 #define QF_REG_CONFIG_LUT_RAM 0x120u
 
-/* scan_queue of the array's configuration */
-#define QF_REG_CONFIG_SCAN_QUEUE 0x124u
+/* readout_queue of the array's configuration */
+#define QF_REG_CONFIG_READOUT_QUEUE 0x124u
 
 /* sources of the array's configuration */
 #define QF_REG_CONFIG_SOURCES 0x128u
@@ -179,5 +179,11 @@
 
 /* packet_words of the array's configuration */
 #define QF_REG_CONFIG_PACKET_WORDS 0x148u
+
+/* pipelined of the array's configuration */
+#define QF_REG_CONFIG_PIPELINED 0x14cu
+
+/* running_lanes of the array's configuration */
+#define QF_REG_CONFIG_RUNNING_LANES 0x150u
 
 #endif

@@ -93,7 +93,7 @@ def estimate(a_pass: Pass, config: ArrayConfig, *, steps: int, planes: bool,
         added += readouts
     elif planes:
         added += a_pass.outputs * (steps - 1)
-    neurons = readouts * config.scan_period
+    neurons = readouts * config.readout_period
     cycles = max(added, fetches, neurons)
     if a_pass.dense:
         cycles = max(events + nulls, fetches) + neurons

@@ -56,7 +56,7 @@ def accumulate(m: Module, config: ArrayConfig, control_in: Any, control: Any, we
     rest = Signal(sums)     # what follows a shift
     quiet = Signal(init=1)
     m.d.sync += [quiet.eq(~control_in.shift), left.eq(Mux(quiet, rest, own))]
-    if not config.scan_queue:
+    if not config.readout_queue:
         with m.If(last):
             m.d.comb += rest.eq(left.as_value() >> config.accumulator_bits)
     return left

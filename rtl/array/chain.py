@@ -25,7 +25,7 @@ def spike_latency(config: ArrayConfig) -> int:
 
 def probe_latency(config: ArrayConfig) -> int:
     """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
-    unregistered = 0 if config.lut_ram else config.groups       # hops
+    unregistered = 0 if config.pipelined else config.groups     # hops
     return spike_latency(config) - 1 - unregistered + Probe.latency + config.lanes
 
 
@@ -38,7 +38,7 @@ class NeuronArray(wiring.Component):
     `spikes_coming` is `spikes_valid` a cycle before.
     tap: the words of all groups in channel order.
 
-    II: 1 command a cycle; never more than `config.scan_queue` scans may wait.
+    II: 1 command a cycle; never more than `config.readout_queue` scans may wait.
     """
 
     def __init__(self, config: ArrayConfig):

@@ -56,9 +56,9 @@ class Group(wiring.Component):
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
         bank_hops = config.banks - 1 + (2 * LineBuffer.delay if config.kernel_taps else 0)
-        hop = config.lut_ram
+        hop = config.pipelined
         # the shifted sums come a cycle after the command, go to the queue, and rest there for one
-        queue = 3 if config.scan_queue else 0
+        queue = 3 if config.readout_queue else 0
         return (hop + bank_hops + queue + InputCurrent.latency_of(config) + NeuronPipeline.latency
                 + config.group_lanes)
 
@@ -78,7 +78,7 @@ class Group(wiring.Component):
 
         scan = Signal(readout_layout(config))
         address, control, write = self.address_in, self.control_in, mine
-        if config.lut_ram:      # nothing but a hop between the groups
+        if config.pipelined:    # nothing but a hop between the groups
             address, control = self.address_out, self.control_out
         sums = Signal(sums_layout(config), name="no_sums")
         for bank in range(config.banks):
@@ -108,7 +108,7 @@ class Group(wiring.Component):
         # What the last bank gives away waits for the neurons.
         scanned, how = last.scan, last.how
         # Without a queue a cycle before the sums, which then come lane by lane.
-        for stage in range(1, Cell.latency + bool(config.scan_queue)):
+        for stage in range(1, Cell.latency + bool(config.readout_queue)):
             later = Signal(name=f"s{stage}_scanned")
             m.d.sync += later.eq(scanned)
             scanned, how = later, registered(m, how, f"s{stage}_how")
@@ -146,8 +146,8 @@ class Group(wiring.Component):
             self.tap_out.eq(taps.tap_out),
         ]
 
-        if config.scan_queue:
-            m.submodules.scan_queue = queue = Queue(readout_layout(config), config.scan_queue)
+        if config.readout_queue:
+            m.submodules.scan_queue = queue = Queue(readout_layout(config), config.readout_queue)
             m.d.comb += queue.word.eq(registered(m, scan, "scanned"))
             m.d.sync += queue.write.eq(scanned)
             wiring.connect(m, queue.o, current.scans)

@@ -42,7 +42,7 @@ class WeightMemory(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 3 if config.lut_ram else 2
+        return 3 if config.pipelined else 2
 
     def elaborate(self, platform):
         m = Module()

@@ -1,4 +1,4 @@
-"""The shape of an array: one frozen `ArrayConfig`, its derived widths and the presets."""
+"""The shape of an array: one frozen `ArrayConfig`, the sizes derived from it, and the presets."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from quadfire.rtl.contract.tape import PASS_WORDS, SOURCE_WORDS
 
 __all__ = ["LIMITS", "PRESETS", "ArrayConfig", "preset"]
 
-#: Changes whenever a tape made for an older array would be misread.
+#: Changes whenever a device would misread a tape made for an older array.
 INTERFACE_VERSION = 3
 
 #: Field: (least, greatest, meaning).
@@ -21,10 +21,10 @@ LIMITS = {
     "weight_ports": (1, 2, "ports of the weight memory: 1 lets it be single-port RAM"),
     "accumulator_bits": (8, 32, "width A of a signed accumulator"),
     "slots": (1, 16, "accumulators per lane: time steps or bit planes of one pass"),
-    "lut_ram": (0, 1, "1: the device has LUT RAM; 0: accumulators lie in block RAM"),
-    "scan_queue": (0, 16, "scans of the lanes that wait for the neurons; 0: none waits"),
+    "lut_ram": (0, 1, "1: the device has LUT RAM; 0: small memories are block RAM"),
+    "readout_queue": (0, 16, "readouts of the lanes that wait for the neurons; 0: none waits"),
     "sources": (1, 16, "maps, or shifted copies of maps, that one pass reads"),
-    "line_words": (0, 4096, "words of a line buffer between kernel rows; 0: no 3 x 3 taps"),
+    "line_words": (0, 4096, "words of a line buffer between kernel rows; 0: no 3 x 3 kernels"),
     "state_bits": (8, 18, "width W of the membrane potential"),
     "fraction_bits": (4, 16, "fractional bits F of the membrane potential"),
     "current_bits": (12, 24, "width of the input current J"),
@@ -32,15 +32,13 @@ LIMITS = {
     "state_words": (0, 4096, "outputs of a lane whose membranes are kept between passes; 0: none"),
     "parameter_words": (16, 65536, "words of the neuron parameter memory of a group"),
     "packet_words": (32, 4096, "words of the packet buffer; a packet carries half of it at most"),
+    "pipelined": (0, 1, "1: register stages and parallel logic for a fast clock; 0: few cells"),
+    "running_lanes": (0, 2048, "lanes in all up to which running sums stand in registers"),
 }
 
 
 def _is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
-
-
-#: Lanes in all, at most, of an array whose sums stand in registers.
-_MOST_RUNNING = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +47,14 @@ class ArrayConfig:
 
     An array has `banks` x `lanes` accumulator lanes. Every cycle one input spike (an *event*) adds
     one row of weights, `banks * lanes` of them, to the accumulators of the current time step.
-    `group_lanes` lanes of every bank, their slice of the weights and one neuron pipeline make a
-    *group*; groups stand on a chain. Raises ValueError, with the reason, for an array that cannot
-    be built.
+    A *group* is `group_lanes` lanes of every bank, their slice of the weights, and one neuron
+    pipeline. Groups stand on a chain.
+
+    `lut_ram` says which memories the device has, `pipelined` how fast its clock shall be; the two
+    are independent. `LIMITS` says what every field means. A new field goes to the end: the AXI
+    registers of the configuration stand in the order of the fields.
+
+    Raises ValueError, with the reason, for an array that cannot be built.
     """
 
     banks: int = 9
@@ -63,7 +66,7 @@ class ArrayConfig:
     accumulator_bits: int = 18
     slots: int = 16
     lut_ram: int = 1
-    scan_queue: int = 16
+    readout_queue: int = 16
     sources: int = 16
     line_words: int = 512
     state_bits: int = 12
@@ -73,6 +76,8 @@ class ArrayConfig:
     state_words: int = 0
     parameter_words: int = 256
     packet_words: int = 512
+    pipelined: int = 1
+    running_lanes: int = 512
 
     def __post_init__(self):
         for name, (low, high, what) in LIMITS.items():
@@ -88,10 +93,10 @@ class ArrayConfig:
             raise ValueError("line buffers stand between the rows of 3 x 3 kernels: line_words "
                              "must be 0 or a power of two from 8 on, and 0 unless banks is 9, not "
                              f"{self.line_words!r} with banks = {self.banks!r}")
-        if self.line_words and not (self.lut_ram and self.scan_queue > 2):
+        if self.line_words and not (self.lut_ram and self.readout_queue > 2):
             raise ValueError("line buffers need LUT RAM and a queue before the neurons: lut_ram = "
-                             f"1 and scan_queue = 3 or more, not {self.lut_ram!r} and "
-                             f"{self.scan_queue!r}")
+                             f"1 and readout_queue = 3 or more, not {self.lut_ram!r} and "
+                             f"{self.readout_queue!r}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {self.weight_bits!r}")
         if self.group_lanes > self.lanes:
@@ -128,21 +133,21 @@ class ArrayConfig:
 
     @property
     def running_sums(self) -> bool:
-        """Whether the sums under way stand in registers, two for every bit (`quadfire.rtl.array.cell`).
+        """Whether the running sums stand in registers (`quadfire.rtl.array.cell`).
 
-        That is for a fast clock; a device without LUT RAM has no register to spare, and in the
-        largest arrays there are too many of them to be placed on an ECP5.
+        A register stage between the adders and the accumulators makes the clock fast. It costs two
+        flip-flops per bit of a sum: above 512 lanes they cannot be placed on an ECP5.
         """
-        return bool(self.lut_ram) and self.outputs <= _MOST_RUNNING
+        return bool(self.lut_ram and self.pipelined) and self.outputs <= self.running_lanes
 
     @property
     def cell_halves(self) -> int:
-        """Parts of a cell, each with registers of its own for what addresses its accumulators.
+        """Slices of a cell that have an address register of their own: 1 or 2.
 
-        Where LUT RAM is read, added to and written in one cycle, its address must not go far: to
-        four lanes.
+        Without running sums, LUT RAM is read, added to and written in one cycle. Its address then
+        drives at most four lanes, so that it does not go far.
         """
-        at_once = self.lut_ram and not self.running_sums and self.scan_queue
+        at_once = self.pipelined and self.lut_ram and not self.running_sums and self.readout_queue
         return max(self.group_lanes // 4, 1) if at_once else 1
 
     @property
@@ -167,12 +172,12 @@ class ArrayConfig:
 
     @property
     def word_columns(self) -> int:
-        """Parts of a spike word that are written on their own."""
+        """Columns of a spike word: slices that are written on their own."""
         return self.word_bits // self.column_bits
 
     @property
     def column_bits(self) -> int:
-        """Width of such a part: the spikes of one tile, or one stream word of it."""
+        """Width of a column: the spikes of one tile, or one stream word of them."""
         return min(self.lanes, 32)
 
     @property
@@ -192,19 +197,21 @@ class ArrayConfig:
 
     @property
     def stage_domain(self) -> str:
-        """Domain of the pipeline stages that only a fast clock needs: "comb", no stages, without
-        LUT RAM, where the clock is slow and logic is dear."""
-        return "sync" if self.lut_ram else "comb"
+        """Domain of the pipeline stages that only a fast clock needs; "comb" leaves them out."""
+        return "sync" if self.pipelined else "comb"
 
     @property
-    def scan_period(self) -> int:
-        """Least number of cycles between two scans of a group's lanes by its neuron pipeline."""
+    def readout_period(self) -> int:
+        """Least number of cycles between two readouts of a group's lanes by its neurons."""
         return max(self.group_lanes, 4 if self.forwards else 6)
 
     @property
     def forwards(self) -> bool:
-        """Whether a neuron's state can go from one time step to the next past its memory."""
-        return bool(self.lut_ram and self.scan_queue) and self.group_lanes <= 4
+        """Whether a neuron's state can go from one time step to the next past its memory.
+
+        That memory is then LUT RAM, read in the cycle in which the state is needed.
+        """
+        return bool(self.lut_ram and self.readout_queue) and self.group_lanes <= 4
 
     @property
     def payload_words(self) -> int:
@@ -256,9 +263,9 @@ PRESETS = {
                              line_words=128, spike_words=1024, state_words=64, parameter_words=64,
                              packet_words=256),
     "small": ArrayConfig(banks=2, lanes=8, group_lanes=8, weight_bits=4, weight_rows=16384,
-                         weight_ports=1, accumulator_bits=12, slots=8, lut_ram=0, scan_queue=0,
+                         weight_ports=1, accumulator_bits=12, slots=8, lut_ram=0, readout_queue=0,
                          sources=1, line_words=0, current_bits=16, spike_words=256,
-                         parameter_words=256, packet_words=256),
+                         parameter_words=256, packet_words=256, pipelined=0),
     "medium": ArrayConfig(banks=4, lanes=8, weight_rows=4096, slots=8, sources=1, line_words=0,
                           spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),

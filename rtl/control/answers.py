@@ -76,7 +76,7 @@ class Answers(wiring.Component):
             | Mux(index[0], self.refused.as_value(), self.fault) & kind.error.replicate(32))
         kept = (self.spike_word.word_select(self.spike_part, 32) & kind.read.replicate(32)
                 | self.counter & kind.report.replicate(32))     # in block RAM, which is slow
-        words = [said, kept] if self.config.lut_ram else [said | kept]
+        words = [said, kept] if self.config.pipelined else [said | kept]
         parts = [Signal(32, name=f"part_{number}", reset_less=True)
                  for number in range(len(words))]
         m.d.comb += out.payload.data.eq(reduce(operator.or_, parts))

@@ -42,7 +42,7 @@ class PacketReceiver(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return StreamMemory.latency + (5 if config.lut_ram else 36)
+        return StreamMemory.latency + (5 if config.pipelined else 36)
 
     def model(self, packets: list[list[int]]) -> list[tuple[int, int, int]]:
         """(data, last, fault) of every word that `packets` leave."""
@@ -71,7 +71,7 @@ class PacketReceiver(wiring.Component):
         config, depth = self.config, self.config.packet_words
         m.submodules.store = store = StreamMemory(
             {"word": 32, "mark": data.StructLayout({"last": 1, "fault": 4})}, depth,
-            registered=bool(config.lut_ram))
+            registered=bool(config.pipelined))
         # Places in the store: written up to, valid up to.
         written, valid, level = (Signal(range(2 * depth), name=name)
                                         for name in ("written", "valid", "level"))
@@ -88,7 +88,7 @@ class PacketReceiver(wiring.Component):
         closing = Signal()
         s2_closing, s3_closing, s4_closing = (Signal(name=f"s{k}_closing") for k in (2, 3, 4))
         m.d.sync += [s2_closing.eq(closing), s3_closing.eq(s2_closing), s4_closing.eq(s3_closing)]
-        if config.lut_ram:
+        if config.pipelined:
             m.submodules.checksum = checksum = Crc32()
             m.d.sync += s1_word.eq(self.i.payload.data)
             m.d.comb += [

@@ -45,12 +45,12 @@ def start_addresses(config: ArrayConfig) -> list[AddressKind]:
 
 def command_queue_depth(config: ArrayConfig) -> int:
     """Commands that can wait to be sent."""
-    return 2 if config.lut_ram else 1
+    return 2 if config.pipelined else 1
 
 
 def backlog_limit(config: ArrayConfig) -> int:
     """Cycles of scans that may wait for the neurons when another one is sent."""
-    return max(config.scan_queue - 2, 0) * config.scan_period
+    return max(config.readout_queue - 2, 0) * config.readout_period
 
 
 def settle_cycles(config: ArrayConfig) -> int:
@@ -58,7 +58,7 @@ def settle_cycles(config: ArrayConfig) -> int:
 
     Where states are forwarded that turn can come a cycle later than `backlog` says (`quadfire.rtl.neuron.input_current`).
     """
-    return spike_latency(config) + 2 + config.forwards - config.scan_period
+    return spike_latency(config) + 2 + config.forwards - config.readout_period
 
 
 def probe_cycles(config: ArrayConfig) -> int:
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
 
     Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
     `command_queue_depth` can wait to be sent. A scan waits for room in the queue of the neurons,
-    which take `scan_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
+    which take `readout_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
     emits taps waits for `tap_room` before and for `tap_done` after.
 
     start: begin a pass; `fields` must stay until `busy` falls. The `count_*` strobes divide the
@@ -160,7 +160,7 @@ class Sequencer(wiring.Component):
                              *(strobes[name].eq(coming.control[name]) for name in names)]
 
         # They are sent.
-        limit, period = backlog_limit(config), config.scan_period
+        limit, period = backlog_limit(config), config.readout_period
         backlog = Signal(range(limit + period + 1))
         few = Signal(init=1)                # not more than `limit`
         tap_room, tap_done = Signal(), Signal()

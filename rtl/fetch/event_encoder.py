@@ -46,7 +46,7 @@ class EventEncoder(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 3 + Skid.latency * config.lut_ram
+        return 3 + Skid.latency * config.pipelined
 
     def model(self, entries: list[tuple[int, int]]) -> list[tuple[int, bool]]:
         """(row, null) of every event of entries (word, row)."""
@@ -64,7 +64,7 @@ class EventEncoder(wiring.Component):
         move, taken = Signal(), Signal()
         s2_last = Signal(init=1)        # the next part can be taken
         events = stream.Signature(event_layout(config)).create()
-        if config.lut_ram:
+        if config.pipelined:
             m.submodules.events_out = skid = Skid(event_layout(config))
             wiring.connect(m, events, skid.i)
             wiring.connect(m, skid.o, wiring.flipped(self.events))

@@ -50,7 +50,7 @@ class SpikeMemory(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 2 if config.lut_ram else 1
+        return 2 if config.pipelined else 1
 
     def elaborate(self, platform):
         m = Module()
@@ -77,7 +77,7 @@ class SpikeMemory(wiring.Component):
                 writes[-1].addr.eq(Mux(self.tile_write, self.tile_address, self.host_address)),
             ]
         output = m.d[config.stage_domain]
-        with m.If(self.move if config.lut_ram else C(1)):
+        with m.If(self.move if config.pipelined else C(1)):
             output += word.eq(Cat(read.data for read in reads))
         data, enable = Cat(write.data for write in writes), Cat(write.en for write in writes)
         for column in range(columns):

@@ -25,7 +25,7 @@ class SpikeWriter(wiring.Component):
     period = 3
 
     def __init__(self, config: ArrayConfig):
-        assert config.scan_period >= self.period
+        assert config.readout_period >= self.period
         self.config = config
         super().__init__({
             "busy": In(1),

@@ -77,14 +77,14 @@ class WordReader(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return SpikeMemory.latency_of(config) + (8 if config.lut_ram else 2)
+        return SpikeMemory.latency_of(config) + (8 if config.pipelined else 2)
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         width = config.word_bits
         pipeline = m
-        if not config.lut_ram:
+        if not config.pipelined:
             pipeline = Module()
             m.submodules.pipeline = EnableInserter(self.move)(pipeline)
 
@@ -275,7 +275,7 @@ class WordReader(wiring.Component):
             entry.place.eq(s3.place),
             entry.place.first.eq(s3.starts & ~seen),
         ]
-        if not config.lut_ram:
+        if not config.pipelined:
             m.d.comb += [
                 self.entries.payload.eq(entry),
                 self.entries.valid.eq(keep),

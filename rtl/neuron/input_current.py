@@ -28,7 +28,7 @@ def lane_layout(config: ArrayConfig) -> data.StructLayout:
 class InputCurrent(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A scan is taken every `config.scan_period` cycles at most, and worked off one lane a cycle.
+    A scan is taken every `config.readout_period` cycles at most, and worked off one lane a cycle.
     Where states are forwarded (`quadfire.rtl.neuron.pipeline`) it is taken 4 cycles after the one before, or 6 or
     more: one that could be taken after 5 waits for another.
     `lane` goes to `Parameters`, whose answer is `channel`.
@@ -55,7 +55,7 @@ class InputCurrent(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 7 if config.lut_ram else 5
+        return 7 if config.pipelined else 5
 
     def model(self, planes: list[int], shift: int, bias: int) -> int:
         """The current of one neuron from its bit planes (or one sum), stored shift and bias."""
@@ -78,7 +78,7 @@ class InputCurrent(wiring.Component):
         m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
         s0_close = Signal(reset_less=True)
         rest = 2 * config.forwards      # of the wait, when a scan can be taken at the earliest
-        wait = Signal(range(config.scan_period + rest))
+        wait = Signal(range(config.readout_period + rest))
         m.d.comb += [self.scans.ready.eq((wait == rest) | (wait == 0)), s0.close.eq(s0_close)]
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
@@ -86,7 +86,7 @@ class InputCurrent(wiring.Component):
         with m.If(taken):
             m.d.sync += [s0_valid.eq(1), s0_lane.eq(0), s0_how.eq(self.scans.payload.how),
                          s0_close.eq(wait == 2 if config.forwards else 0),
-                         wait.eq(config.scan_period - 1 + rest)]
+                         wait.eq(config.readout_period - 1 + rest)]
         with m.Elif(s0_last):
             m.d.sync += s0_valid.eq(0)
         with m.Else():
@@ -95,7 +95,7 @@ class InputCurrent(wiring.Component):
         last, how = ((taken, self.scans.payload.how) if lanes == 1 else
                      (s0.valid & (s0.lane == lanes - 2), s0_how))
         m.d.sync += [s0_last.eq(last), completes.eq(last & how.advance)]
-        if config.scan_queue:
+        if config.readout_queue:
             kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
             with m.If(taken):
                 m.d.sync += kept.eq(sums)
@@ -107,11 +107,11 @@ class InputCurrent(wiring.Component):
         s1, s1_sum = registered(m, s0, "s1"), registered(m, s0_sum, "s1_sum")
 
         # The channel word belongs to s2: what it is asked with, to s0 or s1.
-        named = s0 if config.lut_ram else s1
+        named = s0 if config.pipelined else s1
         m.d.comb += [
             self.lane.eq(named.lane),
             self.rewind.eq(named.how.rewind),
-            self.advance.eq(completes if config.lut_ram else registered(m, completes, "completed")),
+            self.advance.eq(completes if config.pipelined else registered(m, completes, "completed")),
         ]
 
         # s2: folded with the planes before. A replayed scan has sums of zero.
@@ -158,7 +158,7 @@ class InputCurrent(wiring.Component):
         # s6: rounded, biased. The rounding bit is the adder's carry:
         # 2 J + 1 = (2 x + r) + (2 bias + r)
         twice = Signal(signed(config.current_bits + 1))
-        early = s3 if config.lut_ram else s1
+        early = s3 if config.pipelined else s1
         m.d.comb += [
             twice.eq(Cat(s5_round, s5_value).as_signed() + Cat(s5_round, s5_bias).as_signed()),
             self.early.eq(early),
@@ -174,7 +174,7 @@ class InputCurrent(wiring.Component):
                   folded: Signal):
         """`before`: what the lane in s1 was folded to by the scan before, zero unless that is kept.
 
-        folded: of the lane in s2, until the next one comes. A lane's scans lie `scan_period` apart.
+        folded: of the lane in s2, until the next one comes. A lane's scans lie `readout_period` apart.
         """
         lanes = self.config.group_lanes
         kept = Signal()     # by the scan before

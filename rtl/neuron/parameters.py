@@ -52,7 +52,7 @@ class Parameters(wiring.Component):
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        return 1 + config.lut_ram
+        return 1 + config.pipelined
 
     def elaborate(self, platform):
         m = Module()

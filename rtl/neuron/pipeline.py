@@ -91,7 +91,7 @@ class NeuronPipeline(wiring.Component):
         s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
         s3_quiet, s3_fires = Signal(reset_less=True), Signal()
         m.d.sync += s3_v.eq(plus_product(s2_current))
-        if config.lut_ram:
+        if config.pipelined:
             s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
             m.d.sync += [s2_margin.eq(s1_current - neuron.theta),
                          s3_quiet.eq(plus_product(s2_margin)[-1])]

@@ -5,15 +5,15 @@ are cycles after the start of the pass.
 
     fetch of a word          f = f_before + 1, or later if `DEPTH` words are kept or on their way
     a kept word is taken     e = f + 8, or later if the encoder has not reached the last slice of
-                             the word before (without LUT RAM f + 2, and the words behind it wait
+                             the word before (not pipelined: f + 2, and the words behind it wait
                              as well)
     its n = max(1, spikes)   events are made b + 1, b + 2, ..., one per cycle, b = max(e + 2,
                              b_before + n_before)
-    and are sent             two cycles later (without LUT RAM one), or later
+    and are sent             two cycles later (not pipelined: one), or later
 
 A command waits while the sequencer is not ready for it: while an output drains, and, if it sends an
 output to the neurons, while more than `backlog_limit` cycles of such work are queued. Two commands
-and two events can wait (without LUT RAM one command). While they wait, the words that were taken
+and two events can wait (not pipelined: one command). While they wait, the words that were taken
 after them wait as well. Words that were not taken yet go on.
 """
 
@@ -124,12 +124,13 @@ class _Stalls:
 class _WordReader:
     """When words are fetched, and when they arrive at the event encoder.
 
-    With LUT RAM a queue of `DEPTH` words stands before the encoder. Without it a word that waits
-    holds up the words behind it; `holds` are the intervals [from, to) in which words have waited.
+    In a pipelined array a queue of `DEPTH` words stands before the encoder. Without it a word that
+    waits holds up the words behind it; `holds` are the intervals [from, to) in which words have
+    waited.
     """
 
     def __init__(self, config: ArrayConfig):
-        self.queue = bool(config.lut_ram)
+        self.queue = bool(config.pipelined)
         self.runs = _RunTimes(config)
         self.latency = WordReader.latency_of(config) - 1
         self.fetch = 0
@@ -174,7 +175,7 @@ class _Sender:
     """
 
     def __init__(self, config: ArrayConfig):
-        self.limit, self.period = backlog_limit(config), config.scan_period
+        self.limit, self.period = backlog_limit(config), config.readout_period
         self.probe_cycles = probe_cycles(config)
         self.forwards = config.forwards
         self.busy_until = 0
@@ -228,7 +229,7 @@ class PassTimer:
         self.planes, self.taps = fields["planes"], fields["taps"]
         self.last_readout = self.slots + (self.steps if self.planes else 0)
         self.reader, self.stalls, self.sender = _WordReader(config), _Stalls(), _Sender(config)
-        self.queue = bool(config.lut_ram)       # two events can wait
+        self.queue = bool(config.pipelined)     # two events can wait
         self.latency = EventEncoder.latency_of(config) - self.queue * Skid.latency
         self.gone = self.gone_before = 0
         self.move = self.bits = 0

@@ -224,13 +224,34 @@ def test_windows_that_reach_out_of_the_map(device, taps, counts, size):
     (False, 1, 1), (False, 1, 2), (False, 2, 1), (True, 3, 2), (True, 3, 4)])
 def test_the_shortest_queues_before_the_neurons(taps, queue, group_lanes):
     """Where a scan may have to wait for a state that is taken on its way."""
-    config = replace(CONFIG, scan_queue=queue, group_lanes=group_lanes,
+    config = replace(CONFIG, readout_queue=queue, group_lanes=group_lanes,
                      line_words=CONFIG.line_words if taps else 0)
     assert config.forwards
     rng = np.random.default_rng([taps, queue, group_lanes])
     with VerilatedTransport(config, idle_limit=300_000) as device:
         for emit in 20 * (Emit.NONE, Emit.LOGITS, Emit.MEMBRANES):
             check(device, random_tape(rng, config, taps=taps, emit=emit))
+
+
+#: Changes of `CONFIG` that choose memory technology, stages and running sums one by one; the
+#: presets have the other combinations.
+BUILDS = {
+    "slow clock": {"pipelined": 0},
+    "fast clock, block RAM": {"lut_ram": 0, "line_words": 0},
+    "no running sums": {"running_lanes": 0},
+}
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_memories_and_stages_are_chosen_on_their_own(build):
+    """A serial checksum holds up what a pass emits: then its cycles are more than predicted."""
+    config = replace(CONFIG, **BUILDS[build])
+    rng = np.random.default_rng(len(build))
+    with VerilatedTransport(config, idle_limit=300_000) as device:
+        for emit in 10 * (Emit.NONE, Emit.LOGITS, Emit.MEMBRANES):
+            for taps in {config.kernel_taps, False}:
+                check(device, random_tape(rng, config, taps=taps, emit=emit),
+                      cycles=bool(config.pipelined) or emit == Emit.NONE)
 
 
 @pytest.mark.slow

@@ -29,9 +29,15 @@ CONFIGS = {
     "eight_lanes": ArrayConfig(banks=3, lanes=8, group_lanes=8, weight_bits=4, weight_rows=32,
                                accumulator_bits=9, slots=16, line_words=0),
     "block_ram": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3, lut_ram=0,
-                             accumulator_bits=12, line_words=0),
+                             accumulator_bits=12, line_words=0, pipelined=0),
+    "pipelined_block_ram": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3,
+                                       lut_ram=0, accumulator_bits=12, line_words=0),
+    "slow_lut_ram": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3,
+                                pipelined=0, accumulator_bits=12, line_words=0),
+    "halves": ArrayConfig(banks=2, lanes=8, group_lanes=8, weight_bits=4, weight_rows=16, slots=3,
+                          running_lanes=15, accumulator_bits=12, line_words=0),
     "no_queue": ArrayConfig(banks=2, lanes=4, group_lanes=4, weight_rows=16, slots=3, lut_ram=0,
-                            scan_queue=0, accumulator_bits=12, line_words=0),
+                            readout_queue=0, accumulator_bits=12, line_words=0, pipelined=0),
     "largest": ArrayConfig(banks=16, lanes=64, group_lanes=4, weight_rows=16, slots=3,
                            accumulator_bits=12, line_words=0),
     "largest_of_single_lanes": ArrayConfig(banks=16, lanes=64, group_lanes=1, weight_rows=16,
@@ -39,7 +45,7 @@ CONFIGS = {
     "wide": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, weight_rows=32,
                         accumulator_bits=17, line_words=8),
     "one_block_ram_slot": ArrayConfig(banks=2, lanes=2, group_lanes=2, weight_rows=8, slots=1,
-                                      lut_ram=0, accumulator_bits=12, line_words=0),
+                                      lut_ram=0, accumulator_bits=12, line_words=0, pipelined=0),
 }
 
 
@@ -121,7 +127,7 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
         nonlocal under_way
         neighbour = isinstance(source, list)
         values = source if neighbour else [0] * lanes
-        if neighbour and not config.scan_queue:     # none follows a write of its slot at once
+        if neighbour and not config.readout_queue:     # none follows a write of its slot at once
             commands.append(0)
         if neighbour:
             expected.append(packed(sums_layout(config), cell.model(plain)[slot]))
@@ -221,7 +227,7 @@ def test_commands_pass_on_one_cycle_later_and_sums_come_with_a_shift(name):
             before, sums = sums, ctx.get(Value.cast(dut.sums_out))
             some |= sums != 0
             if not shifts[-dut.latency]:
-                assert sums == (0 if config.scan_queue else before >> config.accumulator_bits)
+                assert sums == (0 if config.readout_queue else before >> config.accumulator_bits)
         assert some
 
     simulate(dut, bench, "cell")

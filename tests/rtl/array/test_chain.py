@@ -34,16 +34,23 @@ CONFIGS = {
                              state_bits=18,
                              fraction_bits=16),
     "block_ram": ArrayConfig(banks=3, lanes=8, group_lanes=4, weight_rows=16, accumulator_bits=16,
-                             slots=4, parameter_words=32, line_words=0, lut_ram=0, sources=1),
+                             slots=4, parameter_words=32, line_words=0, lut_ram=0, sources=1,
+                             pipelined=0),
+    "pipelined_block_ram": ArrayConfig(banks=3, lanes=8, group_lanes=4, weight_rows=16,
+                                       accumulator_bits=16, slots=4, parameter_words=32,
+                                       line_words=0, lut_ram=0),
+    "slow_lut_ram": ArrayConfig(banks=3, lanes=8, group_lanes=4, weight_rows=16,
+                                accumulator_bits=16, slots=4, parameter_words=32, line_words=0,
+                                pipelined=0),
     "no_queue": ArrayConfig(banks=2, lanes=16, group_lanes=8, weight_bits=4, weight_rows=16,
                             accumulator_bits=12, slots=8, parameter_words=32, line_words=0,
-                            lut_ram=0, scan_queue=0, sources=1),
+                            lut_ram=0, readout_queue=0, sources=1, pipelined=0),
     "lut_ram_without_queue": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=16,
                                          accumulator_bits=16, slots=4, parameter_words=32,
-                                         line_words=0, scan_queue=0),
+                                         line_words=0, readout_queue=0),
     "no_queue_one_lane": ArrayConfig(banks=2, lanes=1, group_lanes=1, weight_rows=16,
                                      accumulator_bits=16, slots=2, parameter_words=32,
-                                     line_words=0, lut_ram=0, scan_queue=0),
+                                     line_words=0, lut_ram=0, readout_queue=0, pipelined=0),
 }
 
 
@@ -172,7 +179,7 @@ class Passes:
                 if emits:
                     self.emitting.append(len(self.commands))
                 last = final and tile == tiles - 1
-                space = (probe_cycles(c) if emits else c.scan_period) + last * settle_cycles(c)
+                space = (probe_cycles(c) if emits else c.readout_period) + last * settle_cycles(c)
                 self.command(space=space, write=scan < slots, shift=scan < slots,
                              fresh=scan < slots, slot=scan % c.slots, scan=1, how={
                                  "keep": planes and not final, "replay": scan >= slots,

@@ -12,20 +12,22 @@ pytestmark = pytest.mark.fast
 BASE = {**PRESETS["tiny"].as_dict(), "banks": 9}
 
 #: A change of every field that leaves that a valid array.
-CHANGES = {"lut_ram": 0, "scan_queue": 1, "banks": 3, "lanes": 8, "group_lanes": 1,
+CHANGES = {"lut_ram": 0, "readout_queue": 1, "banks": 3, "lanes": 8, "group_lanes": 1,
            "weight_bits": 4, "weight_rows": 65,
            "weight_ports": 1, "accumulator_bits": 17, "slots": 7, "sources": 8, "line_words": 8,
            "state_bits": 13,
            "fraction_bits": 9, "current_bits": 23, "spike_words": 65, "state_words": 1,
-           "parameter_words": 65, "packet_words": 256}
+           "parameter_words": 65, "packet_words": 256,
+           "pipelined": 0, "running_lanes": 0}
 
-LIMITS = {"lut_ram": (0, 1), "scan_queue": (0, 16), "banks": (1, 16), "lanes": (1, 128),
+LIMITS = {"lut_ram": (0, 1), "readout_queue": (0, 16), "banks": (1, 16), "lanes": (1, 128),
           "group_lanes": (1, 8), "weight_bits": (4, 8),
           "weight_rows": (8, 65536), "weight_ports": (1, 2),
           "accumulator_bits": (8, 32), "slots": (1, 16),
           "sources": (1, 16), "line_words": (0, 4096), "state_bits": (8, 18),
           "fraction_bits": (4, 16), "current_bits": (12, 24), "spike_words": (16, 65536),
-          "state_words": (0, 4096), "parameter_words": (16, 65536), "packet_words": (32, 4096)}
+          "state_words": (0, 4096), "parameter_words": (16, 65536), "packet_words": (32, 4096),
+          "pipelined": (0, 1), "running_lanes": (0, 2048)}
 
 
 def changed(**changes) -> ArrayConfig:
@@ -55,7 +57,7 @@ def test_limits(name):
     ({"line_words": 4}, "a power of two from 8 on, and 0 unless banks is 9, not 4"),
     ({"line_words": 24}, "a power of two from 8 on, .* not 24 with banks = 9"),
     ({"line_words": 64, "banks": 9, "lut_ram": 0}, "line buffers need LUT RAM .* not 0 and 16"),
-    ({"line_words": 64, "banks": 9, "scan_queue": 2}, "lut_ram = 1 .* not 1 and 2"),
+    ({"line_words": 64, "banks": 9, "readout_queue": 2}, "lut_ram = 1 .* not 1 and 2"),
     ({"line_words": 64, "banks": 8}, "0 unless banks is 9, not 64 with banks = 8"),
     ({"weight_bits": 6}, "weight_bits must be 4 or 8, not 6"),
     ({"lanes": 2, "group_lanes": 4}, "group_lanes must be at most lanes = 2, not 4"),
@@ -72,13 +74,31 @@ def test_extremes_that_can_be_built():
     smallest = ArrayConfig(**{name: low for name, (low, _) in LIMITS.items()})
     assert (smallest.groups, smallest.outputs, smallest.word_bits) == (1, 1, 32)
     assert not smallest.kernel_taps
-    assert (smallest.tiles_per_word, smallest.word_columns, smallest.scan_period) == (32, 32, 6)
+    assert (smallest.tiles_per_word, smallest.word_columns, smallest.readout_period) == (32, 32, 6)
     largest = ArrayConfig(**{name: high for name, (_, high) in LIMITS.items()}
                           | {"group_lanes": 4, "line_words": 0})
     assert (largest.groups, largest.outputs, largest.word_bits) == (32, 2048, 128)
     assert (largest.stream_words, largest.word_columns, largest.tiles_per_word) == (4, 4, 1)
     assert ArrayConfig(**{**largest.as_dict(), "banks": 9, "line_words": 4096}).kernel_taps
-    assert changed(lanes=8, weight_bits=4, group_lanes=8).scan_period == 8
+    assert changed(lanes=8, weight_bits=4, group_lanes=8).readout_period == 8
+
+
+def test_running_sums_need_lut_ram_stages_and_few_lanes():
+    lanes = changed().outputs
+    assert changed(running_lanes=lanes).running_sums
+    assert not changed(running_lanes=lanes - 1).running_sums
+    assert not changed(lut_ram=0).running_sums
+    assert not changed(pipelined=0).running_sums
+    eight = {"lanes": 8, "weight_bits": 4, "group_lanes": 8}
+    assert changed(**eight).cell_halves == changed(**eight, pipelined=0).cell_halves == 1
+    assert changed(**eight, running_lanes=0).cell_halves == 2
+
+
+def test_the_pipeline_is_chosen_apart_from_the_memories():
+    for lut_ram in (0, 1):
+        assert changed(lut_ram=lut_ram).stage_domain == "sync"
+        assert changed(lut_ram=lut_ram, pipelined=0).stage_domain == "comb"
+        assert changed(lut_ram=lut_ram, pipelined=0).forwards == bool(lut_ram)
 
 
 @pytest.mark.parametrize("name", PRESETS)

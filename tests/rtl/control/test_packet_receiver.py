@@ -19,7 +19,7 @@ from tests.rtl.bench_tools import STALLS, Play, packed
 
 CONFIG = preset("tiny")
 ROOM = CONFIG.payload_words
-SERIAL = replace(CONFIG, lut_ram=0)
+SERIAL = replace(CONFIG, pipelined=0)
 
 
 def crc(words: list[int]) -> int:

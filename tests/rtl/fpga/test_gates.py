@@ -117,18 +117,17 @@ def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
     return (folder / "gates.v").read_text() + _MODELS, packed
 
 
-#: Two of `tiny-conv`'s groups in one, whose cells have two parts where there are no running sums.
-PARTS = replace(preset("tiny-conv"), lanes=8, group_lanes=8, weight_bits=4)
+#: Two of `tiny-conv`'s groups in one, without running sums: its cells have two halves.
+HALVES = replace(preset("tiny-conv"), lanes=8, group_lanes=8, weight_bits=4, running_lanes=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "parts"), [(preset("tiny"), 1), (preset("tiny-conv"), 1),
-                                               (PARTS, 2)], ids=["tiny", "tiny-conv", "parts"])
-def test_a_packed_netlist_computes_the_golden_network(config, parts, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("config", "halves"), [
+    (preset("tiny"), 1), (preset("tiny-conv"), 1), (HALVES, 2)],
+    ids=["tiny", "tiny-conv", "halves"])
+def test_a_packed_netlist_computes_the_golden_network(config, halves, tmp_path):
     pytest.importorskip("pyosys", reason="make bench installs it")
-    if parts > 1:
-        monkeypatch.setattr("quadfire.rtl.contract.config._MOST_RUNNING", 0)
-    assert config.cell_halves == parts
+    assert config.cell_halves == halves
     verilog, packed = _gates(config, tmp_path)
     assert packed.memory_ports and packed.multipliers and packed.luts, packed
     with Accelerator(VerilatedTransport(config, verilog=verilog, idle_limit=20_000),

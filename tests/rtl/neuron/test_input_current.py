@@ -26,7 +26,11 @@ CONFIGS = {
                                accumulator_bits=8, state_bits=8, fraction_bits=4, current_bits=12,
                                line_words=0, parameter_words=100),
     "block_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, lut_ram=0,
-                             line_words=0, parameter_words=100),
+                             line_words=0, parameter_words=100, pipelined=0),
+    "pipelined_block_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, lut_ram=0,
+                                       line_words=0, parameter_words=100),
+    "slow_lut_ram": ArrayConfig(banks=1, lanes=4, group_lanes=4, weight_rows=8, pipelined=0,
+                                line_words=0, parameter_words=100),
 }
 
 

@@ -187,9 +187,9 @@ FORWARDED, STORED = {4: 4, 5: 6, 6: 6, 9: 9}, {4: 6, 5: 6, 6: 6, 9: 9}
 
 @pytest.mark.fast
 @pytest.mark.parametrize("lanes", [1, 2, 4, 8])
-@pytest.mark.parametrize("lut_ram", [0, 1])
-def test_steps_of_a_neuron_at_every_distance(lanes, lut_ram):
-    dut = NeuronBench(config_of(12, 10, lanes, lut_ram=lut_ram))
+@pytest.mark.parametrize(("lut_ram", "pipelined"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_steps_of_a_neuron_at_every_distance(lanes, lut_ram, pipelined):
+    dut = NeuronBench(config_of(12, 10, lanes, lut_ram=lut_ram, pipelined=pipelined))
     assert dut.config.forwards == (lut_ram and lanes <= 4) and NeuronPipeline.latency == 5
     rng = random.Random(f"{lanes} {lut_ram}")
     for wanted, taken in (FORWARDED if dut.config.forwards else STORED).items():
@@ -201,9 +201,9 @@ def test_steps_of_a_neuron_at_every_distance(lanes, lut_ram):
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("lut_ram", [0, 1])
-def test_distances_that_change_from_step_to_step(lut_ram):
-    dut = NeuronBench(config_of(12, 10, lut_ram=lut_ram))
+@pytest.mark.parametrize(("lut_ram", "pipelined"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_distances_that_change_from_step_to_step(lut_ram, pipelined):
+    dut = NeuronBench(config_of(12, 10, lut_ram=lut_ram, pipelined=pipelined))
     rng = random.Random(lut_ram)
     for neuron in kinds(dut.config)[:8]:
         steps, _ = runs(rng, neuron, dut.config, 60, 4)
