@@ -1,4 +1,4 @@
-"""Answers: the packets that the executor sends, but for their checksums."""
+"""Answers: the packets that the executor sends, without their checksums."""
 
 import operator
 from functools import reduce
@@ -16,20 +16,30 @@ from quadfire.rtl.contract.tape import COUNTERS, INFO_WORDS, MAGIC, VERSION, Ans
 
 __all__ = ["ANSWER", "Answers"]
 
-#: What an answer is.
+#: Kind of an answer; exactly one bit is set.
 ANSWER = data.StructLayout({"error": 1, "read": 1, "report": 1, "info": 1})
 
 
 class Answers(wiring.Component):
     """Sends an ERROR, SPIKES, REPORT or INFO: a header, then words.
 
-    kind: which, one bit of it. ask: it is to be sent, once not `busy`; held until `begun`, when the
-    header has been taken. done: the last word has been, in the cycle before.
+    port                meaning
+    kind                which answer
+    ask, busy, begun    `ask` stays up until `begun`: the header has been taken; while `busy` the
+                        answer waits
+    done                the last word was taken in the cycle before
+    fault, refused      an ERROR: the reason, and the header of the packet that was refused
+    count               SPIKES: number of words
+    spike_word,         SPIKES: the word that is sent next, and which 32 bits of it
+    spike_part, taken   `taken`: the next one
+    counter,            REPORT: a counter (see `quadfire.rtl.control.counters`), its number, and
+    counter_turn,       whether all are final; `counters_hold` stops them
+    counters_settled
+    reported            the last counter was taken; now clear them
+    tag, network        what the header and an INFO say
 
-    An ERROR holds `fault` and the header that was `refused`, SPIKES `count` words of the spike
-    memory, the one that `spike_word` and `spike_part` show first: `taken` asks for the next.
-    counter: the counters pass by (`quadfire.rtl.control.counters`), number `counter_turn` now, final when
-    `counters_settled`; once `reported` they are to be cleared.
+    Latency: 1 cycle from `ask` to the header, if nothing waits. II: 1 word; a word of the spike
+    memory only after that memory's latency.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -59,7 +69,7 @@ class Answers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         kind, out, latency = self.kind, self.o, SpikeMemory.latency_of(self.config)
-        index = Signal(range(len(COUNTERS)))        # of the word, up to the end in all of them
+        index = Signal(range(len(COUNTERS)))        # of the word; it ends at all ones in any answer
         header = Signal(HEADER_LAYOUT)
         m.d.comb += header.sequence.eq(self.tag)
         for when, opcode, length in ((kind.error, Answer.ERROR, 2),
@@ -75,7 +85,7 @@ class Answers(wiring.Component):
             say[index[:2]] & kind.info.replicate(32)
             | Mux(index[0], self.refused.as_value(), self.fault) & kind.error.replicate(32))
         kept = (self.spike_word.word_select(self.spike_part, 32) & kind.read.replicate(32)
-                | self.counter & kind.report.replicate(32))     # in block RAM, which is slow
+                | self.counter & kind.report.replicate(32))     # from block RAM, which is slow
         words = [said, kept] if self.config.pipelined else [said | kept]
         parts = [Signal(32, name=f"part_{number}", reset_less=True)
                  for number in range(len(words))]
@@ -104,8 +114,8 @@ class Answers(wiring.Component):
 
         m.d.sync += self.done.eq(self.taken & last)
 
-        # The counters go by as they are sent, one a cycle, once the first one is met; other words
-        # are waited for.
+        # The counters pass by one a cycle, as they are sent, once the first one has come. Every
+        # word of the spike memory is waited for.
         m.d.sync += [
             last_read.eq(left == 1),
             wait.eq(latency),

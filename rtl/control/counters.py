@@ -1,4 +1,4 @@
-"""Counters: how often each of some strobes was up, kept in a memory."""
+"""Counters: how often each of eight strobes was up, summed in a memory."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -13,15 +13,21 @@ __all__ = ["Counters"]
 
 
 class Counters(wiring.Component):
-    """Counts `strobes`, all at once, unless `hold` is up; `clear` sets all to zero.
+    """Counts all `strobes` at once.
 
-    Every strobe has a small counter. One of them a cycle, in turn, is added to its 32-bit sum in
-    the memory, and starts again. The sums pass by at `word`, that of number `turn` in the next
-    cycle; after some cycles of `hold` they are `settled`. The memory is written 3 cycles after it
-    was read (2 where not registered), never where it is read.
+    Every strobe has a small counter. Each cycle one of them, in turn, is added to its 32-bit sum in
+    the memory and starts again. The memory is written 3 cycles after it was read (2 if not
+    registered), never where it is read.
 
-    registered: a register stands behind the memory's own, and one before that of the strobes, which
-    come from afar: for a fast clock.
+    port        meaning
+    strobes     one bit a counter
+    hold        do not count; after some cycles of it the sums are `settled`
+    clear       set all counters to zero
+    word, turn  the sums pass by: in cycle n + 1 `word` is the sum of the number `turn` of cycle n
+
+    registered: a further register behind the memory and before the strobes, for a fast clock.
+
+    Latency: 9 cycles from `hold` to `settled`, 10 if registered; more while sums are cleared.
     """
 
     count = len(COUNTERS)
@@ -52,7 +58,7 @@ class Counters(wiring.Component):
         s0_turn, s1_turn, s2_turn, s3_turn = (Signal(turns, name=f"s{k}_turn") for k in range(4))
         s2_new = Signal(range(2 * self.count + 1))
         s3_sum = Signal(32, reset_less=True)
-        empty = Signal(range(self.count + 1), init=self.count)      # sums to be set to zero
+        empty = Signal(range(self.count + 1), init=self.count)      # sums still to be set to zero
         s2_word = Signal(32, reset_less=True)
         s2 = m.d.sync if self.registered else m.d.comb
         m.d.comb += [
@@ -68,7 +74,7 @@ class Counters(wiring.Component):
         small = [Signal.like(s2_new, name=f"small_{name}") for name in COUNTERS]
         up = Signal(self.count)
         m.d.comb += up.eq(strobes & ~held.replicate(self.count))
-        # Whose turn it is, a bit each; it is not taken while it would be lost in s3.
+        # Whose turn it is, one bit each. A counter is not taken while s3 would drop it.
         at, takes = Signal(self.count, init=1), Signal()
         m.d.sync += [at.eq(at.rotate_left(1)),
                      takes.eq(~self.clear & (empty <= 2 + self.registered))]

@@ -1,4 +1,4 @@
-"""CRC-32, a word a cycle, or a bit a cycle where that is enough."""
+"""CRC-32: a word a cycle, or with fewer cells a bit a cycle."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -11,14 +11,14 @@ _ONES = 0xFFFFFFFF
 
 
 def _forward(register: int, bits: int = 32) -> int:
-    """The CRC register after so many more bits of zero."""
+    """The CRC register after `bits` more bits of zero."""
     for _ in range(bits):
         register = register >> 1 ^ (_POLYNOMIAL if register & 1 else 0)
     return register
 
 
 def _backward(register: int) -> int:
-    """What `_forward` makes `register` of."""
+    """The register of which `_forward` makes this one."""
     for _ in range(32):
         out = register >> 31
         register = (register << 1 ^ (_POLYNOMIAL << 1 | 1 if out else 0)) & _ONES
@@ -30,11 +30,15 @@ class Crc32(wiring.Component):
 
         x' = M x ^ word,    M: forward by 32 bits
 
-    `clear` begins a message. After a message and its own CRC, all bits of x are ones: `whole`.
-    After a message and a word of zero, ~x is its CRC: `crc`. M x has at most 17 terms a bit, so
-    word and x should be registers.
+    M x has at most 17 terms a bit, so `word` should come from a register.
 
-    Latency: 1. II: 1.
+    port        meaning
+    clear       begin a message
+    valid, word add a word
+    whole       the message ended with its own CRC: all bits of x are ones
+    crc         CRC of the message before a word of zero: ~x
+
+    Latency: 1. II: 1. Model: `zlib.crc32`.
     """
 
     latency = 1
@@ -67,10 +71,15 @@ class SerialCrc32(wiring.Component):
 
         x' = x >> 1 ^ polynomial (x[0] ^ word[0])
 
-    valid: `word` is taken; after 32 cycles it is in x, and at `o` again. finish: after 32 cycles
-    the CRC of the message is at `o`, and the next one begins. Both are for when it is not `busy`;
-    `done` marks the first cycle in which it is not. clear: the next message begins, at once.
-    whole: the message ended with its own CRC.
+    port        meaning
+    valid, word take a word: 32 cycles later it is in x, and at `o` again; only if not `busy`
+    finish      32 cycles later the CRC of the message is at `o`, and the next message begins; only
+                if not `busy`
+    clear       begin the next message at once
+    busy, done  bits are under way; this is the first cycle without
+    whole       the message ended with its own CRC
+
+    Latency: 32. II: 33. Model: `zlib.crc32`.
     """
 
     def __init__(self):
@@ -93,7 +102,7 @@ class SerialCrc32(wiring.Component):
         back = ~finishing & (x[0] ^ self.o[0])
         m.d.comb += [
             self.busy.eq(left != 0),
-            # what is left of x after a message and its CRC does not depend on the message
+            # after a message and its CRC, x is the same for every message
             self.whole.eq(x == _forward(_ONES)),
         ]
         m.d.sync += self.done.eq(left == 1)

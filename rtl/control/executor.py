@@ -1,19 +1,11 @@
 """Executor: carries out the packets of a tape, one after the other."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
+from amaranth.lib import wiring
 
-from quadfire.rtl.control.answers import ANSWER, Answers
-from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT, TARGET_LAYOUT
-from quadfire.rtl.lib.onehot_fsm import OneHotFsm
-from quadfire.rtl.control.pass_check import pass_word_faults, pass_field_bits
-from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD
-from quadfire.rtl.fetch.raster import source_write_layout
-from quadfire.rtl.lib.chain_layouts import write_layout
-from quadfire.rtl.contract.tape import COUNTERS, PASS_WORDS, SOURCE_WORDS, Fault, Opcode
+from quadfire.rtl.contract.tape import Fault, Opcode
+from quadfire.rtl.control.memory_packets import MemoryPackets
+from quadfire.rtl.control.pass_packets import PassPackets
 
 __all__ = ["Executor"]
 
@@ -24,126 +16,64 @@ _LENGTHS = {
     Opcode.PASS: None,
 }
 
-_STATES = ("HEADER", "DECODE", "CHECK", "JUDGE", "ADMIT", "REFUSE", "REST",
-           "CONFIGURATION", "NETWORK", "BEGIN", "KNOWN", "OPEN", "SEAL",
-           "PLACE", "COUNT", "END", "COMPARE", "RANGE", "FIT", "WRITE",
-           "PASS", "SOURCES", "PROVE", "START",
-           "ANSWER", "WORDS")
 
-
-class Executor(wiring.Component):
+class Executor(MemoryPackets, PassPackets):
     """Reads packets; writes memories, starts passes, answers.
 
-    A PASS is read while the one before runs (but where it has one source, see `Raster`), starts
-    when that has ended, and the executor goes on at once with the next packet. WEIGHTS, PARAMETERS
-    and SPIKES are written beside a running pass; everything else waits until the pass has ended and
-    its taps have left. A PASS and all that waits does so for answers, too, that the sender has not
-    taken whole: `sender_busy`.
+    Here are the header, BEGIN, SEAL and the answers. `MemoryPackets` has the packets that write or
+    read a memory, `PassPackets` has PASS.
+
+    A PASS is read while the pass before still runs, and starts when that has ended; then the next
+    packet is read. (With one source it is read after that pass, see `quadfire.rtl.fetch.raster`.)
+    WEIGHTS, PARAMETERS and SPIKES are written beside a running pass. Every other packet waits until
+    the pass has ended and its probe words have left. PASS, and every packet that waits for the
+    array, also waits until the sender has accepted the whole previous answer.
 
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
-    out before the next BEGIN; of those only damaged ones are answered, with an ERROR each. Reset:
-    no tape is open, no network is loaded.
+    out before the next BEGIN. Until then only damaged packets are answered, with an ERROR each.
 
-    counter: see `Answers`. What decides is registered a state before it is used: a packet takes
-    six to twelve cycles besides its words.
+    ports               meaning
+    i                   words of packets, from the packet receiver
+    pass_busy           a pass runs
+    sender_busy         probe words, or an answer, are not yet all with the packet sender
+    start, half         a pass starts; its sources are in that half of the tables
+    fields              of that pass
+    source_write        a word of a source table
+    write               a word of a weight or parameter memory
+    spike_*             a stream word written to, or read from, the spike memory
+    answers, tag        answers without their CRC; first packet number of the tape
+    counter*, counters_*    see `Answers`
+    input_wait          no packet is there, and no pass runs
+
+    Latency: 6 to 12 cycles a packet besides its words, as every decision is registered before it is
+    used. Reset: no tape is open, no network is loaded.
     """
-
-    def __init__(self, config: ArrayConfig):
-        self.config = config
-        super().__init__({
-            "i": In(stream.Signature(PACKET_WORD)),
-            "pass_busy": In(1),
-            "sender_busy": In(1),
-            "start": Out(1),
-            "half": Out(1),
-            "fields": Out(PASS_LAYOUT),
-            "source_write": Out(source_write_layout(config)),
-            "write": Out(write_layout(config)),
-            "spike_write": Out(1),
-            "spike_ready": In(1),
-            "spike_address": Out(range(config.spike_words)),
-            "spike_part": Out(range(max(config.stream_words, 2))),
-            "spike_data": Out(32),
-            "spike_word": In(config.word_bits),
-            "answers": Out(stream.Signature(STREAM_WORD)),
-            "tag": Out(8),
-            "counter": In(32),
-            "counter_turn": In(range(len(COUNTERS))),
-            "counters_settled": In(1),
-            "counters_hold": Out(1),
-            "counters_clear": Out(1),
-            "input_wait": Out(1),
-        })
 
     def elaborate(self, platform):
         m = Module()
-        self._states = states = OneHotFsm(m, _STATES)
-        self._header = Signal(HEADER_LAYOUT, reset_less=True)
-        self._over = Signal()           # the packet's last word has been taken
-        self._is = {opcode: Signal(name=f"is_{opcode.name}") for opcode in Opcode}
-        self._fault = Signal(4)         # why the packet is refused
-        self._open, self._told = Signal(), Signal()     # a tape is open; its fault has been told
-        m.submodules.answerer = self._answerer = Answers(self.config)
-        self._kind = Signal(ANSWER)     # what the answer is
-        self._network = Signal(32)
-        self._late = Signal(32, reset_less=True)        # the word of the cycle before
-        # Of the word that was taken last, two cycles later: it is 0, the network, the
-        # configuration. First in quarters, for the clock's sake.
-        zero, network, configuration = (
-            Signal(4, name=name) for name in ("zero", "same_network", "same_configuration"))
-        self._zero, self._same_network, self._same_configuration = (
-            Signal(name=name) for name in ("is_zero", "is_network", "is_configuration"))
-        self._busy = Signal()
+        self._share(m)
         busy = self.pass_busy | self.sender_busy
-        word = self.i.payload.data
-        m.d.sync += [
-            self._busy.eq(busy),
-            self.start.eq(0),
-            self._late.eq(word),
-            self._zero.eq(zero.all()),
-            self._same_network.eq(network.all()),
-            self._same_configuration.eq(configuration.all()),
-        ]
-        for quarter in range(4):
-            bits = slice(8 * quarter, 8 * quarter + 8)
-            m.d.sync += [
-                zero[quarter].eq(word[bits] == 0),
-                network[quarter].eq(word[bits] == self._network[bits]),
-                configuration[quarter].eq(word[bits] == self.config.hash >> 8 * quarter & 0xFF),
-            ]
-        # The next PASS is read ahead, but where it has one source: then fields and source are kept
-        # once.
-        self._ahead = self.config.sources > 1
-        self._reading = states.at("PASS") & ~self._over & (1 if self._ahead else ~self._busy)
-        writing = states.at("WRITE") & (self.spike_ready | ~self._is[Opcode.SPIKES])
-        # Words that come alone are taken a cycle after the state is there to take them.
-        self._takes, self._took = Signal(), Signal()
-        m.d.sync += self._takes.eq(Cat(states.at(name) for name in (
-            "HEADER", "CONFIGURATION", "NETWORK", "SEAL", "PLACE", "COUNT")).any() & ~self._took)
-        m.d.comb += self._took.eq(self._takes & self.i.valid)
-        more = (states.at("SOURCES") | states.at("REST")) & ~self._over
-        m.d.comb += self.i.ready.eq(Cat(self._takes, more, self._reading, writing).any())
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += self._over.eq(self.i.payload.last)
-
+        m.d.sync += [self._busy.eq(busy), self.start.eq(0)]
+        self._inspect(m)
+        self._take(m)
         self._admit(m, busy)
         self._tape(m)
         self._memories(m)
         self._pass(m, busy)
         self._answer(m)
-        states.finish()
+        self._states.finish()
         return m
 
-    def _refuse(self, m: Module, reason: Fault):
-        m.d.sync += self._fault.eq(reason)
-        self._states.next = "REFUSE"
+    def _read_header(self, m: Module) -> tuple[Signal, Signal, list[Signal], Signal]:
+        """HEADER, DECODE, CHECK: take the header, and see what it is.
 
-    def _admit(self, m: Module, busy: Value):
-        """Headers: what it is, whether it may be, and what happens if not."""
-        states, header, is_, kind = self._states, self._header, self._is, self._kind
+        Returns four facts, known from JUDGE on: the packet is out of order, its opcode is unknown,
+        its length is wrong (any of some signals), it may go beside a running pass.
+        """
+        states, header, is_ = self._states, self._header, self._is
         expected = Signal(8)
-        in_order, refused, unknown, disordered, short, beside = (Signal(name=name) for name in (
-            "in_order", "refused", "unknown", "disordered", "short", "beside"))
+        in_order, unknown, disordered, short, beside = (Signal(name=name) for name in (
+            "in_order", "unknown", "disordered", "short", "beside"))
         wrong = [Signal(name=f"not_{length}") for length in range(3)]
         free = [Opcode.PARAMETERS, Opcode.SPIKES, Opcode.PASS]      # these do not wait
         if self.config.weight_ports > 1:    # a single port is the running pass's
@@ -156,7 +86,7 @@ class Executor(wiring.Component):
             with m.If(self._took):
                 states.next = "DECODE"
 
-        m.d.sync += [       # always, and so from CHECK on
+        m.d.sync += [       # in every cycle, and so known from CHECK on
             *(is_[opcode].eq(header.opcode == opcode) for opcode in Opcode),
             *(flag.eq(header.length == length) for length, flag in enumerate(exactly)),
             in_order.eq(header.sequence == expected),
@@ -178,6 +108,13 @@ class Executor(wiring.Component):
             with m.If(~is_[Opcode.INFO]):
                 m.d.sync += expected.eq(header.sequence + 1)
             states.next = "JUDGE"
+        return disordered, unknown, [*wrong, short], beside
+
+    def _admit(self, m: Module, busy: Value):
+        """JUDGE, ADMIT, REFUSE, REST: whether the packet may be, and what happens if not."""
+        states, is_, kind = self._states, self._is, self._kind
+        refused = Signal()
+        disordered, unknown, malformed, beside = self._read_header(m)
 
         with states.state("JUDGE"):
             m.d.sync += refused.eq(1)
@@ -187,7 +124,7 @@ class Executor(wiring.Component):
                 m.d.sync += self._fault.eq(Fault.SEQUENCE)
             with m.Elif(unknown):
                 m.d.sync += self._fault.eq(Fault.OPCODE)
-            with m.Elif(Cat(wrong, short).any()):
+            with m.Elif(Cat(malformed).any()):
                 m.d.sync += self._fault.eq(Fault.ARGUMENT)
             with m.Else():
                 m.d.sync += refused.eq(0)
@@ -219,7 +156,7 @@ class Executor(wiring.Component):
                 states.next = "HEADER"
 
     def _tape(self, m: Module):
-        """BEGIN, whose words name configuration and network, and SEAL."""
+        """BEGIN, which names configuration and network, and SEAL, which names the network."""
         states = self._states
         m.d.sync += self.counters_clear.eq(states.at("CONFIGURATION") | self._answerer.reported)
         configured = Signal()
@@ -266,180 +203,8 @@ class Executor(wiring.Component):
         with m.If(seal):
             m.d.sync += self._network.eq(self._late)
 
-    def _memories(self, m: Module):
-        """WEIGHTS, PARAMETERS, SPIKES and READ: an address, a range that must exist, the words."""
-        config, states, word = self.config, self._states, self.i.payload.data
-        target = data.View(TARGET_LAYOUT, word)
-        spike_parts = config.spike_words * config.stream_words
-        self._place = place = Signal(max(16, bits_for(spike_parts - 1)), reset_less=True)
-        self._count = count = Signal(bits_for(config.payload_words), reset_less=True)
-        end, limit = Signal(len(place) + 1, reset_less=True), Signal(len(place) + 1)
-        bank, group = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        beyond, large, many, far, no_group, no_bank, odd = (
-            Signal(name=name, reset_less=True)
-            for name in ("beyond", "large", "many", "far", "no_group", "no_bank", "odd"))
-        placed, past, huge = Signal(), Signal(), Signal()       # of the word of the cycle before
-        weights, parameters = self._is[Opcode.WEIGHTS], self._is[Opcode.PARAMETERS]
-        to_spikes, reads = self._is[Opcode.SPIKES], self._is[Opcode.READ]
-
-        # Stream-word addresses of the spike memory: word and part of it.
-        parts = config.stream_words.bit_length() - 1
-        m.d.comb += [
-            self.spike_address.eq(place >> parts),
-            self.spike_part.eq(place[:parts]),
-            self.spike_data.eq(word),
-            self.spike_write.eq(states.at("WRITE") & self.i.valid & to_spikes),
-            self.write.weight.eq(states.at("WRITE") & self.i.valid & weights),
-            self.write.parameter.eq(states.at("WRITE") & self.i.valid & parameters),
-            self.write.group.eq(group),
-            self.write.bank.eq(bank),
-            self.write.address.eq(place),
-            self.write.data.eq(word),
-        ]
-
-        with states.state("PLACE"):
-            m.d.sync += [
-                count.eq(self._header.length),      # one more than will be written
-                group.eq(target.group), bank.eq(target.bank),
-            ]
-            with m.If(self._took):
-                states.next = "END"
-                with m.If(reads):
-                    states.next = "COUNT"
-
-        with states.state("COUNT"):
-            m.d.sync += count.eq(word)
-            with m.If(self._took):
-                states.next = "END"
-
-        with states.state("END"):
-            m.d.sync += [
-                end.eq(place + count),
-                limit.eq(Mux(weights, config.weight_rows + 1, Mux(
-                    parameters, config.parameter_words + 1, Mux(
-                        reads, spike_parts, spike_parts + 1)))),
-                large.eq(reads & huge),
-            ]
-            states.next = "COMPARE"
-
-        m.d.sync += [
-            placed.eq(states.at("PLACE")),
-            past.eq(word[len(place):].any()),
-            huge.eq(word[len(count):].any()),
-            far.eq(end > limit), many.eq(count > config.payload_words),
-            no_group.eq(group >= config.groups), no_bank.eq(bank >= config.banks),
-            odd.eq(large | (reads & (many | self._zero)) | ((weights | parameters) & no_group)
-                   | (weights & no_bank)),
-        ]
-        with m.If(placed):
-            m.d.sync += beyond.eq(~(weights | parameters) & past)
-        with states.state("COMPARE"):
-            states.next = "RANGE"
-
-        with states.state("RANGE"):
-            states.next = "FIT"
-
-        outside = Signal()
-        m.d.sync += outside.eq(beyond | odd | far)
-        with states.state("FIT"):
-            states.next = "WRITE"
-            with m.If(reads):
-                states.next = "ANSWER"
-            with m.If(outside):
-                self._refuse(m, Fault.ARGUMENT)
-
-        written = states.at("WRITE") & self.i.valid & (self.spike_ready | ~to_spikes)
-        with m.If(states.at("PLACE") | written | self._answerer.taken):
-            m.d.sync += place.eq(Mux(~states.at("PLACE"), place + 1,
-                                     Mux(weights | parameters, target.address, word)))
-        with states.state("WRITE"):
-            with m.If(written & self.i.payload.last):
-                states.next = "HEADER"
-
-    def _pass(self, m: Module, busy: Value):
-        """PASS: its fields are read and checked ahead, and used once the array is free."""
-        config, states, write = self.config, self._states, self.source_write
-        taken = self.i.valid
-        fields = Signal(PASS_LAYOUT, reset_less=True)
-        half = Signal()     # of the source tables: where those of the next pass go
-        index, source = Signal(range(PASS_WORDS)), Signal(range(max(config.sources, 2)))
-        final = Signal()        # the index is that of the last word of the fields, of a source
-        impossible = Signal()
-        complete = Signal()     # all sources have been read
-
-        # A cycle after it was taken a word is written. Two cycles: does it say what cannot be?
-        late = self._late
-        wrong = Signal(PASS_WORDS)
-        took, checked = Signal(), Signal()
-        took_index, checked_index = Signal.like(index), Signal.like(index)
-        final_source = Signal()
-        m.d.sync += [
-            wrong.eq(Cat(pass_word_faults(config, late, fields))),
-            took.eq(self._reading & taken),
-            took_index.eq(index),
-            write.valid.eq(states.at("SOURCES") & taken & ~self._over),
-            checked.eq(took),
-            checked_index.eq(took_index),
-            final_source.eq(source == fields.sources),
-        ]
-        with m.If(checked & wrong.bit_select(checked_index, 1)):
-            m.d.sync += impossible.eq(1)
-
-        kept = Signal(PASS_LAYOUT)
-        for name, (first, width) in pass_field_bits(config).items():
-            m.d.comb += kept[name].eq(late[first:first + width])
-        m.d.comb += [write.half.eq(half), write.source.eq(source), write.word.eq(took_index),
-                     write.data.eq(late)]
-        with m.If(write.valid & (took_index == SOURCE_WORDS - 1)):
-            m.d.sync += source.eq(source + 1)
-        for number in range(PASS_WORDS):
-            with m.If(took & (took_index == number)):
-                bits = slice(32 * number, 32 * number + 32)
-                m.d.sync += fields.as_value()[bits].eq(kept.as_value()[bits])
-        with m.If(states.at("ADMIT")):
-            m.d.sync += [impossible.eq(0), complete.eq(0), index.eq(0), final.eq(0), source.eq(0)]
-
-        used = Signal(PASS_LAYOUT, reset_less=True) if self._ahead else fields
-        m.d.comb += self.fields.eq(used)
-        with states.state("PASS"):
-            with m.If(taken & self._reading):
-                m.d.sync += [index.eq(index + 1), final.eq(index == PASS_WORDS - 2)]
-                with m.If(final):
-                    m.d.sync += index.eq(0)
-                    states.next = "SOURCES"
-            with m.If(self._over):
-                m.d.sync += impossible.eq(1)
-                states.next = "PROVE"
-
-        with states.state("SOURCES"):
-            with m.If(taken & ~self._over):
-                m.d.sync += [index.eq(index + 1), final.eq(index == SOURCE_WORDS - 2),
-                             complete.eq(0)]
-                with m.If(final):
-                    m.d.sync += [index.eq(0), complete.eq(final_source)]
-                with m.If(complete):
-                    m.d.sync += impossible.eq(1)
-            with m.If(self._over):
-                with m.If(~complete):
-                    m.d.sync += impossible.eq(1)
-                states.next = "PROVE"
-
-        with states.state("PROVE"):
-            states.next = "START"
-            with m.If(impossible):
-                self._refuse(m, Fault.ARGUMENT)
-
-        starts = Signal()       # in START, if the executor comes there
-        m.d.sync += starts.eq((states.at("PROVE") | states.at("START")) & ~busy)
-        with states.state("START"):
-            with m.If(starts):
-                m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
-                if self._ahead:
-                    m.d.sync += used.eq(fields)
-                states.next = "REST"
-
     def _answer(self, m: Module):
-        """ERROR, REPORT, INFO and SPIKES, once the array is free."""
+        """ERROR, REPORT, INFO and SPIKES: `Answers` sends them once the array is free."""
         states, answerer = self._states, self._answerer
         wiring.connect(m, answerer.o, wiring.flipped(self.answers))
         m.d.comb += [

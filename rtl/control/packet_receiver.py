@@ -1,4 +1,4 @@
-"""Packet receiver: takes packets from the stream and lets only whole, undamaged ones pass."""
+"""Packet receiver: only whole, undamaged packets of the stream pass."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -12,25 +12,25 @@ from quadfire.rtl.contract.tape import Fault
 
 __all__ = ["PACKET_WORD", "STREAM_WORD", "PacketReceiver"]
 
-#: A word at the edge of the core; `last` ends a packet.
+#: A word at the edge of the core; `last` marks the last one of a packet.
 STREAM_WORD = data.StructLayout({"data": 32, "last": 1})
 
-#: A word of a good packet, without its CRC, `last` marks the last one; or, with a Fault, the header
-#: of a refused one, which stands alone.
+#: A word of a good packet, whose CRC is left out; `last` marks the last one. Or, with a Fault, the
+#: header of a refused packet, alone.
 PACKET_WORD = data.StructLayout({"data": 32, "last": 1, "fault": 4})
 
-#: Words that come in before `room` knows of those that were written, and some more.
+#: Free words at which `room` falls: more than can still come in before it does.
 _MARGIN = 8
 
 
 class PacketReceiver(wiring.Component):
     """Stores a packet, and passes it on once its length and its CRC-32 have proved right.
 
-    A bad packet is taken back from the store, but for its header, which is passed on with the
-    Fault. Words are stored as they come; whether the packet is good is known after its last word.
-    Without LUT RAM the checksum is serial: then a word takes 33 cycles.
+    Words are stored as they come. After the last one the packet is judged: a good one becomes
+    valid, a bad one is taken back from the store except for its header, which passes with a Fault.
 
     Latency: `latency` cycles from the CRC word to the header. II: 1 word, and 2 cycles a packet.
+    If not `pipelined` the checksum is serial: a word takes 33 cycles.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -72,9 +72,9 @@ class PacketReceiver(wiring.Component):
         m.submodules.store = store = StreamMemory(
             {"word": 32, "mark": data.StructLayout({"last": 1, "fault": 4})}, depth,
             registered=bool(config.pipelined))
-        # Places in the store: written up to, valid up to.
+        # Places in the store: written up to, valid up to; and how many are taken.
         written, valid, level = (Signal(range(2 * depth), name=name)
-                                        for name in ("written", "valid", "level"))
+                                 for name in ("written", "valid", "level"))
         room = Signal()
         m.d.sync += [level.eq(written - store.place), room.eq(level < depth - _MARGIN)]
 
@@ -112,7 +112,7 @@ class PacketReceiver(wiring.Component):
         empty = Signal()            # no payload
         keeps = Signal()            # the word is stored
         over = Signal()             # the payload is complete
-        left = Signal(signed(config.payload_words.bit_length() + 1))    # of it, less than 2: -1
+        left = Signal(signed(config.payload_words.bit_length() + 1))    # words of payload left - 2
         ended = Signal()            # the CRC word is there, too
         oversize, short, long, damaged = (Signal(name=name)
                                           for name in ("oversize", "short", "long", "damaged"))
@@ -137,7 +137,7 @@ class PacketReceiver(wiring.Component):
             m.d.sync += short.eq(first | ~over)
         m.d.sync += damaged.eq(~checksum.whole)     # s2: the checksum has the packet's last word
 
-        # s3: the packet is judged. s4: it, or its header alone, is valid.
+        # s3: the packet is judged. s4: it is valid, or its header alone is.
         fault = Signal(4)
         with m.If(oversize):
             m.d.comb += fault.eq(Fault.OVERSIZE)
@@ -147,7 +147,7 @@ class PacketReceiver(wiring.Component):
             m.d.comb += fault.eq(Fault.OVERRUN)
         with m.Elif(damaged):
             m.d.comb += fault.eq(Fault.CRC)
-        with m.If(s3_closing):      # now the header's mark is known
+        with m.If(s3_closing):      # only now the header's mark is known
             m.d.comb += [mark.place.eq(valid[:-1]), mark.data.fault.eq(fault),
                          mark.data.last.eq(empty | fault.any())]
         with m.Else():

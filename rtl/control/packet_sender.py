@@ -12,12 +12,13 @@ __all__ = ["PacketSender"]
 
 
 class PacketSender(wiring.Component):
-    """Puts the CRC-32 behind every packet; `last` marks the last word before it, then the CRC.
+    """Puts the CRC-32 behind every packet.
 
+    At `i` the bit `last` marks the last word before the CRC, at `o` the CRC itself.
     serial: the checksum takes a bit a cycle.
 
-    Latency: `latency` cycles from a word to the output, 34 where serial. II: 1 word, and 2 cycles a
-    packet; where serial, 35 cycles a word.
+    Latency: `latency` cycles from a word to the output; serial: 34. II: 1 word, and 2 cycles a
+    packet; serial: 35 cycles a word.
     """
 
     latency = 2
@@ -67,7 +68,7 @@ class PacketSender(wiring.Component):
                 m.d.sync += s1_valid.eq(1)
                 with m.If(self.i.payload.last):
                     states.next = "CRC"
-        with states.state("CRC"):       # a word of zero, where the CRC will stand
+        with states.state("CRC"):       # a word of zero, in the place of the CRC
             with m.If(move):
                 m.d.sync += [s1_valid.eq(1), s1_crc.eq(1), s1_word.eq(0)]
                 states.next = "CLEAR"

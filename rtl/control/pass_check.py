@@ -1,4 +1,4 @@
-"""What a PASS may say on an array: how many bits of each field, and which words cannot be."""
+"""Pass check: what a PASS may say on an array."""
 
 from amaranth import *
 from amaranth.lib import data
@@ -10,7 +10,7 @@ __all__ = ["pass_word_faults", "pass_field_bits"]
 
 
 def pass_field_bits(config: ArrayConfig) -> dict[str, tuple[int, int]]:
-    """Where every field is in its word, and how many bits of it a possible PASS may use."""
+    """(lowest bit in its word, bits that a possible PASS uses) of every field."""
     most = {"slots": config.slots - 1, "steps": config.slots - 1, "rounds": config.banks - 1,
             "column": config.tiles_per_word - 1, "sources": config.sources - 1,
             "output_base": config.spike_words - 1, "output_stride": config.spike_words - 1,
@@ -29,9 +29,9 @@ def pass_field_bits(config: ArrayConfig) -> dict[str, tuple[int, int]]:
 
 
 def pass_word_faults(config: ArrayConfig, word: Value, fields: data.View) -> list[Value]:
-    """Whether a word says what the array cannot do, if it is word 0, 1, ... of a PASS.
+    """Whether `word` is impossible on the array as word 0, 1, ... of a PASS; one bit a place.
 
-    fields: those of the words before it.
+    fields: what the words before it have said. Combinational; the executor registers the result.
     """
     sums: list[list] = [[] for _ in range(PASS_WORDS)]
     here, at = {}, 0

@@ -3,99 +3,97 @@
 import operator
 from collections.abc import Callable
 from functools import reduce
+from typing import Any, NamedTuple
 
 from amaranth import *
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.array.chain import spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.fetch.event_encoder import EventEncoder, event_layout
+from quadfire.rtl.control.pass_timing import (
+    backlog_limit, command_queue_depth, first_event_latency, settle_cycles, start_addresses,
+)
+from quadfire.rtl.fetch.event_encoder import event_layout
 from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT
 from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.lib.chain_layouts import (
     LANE_READOUT, STROBES, AddressKind, address_layout, control_layout, registered,
 )
 from quadfire.rtl.contract.tape import PASS, Emit
 from quadfire.rtl.array.weight_memory import WeightMemory
-from quadfire.rtl.fetch.word_reader import WordReader
 
-__all__ = ["DRAIN_INTERVAL", "Sequencer", "backlog_limit", "command_queue_depth",
-           "first_event_latency", "probe_cycles", "settle_cycles", "start_addresses"]
-
-#: Cycles from a scan of a drain to the next one at least.
-DRAIN_INTERVAL = 2
-
-
-def first_event_latency(config: ArrayConfig) -> int:
-    """Cycles from the start of a pass until its first event can be sent."""
-    return (Raster.latency_of(config) + WordReader.latency_of(config)
-            + EventEncoder.latency_of(config) + 1)
-
-
-def start_addresses(config: ArrayConfig) -> list[AddressKind]:
-    """What a pass tells the groups before its first event, one a cycle."""
-    return [AddressKind.NEURON, AddressKind.TILE,
-            *([AddressKind.LINE] if config.kernel_taps else []),
-            *([AddressKind.STATE] if config.state_words else [])]
-
-
-def command_queue_depth(config: ArrayConfig) -> int:
-    """Commands that can wait to be sent."""
-    return 2 if config.pipelined else 1
-
-
-def backlog_limit(config: ArrayConfig) -> int:
-    """Cycles of scans that may wait for the neurons when another one is sent."""
-    return max(config.readout_queue - 2, 0) * config.readout_period
-
-
-def settle_cycles(config: ArrayConfig) -> int:
-    """Cycles from the end of the last scan's turn at the neurons until its spikes can be read.
-
-    Where states are forwarded that turn can come a cycle later than `backlog` says (`quadfire.rtl.neuron.input_current`).
-    """
-    return spike_latency(config) + 2 + config.forwards - config.readout_period
-
-
-def probe_cycles(config: ArrayConfig) -> int:
-    """Cycles from a scan that emits taps, where none waits, to what follows it."""
-    return probe_latency(config) + 3
+__all__ = ["Sequencer"]
 
 
 def command_layout(config: ArrayConfig) -> data.StructLayout:
     """What the sequencer sends next."""
     return data.StructLayout({
         "address": address_layout(config),
-        "control": control_layout(config),      # with `write` and `scan` for a command at all
-        "drain": 1,     # a scan that is not part of an event
-        "end": 1,       # nothing: an output is complete
+        "control": control_layout(config),
+        "drain": 1,     # a readout that is not part of an event
+        "end": 1,       # no command: an output is complete
         "over": 1,      # the last of the pass
     })
+
+
+class _Head(NamedTuple):
+    """The command that is sent next, and what moves it."""
+
+    command: Any        # its strobes stand in `strobes`
+    valid: Signal       # there is one
+    go: Signal
+    strobes: Any        # low where there is none
+    move: Signal        # it is sent, if it is there, and the next one takes its place
+    held: Signal        # the state machine holds it
+    blocked: Signal     # it is a readout that has to wait
+    comes: Signal       # there is a next one
+
+
+class _Readouts(NamedTuple):
+    """What is known of the readouts of an output."""
+
+    known: Signal       # what that of number `scan` does
+    final: Signal       # the output is the pass's last
+    scan: Signal        # number of a readout: its slot, or past the slots a later time step
+    round: Signal       # number of the tile
+    rewind: Signal      # this tile is the last
+    ends: Signal        # with this tile ends the pass
+    last_round: Signal  # with this tile ends the drain
+    drain: Any          # LANE_READOUT of a readout of a drain
+    tapped: Any         # LANE_READOUT of a readout beside an event
+    single: Signal      # an output's last readout is that of its last slot
 
 
 class Sequencer(wiring.Component):
     """Events add up, outputs leave.
 
-    With taps, the first event of every slot at a site also shifts the sums of that slot one bank
-    on; where the sums that leave the last bank are an output, they are scanned by the neurons.
-    Without taps, the banks *drain* when an output is complete: `rounds` times, every slot is
-    shifted one bank on and scanned. Where the slots are bit planes, later time steps scan again
-    without a shift. Events that go on with sums that are not under way, those of another slot or of
-    the pass before, come after a command that loads them (see `quadfire.rtl.array.cell`), which counts as a null.
+    *Kernel taps.* The first event of every slot at a site also shifts the sums of that slot one
+    bank on. If the sums that leave the last bank are an output, the neurons read them out.
+    *Tiles.* When an output is complete, the banks *drain*: `rounds` times, every slot is shifted
+    one bank on and read out. *Bit planes.* Later time steps read out again, without a shift.
 
-    Commands are made ahead, one a cycle: of events, and after some of them of the scans of a drain.
-    `command_queue_depth` can wait to be sent. A scan waits for room in the queue of the neurons,
-    which take `readout_period` cycles for each; `backlog` says how many cycles' work is queued. A scan that
-    emits taps waits for `tap_room` before and for `tap_done` after.
+    An event may need a sum that is not the running one: that of another slot, or that of the pass
+    before. A command that loads the sum then goes first (see `quadfire.rtl.array.cell`); it counts
+    as a null.
 
-    start: begin a pass; `fields` must stay until `busy` falls. The `count_*` strobes divide the
-    busy cycles into events, nulls (a slot without spikes starts), drains (waiting for neurons, and
-    scans that are not part of an event) and starved ones (no event is there); `count_output_wait`
-    marks those in which there was no room for taps.
+    One command is made every cycle, from an event or as a step of a drain; `command_queue_depth` of
+    them can wait to be sent. A readout waits for room in the queue before the neurons, which take
+    `readout_period` cycles for each. `backlog` counts the cycles of queued work. A readout that
+    emits probe words also waits for `tap_room` before, and for `tap_done` after.
+
+    port                meaning
+    start               begin a pass
+    fields              of the pass; they stay until `busy` falls
+    busy                a pass runs
+    events              from the event encoder
+    tap_room, tap_done  there is room for the probe words of a tile; its last one has left
+    address, control    the command, both parts
+    count_*             divide the busy cycles into events, nulls (a slot without spikes starts,
+                        or a sum is loaded), drains (waiting for the neurons, and readouts that
+                        are not part of an event) and starved cycles (no event is there)
+    count_output_wait   drain cycles without room for probe words
 
     Latency: 2 cycles from an event to its command. II: 1.
     """
@@ -127,18 +125,23 @@ class Sequencer(wiring.Component):
             "neuron words are loaded while the first events are on their way"
         taps = fields.taps if config.kernel_taps else C(0, 1)
         command = command_layout(config)
-
-        # Commands are made.
         ahead, made, space = Signal(command), Signal(), Signal()
         self._make(m, ahead, made, space, taps)
+        head = self._queue(m, ahead, made, space)
+        self._send(m, head)
+        return m
 
-        # Two of them wait, so that nobody is asked whether there is space; one where the clock is
-        # slow. Where no command is at the head its strobes are down: so it moves on unless it is
-        # held up, be it there or not.
+    def _queue(self, m: Module, ahead: Any, made: Signal, space: Signal) -> _Head:
+        """Commands wait: one for a slow clock, else two, so that `space` comes from a register.
+
+        Without a command at the head all strobes are low. So the head moves on unless it is held
+        up, whether there is a command or not.
+        """
+        config, command = self.config, command_layout(self.config)
         names = sorted(STROBES & set(control_layout(config).members))
         head, head_valid, go = Signal(command, reset_less=True), Signal(), Signal()
         strobes = Signal(data.StructLayout({**dict.fromkeys(names, 1), "kind": AddressKind}))
-        move, held, blocked = Signal(), Signal(), Signal()
+        move, held, blocked = (Signal() for _ in range(3))
         coming, comes = Signal(command), Signal()       # the next head; there is one
         if command_queue_depth(config) == 1:
             m.d.comb += [space.eq(move), coming.eq(ahead), comes.eq(made)]
@@ -158,15 +161,19 @@ class Sequencer(wiring.Component):
             with m.If(comes):
                 m.d.sync += [strobes.kind.eq(coming.address.kind),
                              *(strobes[name].eq(coming.control[name]) for name in names)]
+        return _Head(head, head_valid, go, strobes, move, held, blocked, comes)
 
-        # They are sent.
+    def _send(self, m: Module, head: _Head):
+        """Commands leave, a readout when there is room for it; around them the states of a pass."""
+        config = self.config
         limit, period = backlog_limit(config), config.readout_period
         backlog = Signal(range(limit + period + 1))
         few = Signal(init=1)                # not more than `limit`
         tap_room, tap_done = Signal(), Signal()
-        scan, emits = strobes.scan, head.control.how.emit
+        scan, emits = head.strobes.scan, head.command.control.how.emit
         send = Signal()
-        m.d.comb += [blocked.eq(scan & ~(few & (~emits | tap_room))), send.eq(move & scan)]
+        m.d.comb += [head.blocked.eq(scan & ~(few & (~emits | tap_room))),
+                     send.eq(head.move & scan)]
         m.d.sync += [
             tap_room.eq(self.tap_room),
             tap_done.eq(self.tap_done),
@@ -177,66 +184,25 @@ class Sequencer(wiring.Component):
         wait, rested = Signal(range(self.settle + 1)), Signal()
         m.d.sync += rested.eq(wait == 0)
         over = Signal()
-        # Without a strobe the rest means nothing.
+        # A command without a strobe has no effect, whatever else it says.
         address, control = Signal(address_layout(config)), Signal(control_layout(config))
         m.d.comb += [
-            control.eq(head.control),
-            *(control[name].eq(move & strobes[name]) for name in names),
+            control.eq(head.command.control),
+            *(control[name].eq(head.move & head.strobes[name])
+              for name in sorted(STROBES & set(control_layout(config).members))),
             self.address.eq(registered(m, address, "sent_address")),
             self.control.eq(registered(m, control, "sent_control")),
         ]
 
         kinds = start_addresses(config)
-        states = OneHotFsm(
-            m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
+        states = OneHotFsm(m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
         m.d.comb += self.busy.eq(~states.at("IDLE"))
         with states.state("IDLE"):
             m.d.sync += wait.eq(self.settle - 2)
             with m.If(self.start):
                 states.next = "NEURON"
-
-        values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
-                  AddressKind.LINE: Mux(fields.taps, fields.line, 0),
-                  AddressKind.STATE: fields.state}
-        for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
-                                   strict=True):
-            with states.state(kind.name):
-                m.d.comb += self.count_starved.eq(1)
-                states.next = following
-
-        def told(what: Callable[[AddressKind], ValueLike]) -> Value:
-            """Of what a pass tells the groups before its first event."""
-            return reduce(operator.or_, (Mux(states.at(kind.name), what(kind), 0)
-                                         for kind in kinds))
-
-        m.d.comb += [
-            address.kind.eq(told(lambda kind: kind) | Mux(move, strobes.kind, 0)),
-            address.address.eq(Mux(states.at("COMMANDS"), head.address.address,
-                                   told(values.__getitem__))),
-        ]
-
-        with states.state("COMMANDS"):
-            m.d.sync += over.eq(head.over)
-            with m.If(~head_valid):
-                m.d.comb += self.count_starved.eq(1)
-            with m.Elif(blocked):
-                m.d.comb += [self.count_drain.eq(1),
-                             self.count_output_wait.eq(emits & ~tap_room)]
-            with m.Else():
-                m.d.comb += [
-                    go.eq(1),
-                    self.count_starved.eq(head.end),
-                    self.count_drain.eq(head.drain),
-                    self.count_event.eq(strobes.kind != AddressKind.NONE),
-                    self.count_null.eq(~head.end & ~head.drain
-                                       & (strobes.kind == AddressKind.NONE)),
-                ]
-                with m.If(scan & emits):
-                    states.next = "TAPS"
-                with m.Elif(head.over):
-                    states.next = "SETTLE"
-                    with m.If(~fields.drain):
-                        states.next = "IDLE"
+        self._tell(m, states, kinds, address, head)
+        self._count(m, states, head, tap_room, over)
 
         with states.state("TAPS"):
             m.d.comb += self.count_drain.eq(1)
@@ -251,44 +217,158 @@ class Sequencer(wiring.Component):
                 m.d.sync += wait.eq(wait - 1)
             with m.If(rested):
                 states.next = "IDLE"
-        m.d.sync += held.eq(Mux(move, comes, head_valid) & ~states.after("COMMANDS"))
+        m.d.sync += head.held.eq(Mux(head.move, head.comes, head.valid)
+                                 & ~states.after("COMMANDS"))
         states.finish()
-        return m
 
-    def _make(self, m: Module, ahead, made: Signal, space: Signal, taps: Value):
-        """The command `ahead`, of the event that is there or of a drain, where it is `made`."""
+    def _tell(self, m: Module, states: OneHotFsm, kinds: list[AddressKind], address: Any,
+              head: _Head):
+        """What a pass tells the groups before its first event, one address a state."""
+        fields = self.fields
+        values = {AddressKind.NEURON: fields.parameters, AddressKind.TILE: fields.tile,
+                  AddressKind.LINE: Mux(fields.taps, fields.line, 0),
+                  AddressKind.STATE: fields.state}
+        for kind, following in zip(kinds, [*(kind.name for kind in kinds[1:]), "COMMANDS"],
+                                   strict=True):
+            with states.state(kind.name):
+                m.d.comb += self.count_starved.eq(1)
+                states.next = following
+
+        def told(what: Callable[[AddressKind], ValueLike]) -> Value:
+            return reduce(operator.or_, (Mux(states.at(kind.name), what(kind), 0)
+                                         for kind in kinds))
+
+        m.d.comb += [
+            address.kind.eq(told(lambda kind: kind) | Mux(head.move, head.strobes.kind, 0)),
+            address.address.eq(Mux(states.at("COMMANDS"), head.command.address.address,
+                                   told(values.__getitem__))),
+        ]
+
+    def _count(self, m: Module, states: OneHotFsm, head: _Head, tap_room: Signal, over: Signal):
+        """COMMANDS: the command at the head, and which counter the cycle belongs to."""
+        command, strobes = head.command, head.strobes
+        scan, emits = strobes.scan, command.control.how.emit
+        with states.state("COMMANDS"):
+            m.d.sync += over.eq(command.over)
+            with m.If(~head.valid):
+                m.d.comb += self.count_starved.eq(1)
+            with m.Elif(head.blocked):
+                m.d.comb += [self.count_drain.eq(1),
+                             self.count_output_wait.eq(emits & ~tap_room)]
+            with m.Else():
+                m.d.comb += [
+                    head.go.eq(1),
+                    self.count_starved.eq(command.end),
+                    self.count_drain.eq(command.drain),
+                    self.count_event.eq(strobes.kind != AddressKind.NONE),
+                    self.count_null.eq(~command.end & ~command.drain
+                                       & (strobes.kind == AddressKind.NONE)),
+                ]
+                with m.If(scan & emits):
+                    states.next = "TAPS"
+                with m.Elif(command.over):
+                    states.next = "SETTLE"
+                    with m.If(~self.fields.drain):
+                        states.next = "IDLE"
+
+    def _make(self, m: Module, ahead: Any, made: Signal, space: Signal, taps: Value):
+        """Makes the command `ahead`, of an event or of a drain; `made`: it is there and goes on."""
         fields = self.fields
         event, place = self.events.payload, self.events.payload.place
         control, how = ahead.control, ahead.control.how
-
         draining = Signal()
+        fetch, shifted = self._load_first(m, ahead, made, draining, taps)
+        steps = self._readouts(m, draining & ~made, taps)
+        m.d.comb += [
+            made.eq(space & Mux(draining, steps.known, self.events.valid)),
+            self.events.ready.eq(space & ~draining & ~fetch),
 
-        # The sum of another slot, or of the pass before, is loaded first, but not behind a shift.
+            how.eq(Mux(draining, steps.drain, steps.tapped)),
+            how.load.eq(fields.load),
+            how.rewind.eq(steps.rewind),
+            how.store.eq(fields.store),
+            how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, how.step,
+                            (fields.emit == Emit.LOGITS) & how.advance)),
+            control.slot.eq(Mux(draining, steps.scan, place.slot)),
+            # an event that is the end of an output reads nothing out
+            control.scan.eq(draining | (event.scan & ~fetch)),
+            ahead.drain.eq(draining),
+            ahead.address.address.eq(place.row),
+        ]
+        with m.If(draining):
+            m.d.comb += [
+                control.write.eq(~how.replay),
+                control.shift.eq(~how.replay),
+                control.fresh.eq(~how.replay),
+                ahead.over.eq(steps.drain.advance & steps.ends),
+            ]
+            with m.If(made):
+                m.d.sync += steps.scan.eq(steps.scan + 1)
+                with m.If(steps.drain.advance):
+                    m.d.sync += [steps.scan.eq(0), steps.round.eq(steps.round + 1)]
+                    with m.If(steps.last_round):
+                        m.d.sync += [steps.round.eq(0), draining.eq(0)]
+        if self.config.running_sums:
+            with m.Elif(fetch):
+                m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
+        with m.Elif(place.end):
+            m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
+            with m.If(made):
+                m.d.sync += [draining.eq(fields.drain & ~taps), steps.final.eq(place.final),
+                             steps.scan.eq(0)]
+        with m.Else():
+            m.d.comb += [
+                control.write.eq(1),
+                control.fresh.eq(event.fresh),
+                control.top.eq(place.top),
+                control.shift.eq(event.shift),
+            ]
+            with m.If(~event.null):
+                m.d.comb += ahead.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
+                                                      AddressKind.ROW))
+            with m.If(made & event.scan & place.last & ~steps.single):
+                m.d.sync += [draining.eq(1), steps.scan.eq(place.slot + 1)]
+
+    def _load_first(self, m: Module, ahead: Any, made: Signal, draining: Signal, taps: Value
+                    ) -> tuple[Value, Signal]:
+        """(a load goes before the event, the command before was a shift).
+
+        A sum that is not the running one is loaded first, but not right after a shift.
+        """
+        event, how = self.events.payload, ahead.control.how
         fetch, shifted = C(0, 1), Signal(reset_less=True)
         if self.config.running_sums:
             fetch, loaded = Signal(), Signal()
             m.d.comb += fetch.eq(event.load & ~loaded & ~draining)
             with m.If(made):
-                m.d.sync += [shifted.eq(Mux(draining, ~how.replay, taps & place.first & ~fetch)),
-                             loaded.eq(fetch & ~shifted)]
+                m.d.sync += [
+                    shifted.eq(Mux(draining, ~how.replay, taps & event.place.first & ~fetch)),
+                    loaded.eq(fetch & ~shifted),
+                ]
             with m.If(~self.busy):
                 m.d.sync += shifted.eq(0)
+        return fetch, shifted
 
-        # A drain goes through the scans of `rounds`, or after taps through the later steps of one.
-        # What a scan does is known a cycle after its number, so that it takes two cycles to make.
+    def _readouts(self, m: Module, rests: Value, taps: Value) -> _Readouts:
+        """What the readouts of a drain and of an event do.
+
+        A drain reads out `rounds` tiles, or with kernel taps the later time steps of one. What a
+        readout does is known a cycle after its number, where that `rests`: so one of a drain takes
+        two cycles to make.
+        """
+        fields, place = self.fields, self.events.payload.place
         known, final = Signal(), Signal()
-        # A scan's number is its slot, or after all slots that of a later time step.
         scan, round_ = Signal(PASS["slots"] + 1), Signal(PASS["rounds"])
-        last = Signal(PASS["slots"] + 1)        # of the scans of an output
+        last = Signal(PASS["slots"] + 1)        # of the readouts of an output
         rewind, ends, last_round = Signal(), Signal(), Signal()
-        drain, tapped = Signal(LANE_READOUT), Signal(LANE_READOUT)  # scans of a drain, of an event
-        single = Signal()                   # the last slot's scan is an output's last
+        drain, tapped = Signal(LANE_READOUT), Signal(LANE_READOUT)
+        single = Signal()                   # the last slot's readout is an output's last
         m.d.sync += [
-            known.eq(draining & ~made),
+            known.eq(rests),
             last.eq(fields.slots + Mux(fields.planes, fields.steps, 0)),
             single.eq(~fields.planes | (fields.steps == 0)),
             rewind.eq(round_ == fields.rounds),
-            ends.eq((round_ == fields.rounds) & final & ~taps),     # with this round ends the pass
+            ends.eq((round_ == fields.rounds) & final & ~taps),
             drain.keep.eq(fields.planes & (scan != last)),
             drain.replay.eq(scan > fields.slots),
             drain.step.eq(~fields.planes | (scan >= fields.slots)),
@@ -301,50 +381,6 @@ class Sequencer(wiring.Component):
             tapped.begin.eq(Mux(fields.planes, place.last, place.zeroth)),
             tapped.advance.eq(place.last & single),
             last_round.eq(taps | rewind),
-            made.eq(space & Mux(draining, known, self.events.valid)),
-            self.events.ready.eq(space & ~draining & ~fetch),
-
-            how.eq(Mux(draining, drain, tapped)),
-            how.load.eq(fields.load),
-            how.rewind.eq(rewind),
-            how.store.eq(fields.store),
-            how.emit.eq(Mux(fields.emit == Emit.MEMBRANES, how.step,
-                            (fields.emit == Emit.LOGITS) & how.advance)),
-            control.slot.eq(Mux(draining, scan, place.slot)),
-            # an event that is the end of an output scans nothing
-            control.scan.eq(draining | (event.scan & ~fetch)),
-            ahead.drain.eq(draining),
-            ahead.address.address.eq(place.row),
         ]
-        with m.If(draining):
-            m.d.comb += [
-                control.write.eq(~how.replay),
-                control.shift.eq(~how.replay),
-                control.fresh.eq(~how.replay),
-                ahead.over.eq(drain.advance & ends),
-            ]
-            with m.If(made):
-                m.d.sync += scan.eq(scan + 1)
-                with m.If(drain.advance):
-                    m.d.sync += [scan.eq(0), round_.eq(round_ + 1)]
-                    with m.If(last_round):
-                        m.d.sync += [round_.eq(0), draining.eq(0)]
-        if self.config.running_sums:
-            with m.Elif(fetch):
-                m.d.comb += [control.load.eq(~shifted), control.fresh.eq(~shifted)]
-        with m.Elif(place.end):
-            m.d.comb += [ahead.end.eq(1), ahead.over.eq(~fields.drain | taps)]
-            with m.If(made):
-                m.d.sync += [draining.eq(fields.drain & ~taps), final.eq(place.final), scan.eq(0)]
-        with m.Else():
-            m.d.comb += [
-                control.write.eq(1),
-                control.fresh.eq(event.fresh),
-                control.top.eq(place.top),
-                control.shift.eq(event.shift),
-            ]
-            with m.If(~event.null):
-                m.d.comb += ahead.address.kind.eq(Mux(place.wide, AddressKind.WIDE,
-                                                      AddressKind.ROW))
-            with m.If(made & event.scan & place.last & ~single):
-                m.d.sync += [draining.eq(1), scan.eq(place.slot + 1)]
+        return _Readouts(known, final, scan, round_, rewind, ends, last_round, drain, tapped,
+                         single)

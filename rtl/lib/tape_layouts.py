@@ -1,4 +1,4 @@
-"""The tables of `quadfire.rtl.contract.tape` as Amaranth layouts."""
+"""Tape layouts: the tables of `quadfire.rtl.contract.tape` for Amaranth."""
 
 from amaranth.hdl import signed
 from amaranth.lib import data

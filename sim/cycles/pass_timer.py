@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import Emit
-from quadfire.rtl.control.sequencer import (
+from quadfire.rtl.control.pass_timing import (
     DRAIN_INTERVAL,
     backlog_limit,
     command_queue_depth,

@@ -11,7 +11,7 @@ from quadfire.rtl.contract import numerics
 from quadfire.rtl.array.chain import NeuronArray, spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.control.sequencer import probe_cycles, settle_cycles
+from quadfire.rtl.control.pass_timing import probe_cycles, settle_cycles
 from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, control_layout, write_layout
 from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
 from quadfire.rtl.verilog import component_verilog

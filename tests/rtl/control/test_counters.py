@@ -27,8 +27,12 @@ def test_every_strobe_counts_once(rate, registered):
                 await ctx.tick()
             ctx.set(dut.hold, 1)
             ctx.set(dut.strobes, (1 << dut.count) - 1)
+            waited = 0
             while not ctx.get(dut.settled):
                 await ctx.tick()
+                waited += 1
+            if cycles > 2 * dut.count:      # no sum is being cleared any more
+                assert waited == 9 + registered
             for _ in range(rng.randrange(20)):
                 await ctx.tick()
             for _ in range(dut.count):
