@@ -1,9 +1,17 @@
 """Quadfire's hardware: a pipelined array of quadratic integrate-and-fire neurons in Amaranth.
 
-The files stand in datapath order:
+Folders and files in the order in which data flow:
 
-    receiver -> executor -> spikes -> events -> sequencer -> weights -> cell -> current -> neuron
-             -> group -> array -> collector -> sender -> core
-
-`config` says how large an array is, `numerics` what it computes, `tape` what it understands.
+    contract    what host and device agree on: config, tape, numerics, registers
+    control     packets, passes, commands for the array, answers
+    fetch       spikes: from memory to events, and back
+    array       weights, accumulators, line buffers, on a chain of groups
+    neuron      input current, neuron pipeline, state memory, probe
+    lib         queues, skids, layouts and other parts that the rooms share
+    core        all of it: tape in, answers out
+    verilog     Verilog and description of a core
+    shell       AXI4 and UART around the core
+    fpga        synthesis, packing, placement
+    boards      bitstreams for boards
+    commands    the command line
 """

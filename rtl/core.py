@@ -27,9 +27,15 @@ __all__ = ["Core"]
 class Core(wiring.Component):
     """A whole accelerator: tape in, answers out (see `quadfire.rtl.contract.tape`).
 
-    skid: `o` leaves a register that no path through `ready` passes; one that takes words now and
-    then, as a UART, needs none.
-    Reset: synchronous, at any moment; the loaded network is forgotten.
+    port    meaning
+    i       words of the tape, `last` at the end of a packet
+    o       words of the answers, likewise
+
+    skid: `o` comes from registers, and no path leads from `o.ready` into the core. A sink that
+    takes a word now and then, as a UART does, needs no skid.
+
+    Latency: that of its blocks; `quadfire.sim.cycles` predicts a pass to the cycle. Reset:
+    synchronous, at any moment; the loaded network is forgotten.
     """
 
     def __init__(self, config: ArrayConfig, *, skid: bool = True):
@@ -63,7 +69,7 @@ class Core(wiring.Component):
         else:
             wiring.connect(m, sender.o, wiring.flipped(self.o))
         taken = receiver.o
-        if config.pipelined:    # what the executor waits for is not asked for by the receiver
+        if config.pipelined:    # no path from the executor's `ready` into the receiver
             m.submodules.executor_in = executor_in = Skid(PACKET_WORD)
             wiring.connect(m, receiver.o, executor_in.i)
             taken = executor_in.o
@@ -91,7 +97,7 @@ class Core(wiring.Component):
             collector.valid.eq(array.spikes_valid),
         ]
 
-        # Spike memory: the reader of a running pass goes before the executor's reads.
+        # Spike memory: a running pass reads it, else the executor.
         m.d.comb += [
             spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
             spikes.move.eq(words.move),
@@ -129,10 +135,10 @@ class Core(wiring.Component):
 
     def _answers(self, m: Module, executor: Executor, sender: PacketSender, tap,
                  sequencer: Sequencer):
-        """Taps leave as packets of one tile each, as soon as a tile is complete.
+        """Probe words leave as packets of one tile each, as soon as a tile is complete.
 
         The executor answers, and starts a pass, only when no pass runs and neither a tile nor an
-        answer waits for the sender: packets leave in order, each whole, however slow the host is.
+        answer waits for the sender. So packets leave in order, each whole, however slow the host.
         """
         lanes = self.config.lanes
         m.submodules.tap_words = tap_words = StreamMemory(
@@ -142,13 +148,13 @@ class Core(wiring.Component):
         words, sent = Signal(), Signal(range(max(lanes, 2)))    # the header has left; words of it
         header = Signal(HEADER_LAYOUT)
         answers = executor.answers
-        if self.config.pipelined:   # the executor is far enough from the stream's end
+        if self.config.pipelined:   # no path from the sender's `ready` into the executor
             m.submodules.executor_out = out = Skid(STREAM_WORD)
             wiring.connect(m, executor.answers, out.i)
             answers = out.o
         taps, leaves, tile_end = Signal(), Signal(), Signal()
         answering, answer_end = Signal(), Signal()      # an answer is not all with the sender
-        # two cycles late, in which the last words of a tile may have come in
+        # two cycles late: the last words of a tile may have come in since
         m.d.sync += [level.eq(written - tap_words.place), written.eq(written + tap.valid),
                      sequencer.tap_room.eq(level < 2 * lanes)]
         m.d.comb += [

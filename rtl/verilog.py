@@ -26,12 +26,12 @@ __all__ = ["TOP", "component_verilog", "describe", "generate", "header", "to_ver
 
 TOP = "quadfire"
 
-#: Port of the core -> name, as vendor tools and cocotbext-axi infer an AXI4-Stream.
+#: Port of the core -> prefix by which vendor tools and cocotbext-axi infer an AXI4-Stream.
 _STREAMS = {"i": "s_axis", "o": "m_axis"}
 
 
-#: Memories lose their initial contents: the core reads no word that it has not written, and a
-#: memory that must start with zeros is no block or single-port RAM on every family.
+#: Memories lose their initial contents. The core reads no word that it has not written, and not
+#: every family has block or single-port RAM that starts with zeros.
 _SCRIPT = """
 proc -nomux -norom
 delete t:$meminit*
@@ -43,10 +43,10 @@ write_verilog -norename
 
 
 def _kept_apart(rtlil_text: str) -> str:
-    """Groups, and parts of cells, with an attribute for synthesis: it optimises each on its own.
+    """Groups and halves of cells get an attribute: synthesis optimises each on its own.
 
-    A command is in the second cell of a group when it is in the first one of the next, and in all
-    parts of a cell: registers that are equal would be merged, with wires across the chip.
+    Cells of neighbouring groups, and both halves of a cell, hold the same command at the same time.
+    Synthesis would merge such equal registers, with wires across the chip.
     """
     return re.sub(r"(?m)^module \\\w+_(group|part(_wide)?)$",
                   r'attribute \\keep_hierarchy "yes"\n\g<0>', rtlil_text)
@@ -67,8 +67,12 @@ def to_verilog(rtlil_text: str) -> str:
 def generate(config: ArrayConfig) -> tuple[str, dict]:
     """(Verilog text, description) of the core for `config`, the same bytes every time.
 
-    The top module is `quadfire`: clk, rst (synchronous, high), the tape on `s_axis_*`, the answers
-    on `m_axis_*`, 32 bits, TLAST at the end of a packet.
+    The top module is `quadfire`:
+
+    port        meaning
+    clk, rst    rst is synchronous, active high
+    s_axis_*    the tape: AXI4-Stream, 32 bits, TLAST at the end of a packet
+    m_axis_*    the answers, likewise
     """
     core = Core(config)
     ports, listed = {}, {"clk": ("input", 1), "rst": ("input", 1)}
@@ -88,7 +92,7 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
 
 
 def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[str, int]]) -> dict:
-    """What programs want to know of the Verilog `text`; ports: (direction, width) by name."""
+    """What programs want to know of the Verilog `text`. ports: name -> (direction, width)."""
     return {
         "top": top,
         "configuration": config.as_dict(),
@@ -111,7 +115,7 @@ def describe(config: ArrayConfig, top: str, text: str, ports: dict[str, tuple[st
 
 
 def header(config: ArrayConfig) -> str:
-    """Comment at the head of a file."""
+    """The comment at the head of a Verilog file: the configuration, field by field."""
     fields = "\n".join(f"//   {name} = {value}" for name, value in config.as_dict().items())
     return (f"// Quadfire: an array of {config.banks} x {config.lanes} lanes and {config.groups} "
             f"neuron pipelines.\n// Generated; configuration 0x{config.hash:08x}:\n{fields}\n\n")
@@ -137,13 +141,13 @@ class _Named(Elaboratable):
 
 
 def component_verilog(component, name: str) -> str:
-    """Verilog of one block, for its bench; port names join the parts of their path by `__`."""
+    """Verilog of one block, for its testbench; port names join the parts of their path by `__`."""
     return to_verilog(convert(component, name, named_ports(component)))
 
 
 def write(config: ArrayConfig, folder: str | Path, name: str = TOP,
           generator: Callable[[ArrayConfig], tuple[str, dict]] = generate) -> tuple[Path, Path]:
-    """Write `name`.v and `name`.json into `folder`, as `generator` makes them; their paths."""
+    """Write what `generator` makes as `name`.v and `name`.json into `folder`; returns the paths."""
     text, description = generator(config)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

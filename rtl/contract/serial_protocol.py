@@ -30,7 +30,12 @@ sends POLL. EMPTY then acknowledges everything before it, and the device repeats
 and RESET take no place in a buffer and overtake what waits there, so neither side can block the
 other.
 
-This module imports nothing: host software uses it as it is.
+Numbers are cumulative: the next ACK makes a lost one good. A host that hears nothing for a while
+sends POLL. EMPTY then acknowledges all before it, and the device repeats its MARK. ACK, POLL and
+RESET take no place and overtake what waits in the buffer, so neither side can lock the other out.
+The device may send `HOST_WINDOW` blocks.
+
+Host software uses this module as it is: it imports nothing.
 """
 
 import enum

@@ -1,17 +1,17 @@
-"""The tape as the device sees it: packets of 32-bit words, their opcodes, fields and errors.
+"""The tape as the device sees it: packets of 32-bit words, their opcodes, fields and faults.
 
     packet = header, payload word 0 .. length - 1, CRC-32 of all words before it
 
-A packet is one transfer of the stream, its last word marked (`tlast`). The CRC is that of Ethernet
-and zlib over the words as little-endian bytes. Numbers of packets in a tape run modulo 256,
-starting with that of its BEGIN; every answer carries that first number as its *tag*.
+A packet is one transfer of the stream; its last word is marked (`tlast`). The CRC is that of
+Ethernet and zlib, over the words as little-endian bytes. The packets of a tape are numbered modulo
+256, starting with the number of its BEGIN. Every answer carries that first number as its *tag*.
 
-A packet that is damaged, cut short, too long, out of order or impossible is refused whole: the
-device answers with one ERROR, skips everything up to the next BEGIN, and works on from there. Among
-what it skips only damaged packets are answered, each with an ERROR: one of them may have been a
-BEGIN.
+A packet that is damaged, cut short, too long, out of order or impossible is refused whole. The
+device then answers with one ERROR, skips everything up to the next BEGIN, and goes on there. Of the
+packets that it skips, it answers only the damaged ones, each with an ERROR: one of them may have
+been a BEGIN.
 
-This module imports nothing of ours and no Amaranth: host software uses it as it is.
+Host software uses this module as it is: it imports nothing of ours and no Amaranth.
 """
 
 import enum
@@ -35,7 +35,7 @@ class Opcode(enum.IntEnum):
     READ = 0x06         #: answer with spike words [stream-word address, number of words]
     REPORT = 0x07       #: answer with the counters, and clear them []
     SEAL = 0x08         #: the network is loaded; its id from now on [network id]
-    INFO = 0x09         #: answer with what the device is [] (needs no BEGIN)
+    INFO = 0x09         #: answer with what the device is []; needs no BEGIN
     WAIT = 0x0A         #: go on when no pass runs any more []
 
 
@@ -64,31 +64,30 @@ class Fault(enum.IntEnum):
 
 
 class Emit(enum.IntEnum):
-    """Which tap words a pass answers with."""
+    """Which probe words a pass answers with."""
 
     NONE = 0
     LOGITS = 1          #: after the last time step, the sums of the readout
-    MEMBRANES = 2       #: after every time step, the membrane potentials (probe)
-
-
+    MEMBRANES = 2       #: after every time step, the membrane potentials
 #: Names of the words of a REPORT, in order. All count clock cycles but `events`, one per event.
 COUNTERS = ("cycles", "busy", "events", "nulls", "drains", "starved", "input_wait", "output_wait")
 
 #: Names of the words of an INFO answer.
 INFO_WORDS = ("magic", "version", "configuration", "network")
 
-#: Words at the head of a layer's parameters in each group: flags (bit 0 square, bit 1 soft, bit 2
-#: readout), then as `quadfire.rtl.contract.numerics.Neuron.words` makes them, sign-extended.
+#: Words at the head of a layer's parameters in each group. Bit 0 of `flags` is square, bit 1 soft,
+#: bit 2 readout; the others are as `quadfire.rtl.contract.numerics.Neuron.words` makes them,
+#: sign-extended.
 NEURON_WORDS = ("flags", "operand", "theta", "lo", "hi", "initial", "change", "top")
 
-#: Fields of a header, (name: bits), least significant first, as everywhere below.
+#: Fields of a header, name: bits. The least significant field is the first, here and below.
 HEADER = {
     "length": 16,          # words of payload
     "sequence": 8,         # number of the packet, modulo 256; in an answer the tape's tag
     "opcode": 8,
 }
 
-#: First payload word of WEIGHTS and PARAMETERS; the address counts up with every word.
+#: First payload word of WEIGHTS and PARAMETERS. The address counts up with every word.
 TARGET = {
     "address": 16,         # weight row, or parameter word
     "bank": 8,             # WEIGHTS only
@@ -102,56 +101,57 @@ PARAMETER = {
     "unused": 3,
 }
 
-#: Head of a PASS, see `quadfire.rtl.fetch.raster` for what it does. Counts marked -1 are one less than what they
-#: count. x, y: positions of the scan, of sites.
+#: Head of a PASS; `quadfire.rtl.fetch.raster` says what a pass does. A count marked -1 is stored
+#: less one. x, y are positions of sites in the raster. "With kernel taps" means `taps` = 1.
 PASS = {
     # word 0
     "slots": 4,            # -1: time steps, or bit planes, of the input
     "steps": 4,            # -1: time steps of the output
     "planes": 1,           # the slots are bit planes, most significant first
-    "own": 1,              # the first site adds to the sums of the pass before
+    "own": 1,              # accumulate: the first site adds to the sums of the pass before
     "drain": 1,            # the sums are complete: send them to the neurons
     "emit": 2,             # Emit
     "taps": 1,             # banks are the taps of a 3 x 3 kernel, else tiles of outputs
-    "join": 1,             # without taps: all sites add to one sum, that of a dense layer
-    "start": 1,            # with taps: the first row of the map, nothing comes from above
-    "flush": 1,            # with taps: scan one site more, so that the last output leaves
-    "column": 5,           # part of the output word that the first tile writes
-    "rounds": 4,           # -1: tiles to drain, from the last bank backwards; with taps 0
+    "join": 1,             # dense, without kernel taps: all sites add to one sum
+    "start": 1,            # with kernel taps: the map's first row; nothing comes from above
+    "flush": 1,            # with kernel taps: visit one more site, so that the last output leaves
+    "column": 5,           # column of the output word that the first tile writes
+    "rounds": 4,           # -1: tiles to drain, from the last bank backwards; with kernel taps 0
     "sources": 4,          # -1: SOURCE tables that follow
-    "stride": 2,           # with taps: log2 of the stride of the outputs
+    "stride": 2,           # with kernel taps: log2 of the stride of the outputs
     # word 1
     "width": 10,           # -1: sites in a row
     "height": 10,          # -1: rows of sites
-    "row": 10,             # with taps: y of the first row
-    "load": 1,             # neurons go on from the membranes that are kept
-    "store": 1,            # keep the membranes of the last step
-    # word 2, with taps: outputs that leave are those with x_low <= x <= x_high, from x_low in
+    "row": 10,             # with kernel taps: y of the first row
+    "load": 1,             # neurons go on from the membranes in state memory
+    "store": 1,            # keep the membranes of the last time step in state memory
+    # word 2. With kernel taps those outputs leave with x_low <= x <= x_high, from x_low on in
     # steps of the stride
     "x_low": 10,
     "x_high": 10,
-    "state": 12,           # place of the first output's membranes, then one for every tile of
-                           # every output in the order in which they leave
-    # word 3, likewise
+    "state": 12,           # place of the first output's membranes. Then follows one place for
+                           # every tile of every output, in the order in which they leave
+    # word 3, likewise for y
     "y_low": 10,
     "y_high": 10,
     "unused": 12,
     # word 4
-    "output_base": 16,     # spike word of the first output in step 0
-    "output_stride": 16,   # spike words from step to step, and from the last to the next output
+    "output_base": 16,     # spike word of the first output in time step 0
+    "output_stride": 16,   # spike words from a time step to the next, and from the last time step
+                           # to the next output
     # word 5
     "parameters": 16,      # parameter address of the layer's NEURON_WORDS
     "tile": 16,            # parameter address of the first tile's channels
     # word 6
-    "site_rows": 16,       # with join: weight rows from site to site
-    "line": 16,            # with taps: (width - 3) * slots, shifts that a line buffer delays
+    "site_rows": 16,       # with `join`: weight rows from site to site
+    "line": 16,            # with kernel taps: (width - 3) * slots, shifts that a line buffer delays
 }
 
 PASS_WORDS = sum(PASS.values()) // 32
 
-#: A source of events: at site (x, y) the words of a window of the map from pixel
-#: (x0 + x step_x, y0 + y step_y) on, slot by slot. Pixels outside of the map hold nothing, and a
-#: window that leaves the map and `pad` pixels around it holds nothing at all.
+#: A source of events. At site (x, y) it gives, slot by slot, the words of a window of its map. The
+#: window starts at pixel (x0 + x step_x, y0 + y step_y). Pixels outside the map are silent; a
+#: window that leaves the map and the `pad` pixels around it is silent as a whole.
 SOURCE = {
     # word 0
     "base": 16,            # spike word of slot 0 at site (0, 0), modulo 2^16
@@ -159,8 +159,8 @@ SOURCE = {
     # word 1
     "weights": 16,         # weight row of the first input of the first word
     "words": 12,           # -1: spike words of a pixel in a slot
-    "wide": 1,             # its rows hold one wide weight each, in the middle bank (taps only)
-    "any": 1,              # a window counts once where any of its pixels spikes (max pooling)
+    "wide": 1,             # with kernel taps: a row holds one wide weight, in the middle bank
+    "any": 1,              # max pooling: a window counts once if any of its pixels spikes
     "pad": 2,              # padding of a pooling: how far a window may reach out of its map
     # word 2
     "x_stride": 16,        # spike words from site to site
@@ -174,7 +174,7 @@ SOURCE = {
     "window_width": 5,     # -1: pixels of a window, which starts at that pixel
     "window_height": 5,
     # word 5
-    "map_width": 10,       # pixels of the map, for what is outside
+    "map_width": 10,       # pixels of the map: tells what is outside
     "map_height": 10,
     "step_x": 6,           # pixels from site to site
     "step_y": 6,

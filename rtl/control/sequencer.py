@@ -195,7 +195,8 @@ class Sequencer(wiring.Component):
         ]
 
         kinds = start_addresses(config)
-        states = OneHotFsm(m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
+        states = OneHotFsm(
+            m, ["IDLE", *(kind.name for kind in kinds), "COMMANDS", "TAPS", "SETTLE"])
         m.d.comb += self.busy.eq(~states.at("IDLE"))
         with states.state("IDLE"):
             m.d.sync += wait.eq(self.settle - 2)
