@@ -34,12 +34,12 @@ def stalled():
 def check(device: VerilatedTransport, written: Tape, *, cycles: bool = True) -> dict[str, int]:
     """Every answer is what it must be, and so are the counters with `cycles`; they are returned."""
     answers = [decode(words) for words in device.exchange(written.packets, written.answers)]
-    kinds = [Answer.PROBE] * len(written.taps) + [Answer.SPIKES] * written.reads + [Answer.REPORT]
+    kinds = [Answer.PROBE] * len(written.probe) + [Answer.SPIKES] * written.reads + [Answer.REPORT]
     assert [answer.opcode for answer in answers] == kinds
-    taps = [answer.payload for answer in answers[:len(written.taps)]]
-    for index, (got, wanted) in enumerate(zip(taps, written.taps, strict=True)):
-        assert np.array_equal(got.view(np.int32), wanted), f"tile {index} of the taps"
-    words = np.concatenate([answer.payload for answer in answers[len(taps):-1]])
+    probe = [answer.payload for answer in answers[:len(written.probe)]]
+    for index, (got, wanted) in enumerate(zip(probe, written.probe, strict=True)):
+        assert np.array_equal(got.view(np.int32), wanted), f"tile {index} of the probe"
+    words = np.concatenate([answer.payload for answer in answers[len(probe):-1]])
     wrong = np.flatnonzero(words != written.words)
     assert not len(wrong), (f"output word {wrong[0]} of {len(words)}: expected "
                             f"{written.words[wrong[0]]:#x}, got {words[wrong[0]]:#x}")
@@ -152,7 +152,7 @@ def test_maps_in_several_passes(device, pieces, taps):
 @TAPS
 @pytest.mark.parametrize("readout", [False, True], ids=["neurons", "readout"])
 @pytest.mark.parametrize("emit", [Emit.MEMBRANES, Emit.LOGITS], ids=["membranes", "logits"])
-def test_emitted_taps(device, emit, readout, taps):
+def test_probe_words(device, emit, readout, taps):
     rng = np.random.default_rng([emit, readout, taps])
     for _ in range(8):
         check(device, random_tape(rng, CONFIG, taps=taps, emit=emit, readout=readout,

@@ -25,19 +25,19 @@ class DoesNotFit(ValueError):
 
 @dataclass
 class Tape:
-    """Packets and what the device must answer: taps, then spike words, then a report.
+    """Packets and what the device must answer: probe words, then spike words, then a report.
 
-    taps: [answers, lanes]; words: stream words of the output, `reads` answers long.
+    probe: [answers, lanes]; words: stream words of the output, `reads` answers long.
     """
 
     packets: list[np.ndarray]
-    taps: np.ndarray
+    probe: np.ndarray
     words: np.ndarray
     reads: int
 
     @property
     def answers(self) -> int:
-        return len(self.taps) + self.reads + 1
+        return len(self.probe) + self.reads + 1
 
 
 def map_words(spikes: np.ndarray, config: ArrayConfig) -> np.ndarray:
@@ -140,8 +140,8 @@ class Writer:
             self.add(Opcode.READ, [at, min(self.config.payload_words, len(output) - at)])
         self.add(Opcode.REPORT)
         # site by site, tile by tile, step by step
-        taps = words.reshape(*words.shape[:3], -1, self.config.lanes).transpose(0, 1, 3, 2, 4)
+        probe = words.reshape(*words.shape[:3], -1, self.config.lanes).transpose(0, 1, 3, 2, 4)
         if layer.emit != Emit.MEMBRANES:
-            taps = taps[:, :, :, -1:] if layer.emit == Emit.LOGITS else taps[:, :, :, :0]
-        return Tape(self.packets, taps.reshape(-1, self.config.lanes).astype(np.int32), output,
+            probe = probe[:, :, :, -1:] if layer.emit == Emit.LOGITS else probe[:, :, :, :0]
+        return Tape(self.packets, probe.reshape(-1, self.config.lanes).astype(np.int32), output,
                     len(reads))
