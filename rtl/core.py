@@ -27,9 +27,10 @@ __all__ = ["Core"]
 class Core(wiring.Component):
     """A whole accelerator: tape in, answers out (see `quadfire.rtl.contract.tape`).
 
-    port    meaning
-    i       words of the tape, `last` at the end of a packet
-    o       words of the answers, likewise
+    | port | meaning |
+    |---|---|
+    | `i` | words of the tape, `last` at the end of a packet |
+    | `o` | words of the answers, likewise |
 
     skid: `o` comes from registers, and no path leads from `o.ready` into the core. A sink that
     takes a word now and then, as a UART does, needs no skid.

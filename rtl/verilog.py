@@ -69,10 +69,11 @@ def generate(config: ArrayConfig) -> tuple[str, dict]:
 
     The top module is `quadfire`:
 
-    port        meaning
-    clk, rst    rst is synchronous, active high
-    s_axis_*    the tape: AXI4-Stream, 32 bits, TLAST at the end of a packet
-    m_axis_*    the answers, likewise
+    | port | meaning |
+    |---|---|
+    | `clk`, `rst` | the reset is synchronous, active high |
+    | `s_axis_*` | the tape: AXI4-Stream, 32 bits, TLAST at the end of a packet |
+    | `m_axis_*` | the answers, likewise |
     """
     core = Core(config)
     ports, listed = {}, {"clk": ("input", 1), "rst": ("input", 1)}

@@ -23,20 +23,20 @@ ANSWER = data.StructLayout({"error": 1, "read": 1, "report": 1, "info": 1})
 class Answers(wiring.Component):
     """Sends an ERROR, SPIKES, REPORT or INFO: a header, then words.
 
-    port                meaning
-    kind                which answer
-    ask, busy, begun    `ask` stays up until `begun`: the header has been taken; while `busy` the
-                        answer waits
-    done                the last word was taken in the cycle before
-    fault, refused      an ERROR: the reason, and the header of the packet that was refused
-    count               SPIKES: number of words
-    spike_word,         SPIKES: the word that is sent next, and which 32 bits of it
-    spike_part, taken   `taken`: the next one
-    counter,            REPORT: a counter (see `quadfire.rtl.control.counters`), its number, and
-    counter_turn,       whether all are final; `counters_hold` stops them
-    counters_settled
-    reported            the last counter was taken; now clear them
-    tag, network        what the header and an INFO say
+    | port | meaning |
+    |---|---|
+    | `kind` | which answer |
+    | `ask`, `begun` | send it; `ask` stays up until the header has been taken: `begun` |
+    | `busy` | the answer has to wait |
+    | `done` | the last word was taken in the cycle before |
+    | `fault`, `refused` | an ERROR: the reason, and the header of the packet that was refused |
+    | `count` | SPIKES: number of words |
+    | `spike_word`, `spike_part` | SPIKES: the word that is sent next, and which 32 bits of it |
+    | `taken` | a word was taken; show the next one |
+    | `counter`, `counter_turn` | REPORT: a counter (`quadfire.rtl.control.counters`), its number |
+    | `counters_hold`, `counters_settled` | stops the counters; they are final |
+    | `reported` | the last counter was taken; now clear them |
+    | `tag`, `network` | what the header and an INFO say |
 
     Latency: 1 cycle from `ask` to the header, if nothing waits. II: 1 word; a word of the spike
     memory only after that memory's latency.

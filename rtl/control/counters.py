@@ -19,11 +19,12 @@ class Counters(wiring.Component):
     the memory and starts again. The memory is written 3 cycles after it was read (2 if not
     registered), never where it is read.
 
-    port        meaning
-    strobes     one bit a counter
-    hold        do not count; after some cycles of it the sums are `settled`
-    clear       set all counters to zero
-    word, turn  the sums pass by: in cycle n + 1 `word` is the sum of the number `turn` of cycle n
+    | port | meaning |
+    |---|---|
+    | `strobes` | one bit a counter |
+    | `hold` | do not count; after some cycles of it the sums are `settled` |
+    | `clear` | set all counters to zero |
+    | `word`, `turn` | the sums pass by: `word` is that of number `turn` of the cycle before |
 
     registered: a further register behind the memory and before the strobes, for a fast clock.
 

@@ -32,11 +32,12 @@ class Crc32(wiring.Component):
 
     M x has at most 17 terms a bit, so `word` should come from a register.
 
-    port        meaning
-    clear       begin a message
-    valid, word add a word
-    whole       the message ended with its own CRC: all bits of x are ones
-    crc         CRC of the message before a word of zero: ~x
+    | port | meaning |
+    |---|---|
+    | `clear` | begin a message |
+    | `valid`, `word` | add a word |
+    | `whole` | the message ended with its own CRC: all bits of x are ones |
+    | `crc` | CRC of the message before a word of zero: ~x |
 
     Latency: 1. II: 1. Model: `zlib.crc32`.
     """
@@ -71,13 +72,13 @@ class SerialCrc32(wiring.Component):
 
         x' = x >> 1 ^ polynomial (x[0] ^ word[0])
 
-    port        meaning
-    valid, word take a word: 32 cycles later it is in x, and at `o` again; only if not `busy`
-    finish      32 cycles later the CRC of the message is at `o`, and the next message begins; only
-                if not `busy`
-    clear       begin the next message at once
-    busy, done  bits are under way; this is the first cycle without
-    whole       the message ended with its own CRC
+    | port | meaning |
+    |---|---|
+    | `valid`, `word` | if not `busy`, take a word: 32 cycles later it is in x, and at `o` |
+    | `finish` | if not `busy`, end the message: 32 cycles later its CRC is at `o` |
+    | `clear` | begin a message at once |
+    | `busy`, `done` | bits are under way; this is the first cycle without |
+    | `whole` | the message ended with its own CRC |
 
     Latency: 32. II: 33. Model: `zlib.crc32`.
     """

@@ -32,18 +32,19 @@ class Executor(MemoryPackets, PassPackets):
     A packet that cannot be carried out is answered with one ERROR, and no other packet is carried
     out before the next BEGIN. Until then only damaged packets are answered, with an ERROR each.
 
-    ports               meaning
-    i                   words of packets, from the packet receiver
-    pass_busy           a pass runs
-    sender_busy         probe words, or an answer, are not yet all with the packet sender
-    start, half         a pass starts; its sources are in that half of the tables
-    fields              of that pass
-    source_write        a word of a source table
-    write               a word of a weight or parameter memory
-    spike_*             a stream word written to, or read from, the spike memory
-    answers, tag        answers without their CRC; first packet number of the tape
-    counter*, counters_*    see `Answers`
-    input_wait          no packet is there, and no pass runs
+    | port | meaning |
+    |---|---|
+    | `i` | words of packets, from the packet receiver |
+    | `pass_busy` | a pass runs |
+    | `sender_busy` | probe words, or an answer, are not yet all with the packet sender |
+    | `start`, `half` | a pass starts; its sources are in that half of the tables |
+    | `fields` | of that pass |
+    | `source_write` | a word of a source table |
+    | `write` | a word of a weight or parameter memory |
+    | `spike_*` | a stream word written to, or read from, the spike memory |
+    | `answers`, `tag` | answers without their CRC; first packet number of the tape |
+    | `counter*`, `counters_*` | see `Answers` |
+    | `input_wait` | no packet is there, and no pass runs |
 
     Latency: 6 to 12 cycles a packet besides its words, as every decision is registered before it is
     used. Reset: no tape is open, no network is loaded.

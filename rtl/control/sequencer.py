@@ -83,17 +83,18 @@ class Sequencer(wiring.Component):
     `readout_period` cycles for each. `backlog` counts the cycles of queued work. A readout that
     emits probe words also waits for `tap_room` before, and for `tap_done` after.
 
-    port                meaning
-    start               begin a pass
-    fields              of the pass; they stay until `busy` falls
-    busy                a pass runs
-    events              from the event encoder
-    tap_room, tap_done  there is room for the probe words of a tile; its last one has left
-    address, control    the command, both parts
-    count_*             divide the busy cycles into events, nulls (a slot without spikes starts,
-                        or a sum is loaded), drains (waiting for the neurons, and readouts that
-                        are not part of an event) and starved cycles (no event is there)
-    count_output_wait   drain cycles without room for probe words
+    | port | meaning |
+    |---|---|
+    | `start` | begin a pass |
+    | `fields` | of the pass; they stay until `busy` falls |
+    | `busy` | a pass runs |
+    | `events` | from the event encoder |
+    | `tap_room`, `tap_done` | there is room for the probe words of a tile; its last one has left |
+    | `address`, `control` | the command, both parts |
+    | `count_event`, `count_null` | a command adds a row of weights; it adds nothing |
+    | `count_drain` | waiting for the neurons, or a readout that is not part of an event |
+    | `count_starved` | no event is there |
+    | `count_output_wait` | drain cycles without room for probe words |
 
     Latency: 2 cycles from an event to its command. II: 1.
     """
