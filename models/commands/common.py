@@ -26,11 +26,14 @@ CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
 console = Console()
 
 Data = Literal["mnist5k", "digits", "mnist10k", "mnist", "cifar10", "cifar100", "imagenet",
-               "cifar10dvs"]
+               "cifar10dvs", "own"]
 Seed = Annotated[int, typer.Option(help="Of weights, order and augmentation; a run repeats to the "
                                         "bit on the same machine.")]
-Folder = Annotated[Path | None, typer.Option("--data", help="Where the files of a data set are; "
-                                             "without them it says how they should lie.")]
+Folder = Annotated[Path | None, typer.Option(
+    "--data", metavar="FOLDER|FILE.npz",
+    help="Where the files of a data set are; without them it says how they should lie. A .npz "
+         "holds data of your own: x, y, and x_test, y_test if you like. So does --dataset own with "
+         "a folder of pictures, one folder a class.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
 Dest = Annotated[Path | None, typer.Option(
     dir_okay=False, help="File to write; by default under build/.")]

@@ -35,7 +35,7 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     table = Table("file", "arithmetic", "held out", "right", "accuracy")
     for path in files:
         network, about = load(path)
-        size = None if isinstance(network, SpikingMLP) else network.input_shape[1]
+        size = None if isinstance(network, SpikingMLP) else network.input_shape[1:]
         name = dataset or about.get("dataset")
         if name is None:
             raise ValueError(f"{path}: the file names no data set: name it by --dataset")

@@ -47,7 +47,7 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
         raise ValueError(f"bits must be 4 or 8, not {bits}")
     one_thread()
     network, about = load_checkpoint(checkpoint)
-    size = network.input_shape[1] if isinstance(network, ImageNetwork) else None
+    size = network.input_shape[1:] if isinstance(network, ImageNetwork) else None
     samples = load_dataset(about["dataset"], data, steps=network.steps, size=size)
     grid = to_grid(network, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,
                    input_bits=input_bits_of(samples), learn_scales=learn_scales)

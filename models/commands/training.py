@@ -78,6 +78,13 @@ def _window(text: str) -> float | str:
         return text     # the neuron says whether it knows the word
 
 
+def _time_steps(wanted: int | None, samples: Dataset | ImageDataset) -> int:
+    """T: that of the frames where the data are frames, else what is wanted, or 4."""
+    if samples.steps and wanted not in (None, samples.steps):
+        raise ValueError(f"{samples.name} has frames of {samples.steps} time steps, not {wanted}")
+    return samples.steps or wanted or 4
+
+
 def train(
     dataset: Annotated[Data, typer.Option(
         help="mnist5k: 4,000 digits of 28 x 28, 1,000 held out. digits: 8 x 8, trains in seconds. "
@@ -145,6 +152,7 @@ def train(
       quadfire train --network 16C3-P2-32C3-P2-128-10 --epochs 20
       quadfire train --network resnet19 --dataset cifar10 --data ~/data
       quadfire train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
+      quadfire train --network 16C3-P2-10 --data mine.npz
       torchrun --nproc-per-node 2 -m quadfire train --network resnet19 ...
 
     A run is kept after every epoch beside its output, in NAME.run.safetensors. With --resume it
@@ -161,17 +169,19 @@ def train(
     one_thread()
     place = device_of(device)
     only_soft = neuron in ("clif", "glif", "arlif")
-    if steps is None:
-        steps = 10 if dataset == "cifar10dvs" else 4
+    samples = load_dataset(dataset, data, steps=steps or 10, size=size)
+    if samples.note:
+        console.print(samples.note, soft_wrap=True)
+    steps = _time_steps(steps, samples)
     parameters: dict[str, dict[str, Any]] = {
         "qif": {"a": a, "u1": u1, "u2": u2}, "lif": {"beta": beta}, "arlif": {"beta": beta},
         "glif": {"steps": steps}}
     model = make_neuron(neuron, **parameters.get(neuron, {}), window=_window(window),
                         surrogate=surrogate, v_reset=None if soft or only_soft else 0.0,
                         limits=(-3.0, 3.0) if soft else None)
-    samples = load_dataset(dataset, data, steps=steps, size=size)
     if network == "mlp" and not isinstance(samples, Dataset):
-        raise ValueError(f"mlp is for grey images, not {dataset}: choose another --network")
+        raise ValueError(f"mlp is for square grey images, not {samples.name}: choose another "
+                         f"--network, such as 128-{samples.classes}")
     options = options_for(samples, network, augment, {
         "epochs": epochs, "batch": batch, "optimizer": optimizer, "rate": rate,
         "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision})
@@ -184,7 +194,8 @@ def train(
 
     name = "-".join(map(str, [math.prod(samples.shape), *hidden, samples.classes])) \
         if network == "mlp" else network
-    out = out or Path(f"build/{dataset}-{name}.safetensors")
+    kind = Path(samples.name.removeprefix("own:")).stem
+    out = out or Path(f"build/{kind}-{name}.safetensors")
     state = out.with_suffix(".run.safetensors")
     with parallel.processes(place) as place:
         console.quiet = not parallel.is_first()
