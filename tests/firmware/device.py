@@ -1,11 +1,11 @@
-"""A device in plain numpy, behind the driver's transport: what the packets mean, word by word.
+"""A device in plain numpy behind the driver's transport: what the packets mean, word by word.
 
-Nothing of `firmware` but the abstract transport is used, so that the two can disagree. Memories
-start with noise. `late`: a pass does its work when the next packet waits for it, not at once; so
-packets that touch what the pass before them uses show in one of the two.
+It uses nothing of `firmware` but the abstract transport, so the two can disagree. Memories start
+with noise. If `late`, a pass does its work only when the next packet waits for it. So a packet that
+touches what the pass before uses gives a wrong result, early or late.
 
-With taps, sums are those of the linear scan (`quadfire.rtl.fetch.raster`): what wraps over the end of a row of sites
-is added where the hardware adds it.
+Sums of kernel passes follow the linear raster (`quadfire.rtl.fetch.raster`): what wraps over the
+end of a row of sites is added where the hardware adds it.
 """
 
 import zlib
@@ -359,8 +359,11 @@ class Device:
 
 
 class FakeTransport(Transport):
-    """The device above. `tamper`: called with (index, packet), its result is sent instead, a packet
-    or a list of packets. `garble`: the same for every answer."""
+    """The transport to a `Device`, which can damage what passes through.
+
+    `tamper` is called with (index, packet), and its result, one packet or a list, is sent instead.
+    `garble` does the same with answers.
+    """
 
     def __init__(self, config: ArrayConfig, *, late: bool = False, seed: int = 0):
         self.device = Device(config, late=late, seed=seed)

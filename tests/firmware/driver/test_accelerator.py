@@ -1,6 +1,7 @@
 """The whole driver on a device of packets alone: results equal the equations, errors are told."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,6 +293,57 @@ def test_no_images_and_no_network():
     with device:
         pass
     assert transport.closed
+
+
+@pytest.mark.parametrize("bits", [8, 0])
+def test_no_images_give_empty_results(bits):
+    network = random_network(np.random.default_rng(7), TINY, (30, 20, 5), steps=4, input_bits=bits)
+    device = Accelerator(FakeTransport(TINY), TINY)
+    device.load(network)
+    inputs = random_inputs(np.random.default_rng(0), network, 1)
+    result = device.run(inputs[:0] if bits else inputs[:, :0], profile=True, probe=True,
+                        spikes=True)
+    assert result.outputs.shape == (0, 5) and result.profile is not None
+    assert result.spikes[0] is not None and result.spikes[0].shape == (4, 0, 20)
+    assert [array.shape for array in result.membranes] == [(4, 0, 20), (4, 0, 5)]
+    assert result.profile.shape[0] == 0 and not any(result.counters.values())
+
+
+def test_no_sequences_give_empty_results():
+    config = replace(TINY, state_words=64)
+    network = random_network(np.random.default_rng(7), config, (30, 20, 5), steps=16)
+    device = Accelerator(FakeTransport(config), config)
+    assert device.load(network).chunks == 2
+    result = device.run(np.zeros((16, 0, 30), bool), profile=True, probe=True, spikes=True)
+    assert result.outputs.shape == (0, 5)
+    assert [array.shape for array in result.membranes] == [(16, 0, 20), (16, 0, 5)]
+
+
+def test_a_vector_may_come_as_maps_of_one_pixel():
+    device, _, inputs, outputs = ready()
+    assert np.array_equal(device.run(inputs[..., None, None]).outputs, outputs)
+
+
+@pytest.mark.parametrize(("options", "match"), [
+    ({"batch": 1.5}, "batch must be an integer of at least 1, not 1.5"),
+    ({"batch": 0}, "batch must be an integer of at least 1, not 0"),
+    ({"batch": True}, "batch"), ({"batch": "3"}, "batch"),
+    ({"retries": None}, "retries must be an integer of at least 0, not None"),
+    ({"retries": -1}, "retries"),
+])
+def test_wrong_options_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        Accelerator(FakeTransport(TINY), TINY, **options)
+
+
+@pytest.mark.parametrize(("network", "match"), [
+    ("net.safetensors", r"use load\(IntegerNetwork.load\('net.safetensors'\)\)"),
+    (Path("a/net.safetensors"), "IntegerNetwork.load"),
+    (None, "an IntegerNetwork or a Program, not NoneType"),
+])
+def test_only_networks_are_loaded(network, match):
+    with pytest.raises(ValueError, match=match):
+        Accelerator(FakeTransport(TINY), TINY).load(network)
 
 
 def test_a_refused_load_leaves_no_network():
