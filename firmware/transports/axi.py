@@ -1,7 +1,7 @@
-"""The transport to a device with the AXI shell: its registers, and a DMA that moves frames.
+"""The transport to a device with the AXI shell, by its registers and a DMA that moves frames.
 
-A whole tape, or as many of its packets as fit, goes as one frame; the device finds the packets by
-their headers. Answers come as many to a frame as the receive buffer is sure to hold.
+A tape goes as one frame, or as few as the DMA allows; the device finds the packets by their
+headers. A frame from the device holds as many answers as surely fit in the receive buffer.
 """
 
 import time
@@ -23,13 +23,19 @@ __all__ = ["AxiTransport", "Dma", "DmaError", "configuration", "identify"]
 
 
 class DmaError(OSError):
-    """A DMA stopped with an error; the transport must be reset."""
+    """The DMA stopped with an error; the transport must be reset."""
 
 
 class Dma(ABC):
-    """Moves frames between memory and the streams of the shell, one each way at a time.
+    """Moves frames between memory and the shell's streams, one at a time in each direction.
 
-    send_bytes, receive_bytes: longest frame each way.
+    | member | meaning |
+    |---|---|
+    | `send_bytes`, `receive_bytes` | longest frame |
+    | `send(words)`, `sent()` | begin to send a frame; whether it has gone |
+    | `receive()`, `received()` | begin to receive a frame; its words once it has come |
+    | `reset()` | stop both directions |
+    | `close()` | release memory and device |
     """
 
     send_bytes: int
@@ -37,38 +43,40 @@ class Dma(ABC):
 
     @abstractmethod
     def send(self, words: np.ndarray) -> None:
-        """Begin to send uint32 words as a frame; only while `sent()`."""
+        """Begin to send uint32 words as a frame. Only while `sent()`."""
 
     @abstractmethod
     def sent(self) -> bool:
-        """Has all gone? DmaError if it cannot."""
+        """Whether everything has gone. Raises DmaError if it cannot."""
 
     @abstractmethod
     def receive(self) -> None:
-        """Begin to receive a frame; only when none is being received."""
+        """Begin to receive a frame. Only while none is being received."""
 
     @abstractmethod
     def received(self) -> np.ndarray | None:
-        """The words of the frame, once; None while it has not ended. DmaError if it cannot."""
+        """The words of the frame, once; None before it has ended. Raises DmaError if it cannot."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Stop both ways at once."""
+        """Stop both directions at once."""
 
-    def close(self) -> None:  # noqa: B027  (nothing to let go of is the usual case)
-        """Let go of memory and device."""
+    def close(self) -> None:  # noqa: B027  (most hold nothing)
+        """Release memory and device."""
 
 
 def configuration(registers: Registers) -> ArrayConfig:
-    """The configuration that a device was made from."""
+    """The configuration that a device was made from, by its registers."""
     return ArrayConfig.from_dict({
         register.name.removeprefix("config_"): getattr(registers, register.name)
         for register in REGISTERS if register.name.startswith("config_")})
 
 
 def identify(registers: Registers, config: ArrayConfig | None) -> ArrayConfig:
-    """The configuration of a device. Raises DeviceError, with the reason, unless it is `config`;
-    None stands for any."""
+    """The configuration of a device; raises DeviceError, with the reason, unless it is `config`.
+
+    None stands for any configuration.
+    """
     if (magic := registers.magic) != MAGIC:
         raise DeviceError(f"there is no Quadfire device at these registers: {magic:#010x} stands "
                           f"where {MAGIC:#010x} should")
@@ -89,12 +97,16 @@ def identify(registers: Registers, config: ArrayConfig | None) -> ArrayConfig:
 
 
 class AxiTransport(Transport):
-    """The driver's transport to the AXI shell behind `registers` and `dma`.
+    """The transport to the AXI shell behind `registers` and `dma`. The device is reset.
 
-    timeout: seconds without a beat on either stream after which `exchange` gives up.
-    clock, pause: what tells the time, and what to do between two looks at the DMA.
-    config: None for that of the device, which `self.config` is then.
-    Raises DeviceError if the device is not one made from `config`. The device is reset.
+    | argument | meaning |
+    |---|---|
+    | registers, dma | the way to the device |
+    | config | what it must be; None takes it as it is |
+    | timeout | seconds without a beat on either stream after which an exchange fails |
+    | clock, pause | the time, and what to do between two looks at the DMA |
+
+    Raises DeviceError if the device was not made from `config`.
     """
 
     def __init__(self, registers: Registers, dma: Dma, config: ArrayConfig | None, *,
@@ -112,10 +124,9 @@ class AxiTransport(Transport):
         self.reset()
 
     def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
-        """Send packets while receiving; return the next `answers` packets from the device.
+        """As `Transport.exchange`. After an ERROR answer, packets that were not sent are dropped.
 
-        Returns early with an ERROR answer as the last one; what was not sent by then is forgotten.
-        Raises TimeoutError, with what the device's registers say, when nothing moves for `timeout`.
+        The message of a TimeoutError says what the device's registers hold.
         """
         frames = deque(self._frames(packets))
         total, patience = len(frames), _Patience(self)
@@ -140,19 +151,19 @@ class AxiTransport(Transport):
                 self._pause()
 
     def state(self) -> str:
-        """What the registers say of the device, in one line."""
-        registers, parts = self.registers, []
+        """Status, errors and byte counts of the device in one line."""
+        registers, facts = self.registers, []
         for name in ("status", "error"):
             fields = [field.name for field in find(name).fields
                       if getattr(registers, f"{name}_{field.name}")]
-            parts.append(f"{name}: {', '.join(fields) or 'none'}")
+            facts.append(f"{name}: {', '.join(fields) or 'none'}")
         if registers.error_refused:
-            parts.append(f"fault {registers.fault_cause} of packet {registers.fault_header:#010x}")
-        return "; ".join([*parts, f"{registers.input_bytes} bytes in, "
+            facts.append(f"fault {registers.fault_cause} of packet {registers.fault_header:#010x}")
+        return "; ".join([*facts, f"{registers.input_bytes} bytes in, "
                                   f"{registers.output_bytes} out"])
 
     def reset(self) -> None:
-        """Reset the device through its registers, and drop every word under way."""
+        """Reset the device by its registers and drop every word under way."""
         registers = self.registers
         registers.control_reset = 1
         self.dma.reset()
@@ -160,7 +171,7 @@ class AxiTransport(Transport):
         self.dma.receive()
         while (registers.status_input_waiting or registers.status_output_waiting
                or registers.status_output_open):
-            if self.dma.received() is not None:     # what was left over from before
+            if self.dma.received() is not None:     # an answer to an older tape
                 self.dma.receive()
             if patience.over():
                 raise TimeoutError(f"the device cannot be reset: its streams do not come to rest; "
@@ -176,11 +187,11 @@ class AxiTransport(Transport):
         self._asked = registers.frame_answers
 
     def close(self) -> None:
-        """Let go of the DMA."""
+        """Release the DMA."""
         self.dma.close()
 
     def _frames(self, packets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """Packets back to back, as many as one transfer can hold."""
+        """Frames of packets back to back, as long as the DMA can send."""
         frame: list[np.ndarray] = []
         room = self.dma.send_bytes
         for packet in packets:
@@ -196,46 +207,50 @@ class AxiTransport(Transport):
             yield np.concatenate(frame).astype(np.uint32)
 
     def _frame_answers(self, wanted: int) -> None:
-        """Ask for frames of all answers that are wanted, or of as many as fit."""
+        """Set how many answers make a frame: all that are wanted, or as many as fit."""
         if (count := max(1, min(wanted, self._per_frame))) != self._asked:
             self.registers.frame_answers = self._asked = count
 
     def _collect(self) -> bool:
-        """Take a frame that has come, if one has."""
+        """Take a frame if one has come; returns whether one has."""
         if (words := self.dma.received()) is None:
             return False
         self.dma.receive()
         try:
             self._answers.extend(split(words))
         except PacketError:
-            self._answers.append(words)     # the driver says what is wrong with it
+            self._answers.append(words)     # the driver will say what is wrong with it
         return True
 
     def _error(self) -> int | None:
-        """Place of the first ERROR among the answers."""
+        """Index of the first ERROR among the answers."""
         return next((place for place, packet in enumerate(self._answers)
                      if len(packet) and int(packet[0]) >> 24 == Answer.ERROR), None)
 
     def _take(self, count: int) -> list[np.ndarray]:
+        """The next answers."""
         return [self._answers.popleft() for _ in range(count)]
 
 
 class _Patience:
-    """Is over after a transport's timeout without progress, in frames or in beats."""
+    """Runs out after a transport's timeout without progress, in frames or in beats."""
 
     def __init__(self, transport: AxiTransport):
         self.transport = transport
         self.since, self.beats = transport._clock(), self._beats()
 
     def _beats(self) -> tuple[int, int]:
+        """Beats of both streams so far."""
         registers = self.transport.registers
         return registers.input_beats, registers.output_beats
 
     def note(self, moved: bool) -> None:
+        """Start anew if something moved."""
         if moved:
             self.since = self.transport._clock()
 
     def over(self) -> bool:
+        """Whether it has run out."""
         if self.transport._clock() - self.since < self.transport.timeout:
             return False
         before, self.beats = self.beats, self._beats()

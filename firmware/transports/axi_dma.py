@@ -1,6 +1,6 @@
-"""The AXI DMA of AMD's library by its registers, in direct mode (PG021, "Direct Register Mode").
+"""AMD's AXI DMA by its registers, in direct mode (PG021, "Direct Register Mode").
 
-The engine needs both channels, no scatter-gather, and a length register wide enough for the frames.
+The engine needs both channels, no scatter-gather, and a length register that holds the frames.
 """
 
 import time
@@ -22,7 +22,7 @@ ERRORS = {1 << 4: "internal error: a length of 0, or a frame longer than its buf
           1 << 5: "slave error: the memory refused an access",
           1 << 6: "decode error: there is no memory at the address"}
 
-#: Looks at a register before a channel that does not do as it is told is given up.
+#: Reads of a register before a channel that does not obey is given up.
 PATIENCE = 10_000
 
 
@@ -34,12 +34,17 @@ class RegisterBus(Protocol):
 
 
 class AxiDma(Dma):
-    """An AXI DMA at `registers`, with its buffers in memory that it can reach.
+    """An AXI DMA.
 
-    memory: uint32 array that is that memory; physical: the address of its first word for the DMA.
-    The first half is what is sent, the second what is received. The memory must be uncached or
-    coherent. length_bits: width of the engine's length register ("Width of Buffer Length
-    Register"), which limits a transfer.
+    | argument | meaning |
+    |---|---|
+    | registers | of the engine |
+    | memory | uint32 array in memory that the engine reaches, uncached or coherent |
+    | physical | the engine's address of its first word |
+    | length_bits | "Width of Buffer Length Register": limits a transfer |
+    | pause | what to do between two reads of a register |
+
+    The first half of the memory is sent, the second half received.
     """
 
     def __init__(self, registers: RegisterBus, memory: np.ndarray, physical: int, *,
@@ -53,7 +58,7 @@ class AxiDma(Dma):
             raise ValueError(f"the memory must begin at a word, not at {physical:#x}")
         self._registers, self._pause = registers, pause
         longest = (1 << length_bits) - 4
-        half = len(memory) // 2 & ~15                       # whole beats of any width, aligned
+        half = len(memory) // 2 & ~15                       # whole, aligned beats of any width
         half = half or len(memory) // 2
         self._out, self._in = memory[:half], memory[half:2 * half]
         self._out_address, self._in_address = physical, physical + 4 * half
@@ -81,7 +86,7 @@ class AxiDma(Dma):
         return self._in[:self._registers.read(S2MM + LENGTH) // 4].copy()
 
     def reset(self) -> None:
-        """Reset the engine, both channels of it, and let them run again."""
+        """Reset the engine and start both channels again."""
         self._registers.write(MM2S + CONTROL, RESET)
         self._wait(lambda: not self._registers.read(MM2S + CONTROL) & RESET, "does not reset")
         for channel in (MM2S, S2MM):
@@ -91,15 +96,17 @@ class AxiDma(Dma):
         self._sending = self._receiving = False
 
     def close(self) -> None:
-        """Stop the engine: it must not write into memory that is somebody else's soon."""
+        """Stop the engine, so that it never writes into memory that others get next."""
         self._registers.write(MM2S + CONTROL, RESET)
 
     def _start(self, channel: int, address: int, length: int) -> None:
+        """Begin a transfer."""
         self._registers.write(channel + ADDRESS, address & 0xFFFFFFFF)
         self._registers.write(channel + ADDRESS_HIGH, address >> 32)
         self._registers.write(channel + LENGTH, length)     # this starts it
 
     def _ended(self, channel: int) -> bool:
+        """Whether a transfer has ended; raises DmaError if it failed."""
         status = self._registers.read(channel + STATUS)
         for bit, text in ERRORS.items():
             if status & bit:
@@ -108,6 +115,7 @@ class AxiDma(Dma):
         return bool(status & IDLE)
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition; raises DmaError where it does not come."""
         for _ in range(PATIENCE):
             if condition():
                 return

@@ -10,7 +10,7 @@ __all__ = ["CountingTransport"]
 
 
 class CountingTransport(Transport):
-    """Another transport, with its bytes counted: `sent` to the device, `received` from it."""
+    """Counts the bytes of another transport: `sent` to the device, `received` from it."""
 
     def __init__(self, transport: Transport):
         self.transport, self.sent, self.received = transport, 0, 0

@@ -1,4 +1,4 @@
-"""The transport to a device in a PYNQ overlay: `Overlay`, `DMA`, `allocate` (PYNQ 3).
+"""The transport to a device in a PYNQ 3 overlay, by `Overlay`, `DMA` and `allocate`.
 
     transport = open_overlay("quadfire.bit", config)
     with Accelerator(transport, config) as device: ...
@@ -19,7 +19,7 @@ __all__ = ["PynqDma", "open_overlay"]
 class PynqDma(Dma):
     """A `pynq.lib.DMA` in simple mode, with buffers from `pynq.allocate`.
 
-    Buffers may be cached: PYNQ's DMA flushes what is sent and invalidates what was received.
+    The buffers may be cached: PYNQ's DMA flushes what is sent and invalidates what was received.
     """
 
     def __init__(self, dma: Any, allocate: Any, *, send_bytes: int, receive_bytes: int):
@@ -53,7 +53,7 @@ class PynqDma(Dma):
         return np.array(self._in[:channel.transferred // 4])
 
     def reset(self) -> None:
-        """Reset the engine; `stop` of a channel would wait for a frame that may never come."""
+        """Reset the engine. A channel's `stop` would wait for a frame that may never come."""
         self._dma.write(MM2S + CONTROL, RESET)
         for _ in range(PATIENCE):
             if not self._dma.read(MM2S + CONTROL) & RESET:
@@ -65,13 +65,14 @@ class PynqDma(Dma):
         self._sending = self._receiving = False
 
     def close(self) -> None:
-        """Stop the engine, give the buffers back."""
+        """Stop the engine and free the buffers."""
         self._dma.write(MM2S + CONTROL, RESET)
         self._out.freebuffer()
         self._in.freebuffer()
 
     @staticmethod
     def _ended(channel: Any, way: str) -> bool:
+        """Whether a transfer has ended; raises DmaError if it failed."""
         if channel.error:
             raise DmaError(f"the DMA {way} stopped with an error")
         return bool(channel.idle)
@@ -83,10 +84,15 @@ def open_overlay(bitfile: str, config: ArrayConfig | None, *, device: str = "qua
                  ) -> AxiTransport:
     """Load an overlay and open the transport to the device in it.
 
-    config: None for that of the device. device, dma: what the block design calls the shell and its
-    DMA. send_bytes, receive_bytes: size of the buffers, at most what the DMA's length register
-    allows. pynq: the module, if not the installed one. options: as for AxiTransport. Errors: those
-    of PYNQ and of AxiTransport.
+    | argument | meaning |
+    |---|---|
+    | config | what the device must be; None takes it as it is |
+    | device, dma | names of the shell and its DMA in the block design |
+    | send_bytes, receive_bytes | sizes of the buffers, within the DMA's length register |
+    | pynq | the module, if not the installed one |
+    | options | as for AxiTransport |
+
+    Raises what PYNQ and AxiTransport raise.
     """
     if pynq is None:
         import pynq  # pyright: ignore[reportMissingImports]  (only on the board)

@@ -1,4 +1,4 @@
-"""A device behind a serial port: a board with the core behind a UART, or its simulation."""
+"""The transport to a device behind a serial port: a board, or its simulation."""
 
 import contextlib
 import time
@@ -15,21 +15,23 @@ from quadfire.rtl.contract.tape import Answer
 
 __all__ = ["BAUD", "SerialTransport", "from_address"]
 
-#: Where none is named.
+#: Baud rate if none is named.
 BAUD = 1_000_000
 
 
 class SerialTransport(Transport):
-    """The driver's transport to the device at `port`, e.g. /dev/ttyUSB0, which speaks at `baud`.
+    """The transport to the device at a serial port.
 
-    patience: seconds without any progress after which an exchange gives up. pause: seconds of
-    silence after which the device is asked what it has. reconnect: seconds for which a port that
-    has vanished is looked for.
+    | argument | meaning |
+    |---|---|
+    | port, baud | such as /dev/ttyUSB0, 1000000 |
+    | patience | seconds without progress after which an exchange fails |
+    | pause | seconds of silence after which the device is asked for its state |
+    | reconnect | seconds for which a vanished port is looked for |
 
-    A device that is found running keeps its network. After an exchange that failed, the next one
-    first lets everything pass by that the device still does of it. A device whose link does not
-    come to rest is reset. Raises OSError where the port cannot be opened, TimeoutError where the
-    device does not answer, with the reason.
+    A device that is found running keeps its network. After a failed exchange, the next one first
+    waits until the device has finished with the old one. A device whose link does not come to rest
+    is reset. Raises OSError if the port cannot be opened, TimeoutError if nothing answers there.
     """
 
     def __init__(self, port: str, baud: int, *, patience: float = 10.0, pause: float = 0.25,
@@ -52,6 +54,7 @@ class SerialTransport(Transport):
     # The port ------------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        """Open the port."""
         try:
             self._serial = serial.Serial(self.port, self.baud, timeout=0.0,
                                          write_timeout=self.patience, exclusive=True)
@@ -61,7 +64,7 @@ class SerialTransport(Transport):
             self._serial.set_low_latency_mode(True)     # FTDI: 1 ms instead of 16
 
     def _turn(self, wait: float) -> bool:
-        """Give the line what may go, take what has come; wait for it so long. Has anything?"""
+        """Write what may go, read what comes within `wait` seconds; returns if any came."""
         if self._closed:
             raise ValueError(f"the transport to {self.port} is closed")
         link, port = self._link, self._serial
@@ -82,7 +85,7 @@ class SerialTransport(Transport):
         return bool(data)
 
     def _find_again(self, error: OSError) -> None:
-        """The port is gone: open it again, reset the device, and raise TimeoutError."""
+        """Open a port that has vanished again, reset the device, and raise TimeoutError."""
         self._let_go()
         end = time.monotonic() + self.reconnect
         while True:
@@ -100,7 +103,7 @@ class SerialTransport(Transport):
                            "reset")
 
     def _until(self, done: Callable[[], bool], limit: float) -> bool:
-        """Move bytes until `done`, or until nothing has moved for `limit` seconds; which was it?"""
+        """Move bytes until `done` (True), or until nothing moves for `limit` seconds (False)."""
         link = self._link
         moved = polled = time.monotonic()
         news, resets = link.news, link.resets
@@ -121,7 +124,7 @@ class SerialTransport(Transport):
     # The device ----------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """Find the device, and let everything that it still does or says pass by."""
+        """Find the device, and wait until it has nothing left to do or say."""
         link = self._link
         link.clear()
         link.window = 0
@@ -132,7 +135,7 @@ class SerialTransport(Transport):
                             min(4 * self.pause, self.patience))
         if found and link.resets == resets and link.last_ack is not None:
             link.resume(link.last_ack)
-            link.queue(b"")         # ends a packet that may be half sent
+            link.queue(b"")         # ends a packet that is perhaps half sent
             if self._until(lambda: link.idle and not link.waiting, self.patience):
                 quiet = link.news
                 while self._until(lambda quiet=quiet: link.news != quiet, self.pause):
@@ -143,7 +146,7 @@ class SerialTransport(Transport):
         self._settled = True
 
     def _restart(self, replies: int) -> None:
-        """Reset the device until it says so."""
+        """Reset the device until it confirms that."""
         link = self._link
         for _ in range(3):
             resets = link.resets
@@ -158,11 +161,10 @@ class SerialTransport(Transport):
             "the bitstream was made for, and is the line undisturbed?")
 
     def exchange(self, packets: Sequence[np.ndarray], answers: int) -> list[np.ndarray]:
-        """Send packets while receiving; return the next `answers` packets from the device.
+        """As `Transport.exchange`.
 
-        As `Transport.exchange`. Raises TimeoutError when nothing moves for `patience` seconds, when
-        the device was reset, or its port had vanished. An answer that was damaged on the way is
-        returned as it came: its checksum tells.
+        Raises TimeoutError if nothing moves for `patience` seconds, the device was reset, or its
+        port had vanished. A damaged answer is returned as it came: its checksum shows the damage.
         """
         if any(len(packet) == 0 for packet in packets):
             raise ValueError("a packet must have at least one word")
@@ -185,7 +187,7 @@ class SerialTransport(Transport):
         return self._collect(answers)
 
     def _finished(self, answers: int) -> bool:
-        """All is sent and answered, or an ERROR has come and no packet is half sent."""
+        """Whether all is sent and answered, or an ERROR has come and no packet is half sent."""
         link = self._link
         if any(_opcode(frame) == Answer.ERROR for frame in link.frames):
             link.drop()
@@ -193,6 +195,7 @@ class SerialTransport(Transport):
         return link.idle and len(link.frames) >= answers
 
     def _collect(self, answers: int) -> list[np.ndarray]:
+        """The answers that have come, up to an ERROR."""
         received: list[np.ndarray] = []
         frames = self._link.frames
         while frames and len(received) < answers:
@@ -204,17 +207,18 @@ class SerialTransport(Transport):
         return received
 
     def reset(self) -> None:
-        """Reset the core and the link; raises TimeoutError if the device does not say so."""
+        """Reset the core and the link; raises TimeoutError if the device does not confirm it."""
         self._restart(self._link.replies)
         self._link.clear()
         self._settled = True
 
     def close(self) -> None:
-        """Let go of the port; the device stays as it is."""
+        """Release the port; the device stays as it is."""
         self._closed = True
         self._let_go()
 
     def _let_go(self) -> None:
+        """Close the port, if it is open."""
         if self._serial is not None:
             with contextlib.suppress(OSError):
                 self._serial.close()
@@ -222,14 +226,15 @@ class SerialTransport(Transport):
 
 
 def _opcode(frame: bytes) -> int:
+    """The opcode of a frame; 0 if it is too short."""
     return frame[3] if len(frame) > 3 else 0
 
 
 def from_address(address: str, config: ArrayConfig | None) -> SerialTransport:
-    """`PORT[:BAUD]`, 1 Mbaud by default; the configuration is the device's own.
+    """The transport of the address `PORT[:BAUD]`, 1 Mbaud by default.
 
-    Names of ports may have colons in them: a rate stands behind the last one, if that is not part
-    of the name of a port that there is.
+    The name of a port may hold colons: an address that exists as a file is a port without a rate.
+    The device has its own configuration, so `config` is not used.
     """
     port, colon, baud = address.rpartition(":")
     if not colon or Path(address).exists():

@@ -1,4 +1,4 @@
-"""Registers and DMA memory of a Linux system as files: /dev/uio, /dev/mem, u-dma-buf.
+"""Registers and DMA memory as files of Linux: /dev/uio, /dev/mem, u-dma-buf.
 
     with open_device(Region("/dev/uio0", 4096), Region("/dev/uio1", 4096),
                      *buffer("udmabuf0"), config) as transport:
@@ -24,7 +24,7 @@ __all__ = ["Region", "buffer", "open_device"]
 
 
 class Region:
-    """`size` bytes of a file from `offset` on, mapped into memory, uncached where it is a device.
+    """`size` bytes of a file from `offset` on, mapped into memory; uncached if it is a device.
 
     read and write move one 32-bit word at a byte offset.
     """
@@ -48,6 +48,7 @@ class Region:
         self.words[self._place(offset)] = value
 
     def _place(self, offset: int) -> int:
+        """The word at a byte offset."""
         if offset % 4:
             raise ValueError(f"offset must be a multiple of 4, not {offset:#x}")
         return offset // 4
@@ -55,7 +56,7 @@ class Region:
 
 def buffer(name: str, system: Path = Path("/sys/class/u-dma-buf"), devices: Path = Path("/dev")
            ) -> tuple[Region, int]:
-    """The memory of the u-dma-buf device called `name`, and its physical address."""
+    """(memory of the u-dma-buf device called `name`, its physical address)."""
     about = system / name
     if not about.is_dir():
         raise FileNotFoundError(f"{about} is not there: is the u-dma-buf module loaded?")
@@ -68,7 +69,7 @@ def open_device(registers: Region, dma: Region, memory: Region, physical: int,
                 ) -> AxiTransport:
     """The transport to a device whose shell, DMA and DMA memory are these regions.
 
-    physical: address of the memory for the DMA. Errors: those of AxiTransport and AxiDma.
+    physical: the DMA's address of the memory. Raises what AxiTransport and AxiDma raise.
     """
     engine = AxiDma(dma, memory.words, physical, length_bits=length_bits)
     return AxiTransport(Registers(registers.read, registers.write), engine, config,

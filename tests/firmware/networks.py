@@ -1,4 +1,4 @@
-"""Random integer networks that an array accepts, and what the equations make of them."""
+"""Random integer networks that an array accepts, and their results by the equations."""
 
 import numpy as np
 
@@ -79,10 +79,13 @@ def reference(network: IntegerNetwork, inputs: np.ndarray):
 
 def residual_network(config: ArrayConfig, side: int, widths, *, steps: int, input_bits: int,
                      blocks=(2, 1, 1), dense: int = 0, kernel: int = 3) -> IntegerNetwork:
-    """A ResNet of random weights: a convolution, blocks of two with a shortcut, dense layers.
+    """A ResNet of random weights: a convolution, blocks with a shortcut, dense layers.
 
-    widths: channels of its stages, the first of stride 1, the others of 2; blocks: of each stage.
-    dense: neurons of a layer before the 10 logits, 0 for none.
+    | argument | meaning |
+    |---|---|
+    | widths | channels of each stage; the first has stride 1, the others 2 |
+    | blocks | blocks of two convolutions in each stage |
+    | dense | neurons of a layer before the 10 logits; 0: there is none |
     """
     rng, shape = np.random.default_rng(0), (3, side, side)
     limit, layers = 1 << (min(config.weight_bits, 5) - 1), []

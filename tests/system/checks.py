@@ -1,4 +1,4 @@
-"""What several end-to-end tests ask of a device."""
+"""A check that several end-to-end tests make of a device."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,8 @@ def assert_cycles(accelerator: Accelerator, inputs: np.ndarray, spikes: Sequence
                   ) -> None:
     """The counters of every image and layer are the predicted ones, class by class.
 
-    spikes: of every layer, by the reference. Cycles in which the host took no taps do not count.
+    spikes: of every layer, from the reference. Cycles in which the host took no answer
+    do not count.
     """
     program = accelerator.program
     assert program is not None

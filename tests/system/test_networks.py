@@ -1,4 +1,4 @@
-"""End to end: any network, compiled and run on the Verilated array, is the integer reference.
+"""End to end: random networks on the Verilated array equal the integer reference.
 
 Every spike, every membrane potential after its reset, every logit, and the cycles of every layer.
 """

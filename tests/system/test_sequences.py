@@ -1,4 +1,4 @@
-"""Sequences longer than the array has slots: in parts, every membrane kept between them."""
+"""Sequences longer than the slots run in chunks, with every membrane kept between them."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
 
 CONFIG = preset("tiny-conv")
-#: Steps, and the parts that 8 slots divide them into.
+#: Time steps, and the number of chunks on 8 slots.
 STEPS = {9: 3, 12: 2, 11: 11, 24: 3}
 
 
@@ -84,7 +84,7 @@ def test_membranes_that_do_not_fit_are_refused():
     assert compile(network, replace(CONFIG, state_words=tiles)).chunks == 2
 
 
-def test_slots_that_suffice_make_one_part():
+def test_slots_that_suffice_make_one_chunk():
     network, _ = network_of(0, 12, False)
     config = ArrayConfig(**{**CONFIG.as_dict(), "slots": 16, "line_words": 256})
     assert compile(network, config).chunks == 1

@@ -1,4 +1,4 @@
-"""The compiler: proofs at their limits, placement within the memories, refusals that help."""
+"""The compiler: proofs at their limits, allocation within the memories, refusals that help."""
 
 import itertools
 from dataclasses import replace
@@ -68,7 +68,7 @@ def test_accumulator_limit_is_exact(sign, limit):
 
 
 def test_partial_sums_count_too():
-    """Positive weights alone overflow, although the sum of all is small."""
+    """The positive weights alone overflow, although the sum of all weights is small."""
     config = replace(TINY, accumulator_bits=8)
     with pytest.raises(CompileError, match="can reach 200"):
         compile(network(dense([[100, 100, -100, -100]])), config)
@@ -138,7 +138,7 @@ def test_signed_bits(low, more):
     assert bits == 1 or low < -(1 << bits - 2) or low + more >= 1 << bits - 2
 
 
-# Channels that fill tiles up ---------------------------------------------------------------------
+# Unused lanes of a tile --------------------------------------------------------------------------
 
 @st.composite
 def neurons(draw, bits=8):
@@ -219,7 +219,7 @@ def test_saturation_verdicts():
     assert verdict(None) == ""
 
 
-# Placement ---------------------------------------------------------------------------------------
+# Allocation --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("seed", range(12))
 def test_everything_lies_within_the_memories(seed):
@@ -260,7 +260,7 @@ def test_everything_lies_within_the_memories(seed):
 
 
 def check_memories(program):
-    """What stays on chip is not written over, neither by itself nor by what is streamed."""
+    """Nothing that stays on the chip is overwritten, neither by other parts nor by streams."""
     config = program.config
     rows, parameters = np.zeros(config.weight_rows, int), np.zeros(config.parameter_words, int)
     for item in program.passes:
@@ -282,7 +282,7 @@ def check_memories(program):
 
 
 def test_passes_of_a_chain_follow_each_other():
-    """Sums stay in the accumulators: the parts of one output pass run without another between."""
+    """Sums stay in the accumulators, so no other pass runs between those of a chain."""
     rng = np.random.default_rng(0)
     config = replace(TINY, weight_rows=64)
     passes = compile(random_network(rng, config, (200, 30, 4), steps=2), config).passes

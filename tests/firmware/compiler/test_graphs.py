@@ -1,7 +1,7 @@
-"""Graphs of convolutions: compiled, run on a device of packets alone, equal to the reference.
+"""Graphs of convolutions, run on the device in numpy, equal the reference.
 
-With taps that device adds what wraps over the ends of rows where the hardware does, so that scans
-that are too narrow or too short show.
+In kernel passes that device adds what wraps over the ends of rows where the hardware does. So a
+raster that is too narrow or too short shows.
 """
 
 import collections
@@ -45,7 +45,7 @@ ARRAYS = {
 
 
 def check(program, inputs, *, late=False, seed=0):
-    """Spikes, membranes and outputs of the device are those of the reference; so are events."""
+    """Spikes, membranes, outputs and events of the device equal those of the reference."""
     network = program.network
     expected = reference.run(network, inputs, record=True)
     device = Accelerator(FakeTransport(program.config, late=late, seed=seed), program.config)
@@ -83,7 +83,7 @@ def test_random_networks(name, first):
     assert compiled
 
 
-# One layer at a time, every way in which it can be computed --------------------------------------
+# One layer at a time, in every mode --------------------------------------------------------------
 
 def one_layer(config, shape, outputs, *branches, steps=2, input_bits=0):
     """A network of one layer of some branches, and a readout of its sum."""
@@ -135,8 +135,8 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_way_to_compute_a_layer(name, monkeypatch):
-    """Whichever way the compiler takes, the result is the same."""
+def test_every_mode_of_a_layer(name, monkeypatch):
+    """The result is the same in every mode."""
     shape, branch = LAYERS[name]
     network = one_layer(CONV, shape, branch.outputs, branch)
     found, _ = mappings(network, 0, CONV)
@@ -151,7 +151,7 @@ def test_every_way_to_compute_a_layer(name, monkeypatch):
         check(program, random_inputs(rng, network, 3))
 
 
-def test_what_each_way_is_for():
+def test_what_each_mode_is_for():
     """Kernel for 3 x 3 where many channels come in, tiles for 1 x 1, dense for whole maps."""
     for mode, branch in (("kernel", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
                          ("dense", conv(36, 40, 6))):
@@ -185,8 +185,8 @@ def test_residual_networks(name, late):
     check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
 
 
-def test_an_identity_is_written_over():
-    """The sum takes the place of the map that it is added to, where nobody reads that again."""
+def test_an_identity_is_overwritten():
+    """The sum replaces the map that it adds, if no later layer reads that."""
     config = ARRAYS["32 lanes"]
     network = residual_network(config, 6, (40,), steps=2, input_bits=0)
     program = compile(network, replace(config, spike_words=330))
@@ -202,7 +202,7 @@ def test_an_identity_is_written_over():
 @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
 @pytest.mark.parametrize("words", [74, 150])
 def test_maps_of_the_host(words, late):
-    """The less spike memory, the smaller the segments; the results stay."""
+    """Less spike memory means smaller segments and the same results."""
     config = replace(CONV, spike_words=words)
     network = residual_network(config, 6, (6,), steps=2, input_bits=2, kernel=5)
     program = compile(network, config)
@@ -254,7 +254,7 @@ def test_streamed_weights_load_while_a_pass_runs(late):
 
 
 def test_resnet19_fits_on_the_large_array():
-    """Of CIFAR's shape, T = 4: all maps on the chip, weights tile by tile."""
+    """At CIFAR's shape and T = 4, all maps stay on the chip and weights stream tile by tile."""
     config = preset("large")
     network = residual_network(config, 32, (128, 256, 512), blocks=(3, 3, 2), steps=4,
                                input_bits=8, dense=256)

@@ -1,4 +1,4 @@
-"""The whole driver on a device of packets alone: results equal the equations, errors are told."""
+"""The driver on the device in numpy: results equal the equations, errors are reported."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_equals_the_equations(name, late):
 
 
 def _events(network, inputs, spikes, program):
-    """Events of all passes: every input spike or bit, once for every tile of passes."""
+    """Events of all passes: every input spike or bit once per pass that reads it."""
     maps = [np.unpackbits(inputs) if network.input_bits else inputs, *spikes]
     return sum(int(maps[i].sum()) * sum(item.layer == i and not item.accumulate
                                         for item in program.passes)
@@ -83,7 +83,7 @@ def test_the_cases_reach_every_path():
         seen[name] = {
             "streamed": any(item.streamed for item in program.passes),
             "resident": any(not item.streamed for item in program.passes),
-            "own": any(item.accumulate for item in program.passes),
+            "accumulate": any(item.accumulate for item in program.passes),
             "parameters": any(item.loads_parameters for item in program.passes),
             "shared": program.memory.shared,
             "one buffer": not program.memory.shared and len(program.memory.inputs) == 1,
