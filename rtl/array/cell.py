@@ -25,7 +25,7 @@ class Cell(wiring.Component):
     (weight | loaded), where one of each pair is zero.
 
     address, control, write: from the cell before and, one cycle later, to the next; `write` at once
-    without LUT RAM.
+    if not `pipelined`.
     control comes `control_delay` cycles after its address.
     sums_in: the previous bank's `sums_out`.
     sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are

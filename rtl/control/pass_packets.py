@@ -1,6 +1,7 @@
 """PASS: the packet that describes a pass and starts it."""
 
 from amaranth import *
+from amaranth.lib import data
 
 from quadfire.rtl.contract.tape import PASS_WORDS, SOURCE_WORDS, Fault
 from quadfire.rtl.control.packet_states import PacketStates
@@ -71,7 +72,7 @@ class PassPackets(PacketStates):
                     m.d.sync += used.eq(fields)
                 states.next = "REST"
 
-    def _store(self, m: Module, fields: Signal, half: Signal, index: Signal, source: Signal,
+    def _store(self, m: Module, fields: data.View, half: Signal, index: Signal, source: Signal,
                impossible: Signal) -> Signal:
         """Writes each word to the fields or to the source tables; notes an impossible one.
 

@@ -20,7 +20,7 @@ class SpikeMemory(wiring.Component):
     """`spike_words` words of `word_bits`, written in columns of `column_bits`.
 
     read: the word at `address` of the cycle before the last in which `move` was up (`latency` 2);
-    without LUT RAM at the one before this (1).
+    if not `pipelined`, at the one before this (1).
     tile: a column from the neurons, always taken; it clears the columns after it, so that a word
     whose last columns hold no tile has no spikes there. host: a stream word, taken where
     `host_ready`: not in a cycle in which `tile_write` is up; `tile_coming` says so a cycle before,

@@ -59,7 +59,7 @@ class WordReader(wiring.Component):
     slots: of the pass, less one; known a cycle before its first run.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word. Backpressure:
-    fetching stops while `DEPTH` words are kept or under way. Without LUT RAM, where a queue is dear
+    fetching stops while `DEPTH` words are kept or under way. If not `pipelined`, as a queue is dear
     and the clock slow, there are fewer stages and no queue: while an entry is not taken all stop as
     one, the spike memory with them (`move`).
     """

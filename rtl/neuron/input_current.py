@@ -34,7 +34,7 @@ class InputCurrent(wiring.Component):
     `lane` goes to `Parameters`, whose answer is `channel`.
 
     Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 3 cycles before, `coming` one. Without LUT RAM there are fewer
+    a cycle. `early` is `which` 3 cycles before, `coming` one. If not `pipelined` there are fewer
     stages.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """

@@ -23,7 +23,7 @@ class Probe(wiring.Component):
 
     Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
     Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
-    Without LUT RAM the chain has no registers.
+    If not `pipelined` the chain has no registers.
     """
 
     latency = 3
