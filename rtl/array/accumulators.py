@@ -1,4 +1,4 @@
-"""Accumulators of some lanes of a cell: sums in a small memory, an adder a lane."""
+"""Accumulators of a cell, or of half a cell: sums in a small memory, one adder per lane."""
 
 from typing import Any
 
@@ -8,25 +8,31 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.memory_styles import small
 from quadfire.rtl.lib.chain_layouts import cell_control_layout
+from quadfire.rtl.lib.memory_styles import small
 
 __all__ = ["Accumulators", "accumulate"]
 
 
 def accumulate(m: Module, config: ArrayConfig, control_in: Any, control: Any, weights: Any,
                sums_in: Any, *, last: Value) -> Any:
-    """Builds acc[slot] = (0 | acc[slot] | neighbour) + weight for lanes of a cell, see `Cell`.
+    """Builds acc[slot] = (0, acc[slot] or neighbour) + weight for some lanes, see `Cell`.
 
-    control_in: the command, `control`: the same a cycle later, together with its `weights`; both
-    arrays [lane]. sums_in: sums of the bank before. last: the cell is in the last bank.
-    Returns the sums for the next bank.
+    | argument     | meaning                                     |
+    |--------------|---------------------------------------------|
+    | `control_in` | the command                                 |
+    | `control`    | the same command one cycle later            |
+    | `weights`    | its weights [lane], together with `control` |
+    | `sums_in`    | sums of the previous bank [lane]            |
+    | `last`       | whether the cell is in the last bank        |
+
+    Returns the sums for the next bank [lane].
     """
     sums = sums_in.shape()
     m.submodules.slot_mem = memory = Memory(
         shape=sums, depth=max(config.slots, 2), init=[], attrs=small(config))
     new = Signal(sums)
-    own = Signal(sums)      # the slot's before this command, or what the next command loads
+    own = Signal(sums)      # of the slot before this command, or what the next command loads
     if config.lut_ram:
         read, write = memory.read_port(domain="comb"), memory.write_port()
         slot = control.slot
@@ -53,7 +59,7 @@ def accumulate(m: Module, config: ArrayConfig, control_in: Any, control: Any, we
         ]
 
     left = Signal(sums, reset_less=True)
-    rest = Signal(sums)     # what follows a shift
+    rest = Signal(sums)     # what leaves after a shift
     quiet = Signal(init=1)
     m.d.sync += [quiet.eq(~control_in.shift), left.eq(Mux(quiet, rest, own))]
     if not config.readout_queue:
@@ -63,7 +69,7 @@ def accumulate(m: Module, config: ArrayConfig, control_in: Any, control: Any, we
 
 
 def _running(m: Module, control_in: Any, own: Any, new: Any) -> tuple:
-    """The running sums, and those just loaded, which are zero at all other times."""
+    """The running sums, and the sums just loaded, which are zero at all other times."""
     running, loaded = (Signal(own.shape(), name=name, reset_less=True)
                        for name in ("running", "loaded"))
     m.d.sync += [
@@ -74,10 +80,18 @@ def _running(m: Module, control_in: Any, own: Any, new: Any) -> tuple:
 
 
 class Accumulators(wiring.Component):
-    """A part of a cell with a command register of its own, so that no address goes far.
+    """Half a cell with a command register of its own, so that no address travels far.
 
-    Ports as of `accumulate`, for `lanes` lanes, whose weights have `weight_bits`. Reset: nothing;
-    a sum that a reset has spoilt is not read, as the first event of a slot starts it.
+    | port         | shape                     | meaning                      |
+    |--------------|---------------------------|------------------------------|
+    | `control_in` | in, `cell_control_layout` | the command                  |
+    | `weights`    | in, [lanes] signed        | its weights, one cycle later |
+    | `sums_in`    | in, [lanes] signed(A)     | sums of the previous bank    |
+    | `sums_out`   | out, [lanes] signed(A)    | sums for the next bank       |
+
+    Latency: `Cell.latency`. II: 1. Backpressure: none. Overflow: wraps, as in `Cell`.
+    Reset: nothing. A sum that a reset has spoilt is not read, because the first event of a slot
+    starts it.
     """
 
     def __init__(self, config: ArrayConfig, lanes: int, weight_bits: int):

@@ -6,42 +6,58 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.accumulators import Accumulators, accumulate
-from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.module_library import placed
-from quadfire.rtl.lib.chain_layouts import (
-    AddressKind, address_layout, cell_control_layout, registered, sums_layout, write_layout,
-)
 from quadfire.rtl.array.weight_memory import WeightMemory
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.lib.chain_layouts import (
+    AddressKind,
+    address_layout,
+    cell_control_layout,
+    sums_layout,
+    write_layout,
+)
+from quadfire.rtl.lib.module_library import placed
+from quadfire.rtl.lib.strobes import registered
 
 __all__ = ["Cell"]
 
 
 class Cell(wiring.Component):
-    """acc[slot] = (0 | acc[slot] | neighbour) + weight, in every lane, one event a cycle.
+    """acc[slot] = (0, acc[slot] or neighbour) + weight in every lane, one event a cycle.
 
-    Events of a slot come in a row. In all but the largest arrays `running` is the sum of the slot
-    that is under way; every sum is written to the slot's place as well. So an adder is between
-    registers, and its four inputs are all that a LUT before a carry has: (running | neighbour) +
-    (weight | loaded), where one of each pair is zero.
+    | port          | shape                     | meaning                                         |
+    |---------------|---------------------------|-------------------------------------------------|
+    | `bank`        | in                        | number of the cell's bank, a constant           |
+    | `address_in`  | in, `address_layout`      | early part of a command                         |
+    | `address_out` | out                       | the same for the next cell, a cycle later       |
+    | `control_in`  | in, `cell_control_layout` | late part, `control_delay` cycles later         |
+    | `control_out` | out                       | the same for the next cell, a cycle later       |
+    | `write_in`    | in, `write_layout`        | a word for the weight memory                    |
+    | `write_out`   | out                       | the same a cycle later; at once without LUT RAM |
+    | `sums_in`     | in, `sums_layout`         | `sums_out` of the previous bank                 |
+    | `sums_out`    | out, `sums_layout`        | this bank's sums from before a shift            |
 
-    address, control, write: from the cell before and, one cycle later, to the next; `write` at once
-    if not `pipelined`.
-    control comes `control_delay` cycles after its address.
-    sums_in: the previous bank's `sums_out`.
-    sums_out: this bank's sums as they were before a shift, when the next bank shifts. Else they are
-    zero, so that a bank adds them without asking; but where no queue stands before the neurons,
-    the last bank's go down lane by lane from then on, so that lane 0 shows one after the other.
+    `sums_out` is zero except when the next bank shifts, so that bank adds it unconditionally. Where
+    no queue stands before the neurons, the sums of the last bank stay and move down one lane per
+    cycle: lane 0 shows one lane after another.
 
-    takes_wide: rows may be wide weights, see `WeightMemory`.
+    With `takes_wide`, rows may be wide weights, see `WeightMemory`.
 
-    Where registers are dear (`ArrayConfig.running_sums`) there is no running sum and nothing to
-    load. LUT RAM is then read, added to and written in one cycle, in cells of eight lanes by halves
-    with a command register each (`ArrayConfig.cell_halves`). Block RAM is read at the clock
-    edge that begins the command, and written at the falling edge in the middle of it: the next
-    command finds the sum there, for the price of half a cycle to add in.
+    There are three ways to keep the sums.
 
-    Latency: control to sums_out `latency` cycles. II: 1. Overflow: wraps; the compiler proves it
-    cannot. Reset: commands only, the accumulators are started by the first event of a slot.
+    - Running sums (`ArrayConfig.running_sums`): the events of a slot come in a row, and a register
+      holds the sum of the slot under way. Every sum is also written to the slot's place. The adder
+      stands between registers. Its inputs are (running | neighbour) + (weight | loaded), where one
+      of each pair is zero: four inputs are all that a LUT before a carry has.
+    - LUT RAM without running sums, where registers are scarce: the sum is read, added to and
+      written in one cycle. A cell of eight lanes does so in two halves, each with a command
+      register of its own (`ArrayConfig.cell_halves`). No command loads.
+    - Block RAM: the sum is read at the clock edge that begins the command, and written at the
+      falling edge in the middle of it. The next command finds it there, at the price of half a
+      cycle to add in. No command loads.
+
+    Latency: `latency` cycles from `control_in` to `sums_out`. II: 1. Backpressure: none.
+    Overflow: wraps; the compiler proves that it cannot.
+    Reset: commands only. The first event of a slot starts its accumulators.
     """
 
     latency = 2
@@ -68,8 +84,8 @@ class Cell(wiring.Component):
     def model(self, commands: list[dict]) -> list[list[int]]:
         """The accumulators [slot][lane] after `commands`.
 
-        A command is {"slot", "source": "zero" | "own" | list of neighbour sums, "weights": list or
-        None for no event}.
+        A command is {"slot", "source", "weights"}. The source is "zero", "own" or a list of the
+        neighbour's sums; weights are a list, or None without an event.
         """
         sums = [[0] * self.config.group_lanes for _ in range(self.config.slots)]
         for command in commands:

@@ -1,44 +1,59 @@
 # amaranth: UnusedElaboratable=no
-"""The array: groups on a chain. Nothing is broadcast; everything moves one group a cycle."""
+"""The array: groups on a chain. Nothing is broadcast, everything moves one group per cycle."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.cell import Cell
-from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.array.group import Group
-from quadfire.rtl.lib.module_library import placed
-from quadfire.rtl.lib.chain_layouts import (
-    PROBE_WORD, address_layout, control_layout, looking_ahead, registered, write_layout,
-)
-from quadfire.rtl.neuron.probe import Probe
 from quadfire.rtl.array.weight_memory import WeightMemory
+from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.lib.chain_layouts import (
+    PROBE_WORD,
+    address_layout,
+    control_layout,
+    looking_ahead,
+    write_layout,
+)
+from quadfire.rtl.lib.module_library import placed
+from quadfire.rtl.lib.strobes import registered
+from quadfire.rtl.neuron.probe import Probe
 
 __all__ = ["NeuronArray", "spike_latency", "probe_latency"]
 
 
 def spike_latency(config: ArrayConfig) -> int:
-    """Cycles from a scanning command to the spikes of its tile, where no other scan waits."""
+    """Cycles from a command with `scan` to the spikes of its tile, if no other readout waits."""
     return WeightMemory.latency_of(config) + Group.latency_of(config) + config.groups
 
 
 def probe_latency(config: ArrayConfig) -> int:
-    """Cycles from a scan that emits to its last tap word: all words in a row, then the hops."""
-    unregistered = 0 if config.pipelined else config.groups     # hops
+    """Cycles from a command whose readout emits to the last probe word.
+
+    That is all words in a row, then the hops.
+    """
+    unregistered = 0 if config.pipelined else config.groups       # hops without a register
     return spike_latency(config) - 1 - unregistered + Probe.latency + config.lanes
 
 
 class NeuronArray(wiring.Component):
-    """`banks * lanes` accumulators and `groups` neuron pipelines.
+    """`banks * lanes` accumulators and `groups` neuron pipelines on a chain.
 
-    address, control: a command, both parts in the same cycle; the array delays the late one.
-    spikes: the spikes of one tile in one time step, `latency` cycles after a scanning control, or
-    more where a scan has to wait for the neurons (`quadfire.rtl.neuron.input_current`);
-    `spikes_coming` is `spikes_valid` a cycle before.
-    tap: the words of all groups in channel order.
+    | port            | shape                | meaning                                           |
+    |-----------------|----------------------|---------------------------------------------------|
+    | `address`       | in, `address_layout` | early part of a command                           |
+    | `control`       | in, `control_layout` | late part, in the same cycle; the array delays it |
+    | `write`         | in, `write_layout`   | a word for a weight memory or a parameter memory  |
+    | `spikes`        | out, `lanes`         | spikes of one tile in one time step               |
+    | `spikes_valid`  | out, 1               | there are some                                    |
+    | `spikes_coming` | out, 1               | `spikes_valid` of the next cycle                  |
+    | `tap`           | out, `PROBE_WORD`    | probe words of all groups, in channel order       |
 
-    II: 1 command a cycle; never more than `config.readout_queue` scans may wait.
+    Latency: `latency` cycles from a command with `scan` to its spikes, more where a readout of the
+    lanes has to wait for the neurons (`quadfire.rtl.neuron.input_current`). II: 1 command.
+    Backpressure: none. The sequencer keeps at most `config.readout_queue` readouts waiting.
+    Reset: see the groups.
     """
 
     def __init__(self, config: ArrayConfig):

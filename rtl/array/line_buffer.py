@@ -1,4 +1,4 @@
-"""Line buffer: sums wait here on their way from one kernel row to the next."""
+"""Line buffer: sums wait here between two rows of the kernel."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -6,25 +6,39 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.memory_styles import BLOCK
 from quadfire.rtl.lib.chain_layouts import (
-    AddressKind, address_layout, cell_control_layout, registered, sums_layout,
+    AddressKind,
+    address_layout,
+    cell_control_layout,
+    sums_layout,
 )
+from quadfire.rtl.lib.memory_styles import BLOCK
+from quadfire.rtl.lib.strobes import registered
 
 __all__ = ["LineBuffer"]
 
 
 class LineBuffer(wiring.Component):
-    """Stands between two cells; every shift goes `line` shifts later, commands `delay` cycles.
+    """Stands between two cells. A shift's sums leave `line` shifts later, commands `delay` cycles.
 
-    sums_in, as a cell gives it, is a cycle behind its command, and so is sums_out. An address of
-    kind LINE sets `line`, 0 .. line_words - 2; with 0 the sums of a shift reach the next cell
-    together with it, as if no buffer were there. first: the buffer is the first of its group, where
-    `top` makes the sums zero.
+    | port          | shape                     | meaning                                       |
+    |---------------|---------------------------|-----------------------------------------------|
+    | `first`       | in, 1                     | first buffer of its group, where `top` zeroes |
+    | `address_in`  | in, `address_layout`      | kind LINE sets `line`, 0 .. line_words - 2    |
+    | `address_out` | out                       | the same, `delay` cycles later                |
+    | `control_in`  | in, `cell_control_layout` | a command; with `shift`, sums enter and leave |
+    | `control_out` | out                       | the same, `delay` cycles later                |
+    | `sums_in`     | in, `sums_layout`         | from a cell, a cycle after the command        |
+    | `sums_out`    | out, `sums_layout`        | for the next cell, a cycle after the command  |
 
-    The word read is never the one that is written in that cycle: with `line` of 0 it was written
-    the cycle before, else it lies at least 2 places ahead of the place being written.
-    Reset: nothing; sums that nobody has written are used for no output.
+    With `line` of 0, the sums of a shift reach the next cell together with it, as if there were no
+    buffer.
+
+    No word is read while it is written. With `line` of 0 it was written a cycle before; otherwise
+    it lies at least 2 places ahead of the place being written.
+
+    Latency: `delay` cycles. II: 1. Backpressure: none. Reset: commands. Sums that nobody has
+    written are used for no output.
     """
 
     delay = 4
@@ -42,7 +56,7 @@ class LineBuffer(wiring.Component):
         })
 
     def model(self, shifts: list[int], line: int) -> list[int | None]:
-        """What leaves with each shift, given what enters; None: what was there before."""
+        """What leaves with each shift, given what enters; None for what was there before."""
         return [shifts[i - line] if i >= line else None for i in range(len(shifts))]
 
     def elaborate(self, platform):
@@ -61,7 +75,7 @@ class LineBuffer(wiring.Component):
         with m.If(self.address_in.kind == AddressKind.LINE):
             m.d.sync += line.eq(self.address_in.address)
 
-        # s1: written. s2: read. s3: the word is there. s4: in the memory's own register. s5: out.
+        # s1: write. s2: read address. s3: the word is read. s4: memory's output register. s5: out.
         here, s2_read = (Signal(range(config.line_words), name=name, reset_less=True)
                          for name in ("here", "s2_read"))
         m.d.comb += [

@@ -1,4 +1,4 @@
-"""Weight memory of one cell: a row holds the weights of `group_lanes` output channels."""
+"""Weight memory of one cell. A row holds the weights of `group_lanes` output channels."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -12,16 +12,29 @@ __all__ = ["WeightMemory"]
 
 
 class WeightMemory(wiring.Component):
-    """weights = row `address` where `read`, else zero.
+    """weights = row `address` where `read`, otherwise zero.
 
-    wide: the row holds one weight of `wide_bits`, for lane `row[:lane_bits]` (with takes_wide).
+    | port            | shape               | meaning                             |
+    |-----------------|---------------------|-------------------------------------|
+    | `read`          | in, 1               | read a row                          |
+    | `wide`          | in, 1               | the row is one wide weight          |
+    | `address`       | in                  | the row                             |
+    | `weights`       | out, [lanes] signed | the weights, `latency` cycles later |
+    | `write`         | in, 1               | write a row                         |
+    | `write_address` | in                  | the row                             |
+    | `write_data`    | in, `row_bits`      | its weights, lane 0 lowest          |
 
-    Latency: 3 cycles (memory, its output register, fabric register that also zeroes); 2 without LUT
-    RAM, where the clock is slow enough to do without the output register.
-    Reading and writing the same row in one cycle gives an undefined row: the compiler puts a WAIT
-    before it writes rows that the running pass reads. With
-    `config.weight_ports` of 1 both share one address, and any write in the cycle of a read makes
-    the row undefined: so a memory fits RAM with a single port.
+    With `takes_wide`, a row may hold one weight of `wide_bits` above the number of its lane. All
+    other lanes then get zero. Without it, `wide` is ignored.
+
+    Latency: 3 cycles: the memory, its output register, and a register that also zeroes. Without LUT
+    RAM 2: the clock is slow, and there is no output register. II: 1. Backpressure: none.
+    Reset: the flags that make weights zero.
+
+    Reading and writing one row in the same cycle gives an undefined row. The compiler puts a WAIT
+    before it writes rows that the running pass reads. With one port (`config.weight_ports`), reads
+    and writes share one address, and any write makes a row read in that cycle undefined. Such a
+    memory fits single-port RAM.
     """
 
     def __init__(self, config: ArrayConfig, *, takes_wide: bool = False):

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.lib.memory_styles import BLOCK
-from quadfire.rtl.lib.chain_layouts import registered
+from quadfire.rtl.lib.strobes import registered
 from quadfire.rtl.contract.tape import COUNTERS
 
 __all__ = ["Counters"]

@@ -10,19 +10,22 @@ from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import PASS, Emit
 from quadfire.rtl.control.pass_timing import (
-    backlog_limit, command_queue_depth, first_event_latency, settle_cycles, start_addresses,
+    backlog_limit,
+    command_queue_depth,
+    first_event_latency,
+    settle_cycles,
+    start_addresses,
 )
 from quadfire.rtl.fetch.event_encoder import event_layout
-from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT
+from quadfire.rtl.lib.chain_layouts import LANE_READOUT, AddressKind, address_layout, control_layout
 from quadfire.rtl.lib.onehot_fsm import OneHotFsm
+from quadfire.rtl.lib.strobes import registered
+from quadfire.rtl.lib.tape_layouts import PASS_LAYOUT
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.lib.chain_layouts import (
-    LANE_READOUT, STROBES, AddressKind, address_layout, control_layout, registered,
-)
-from quadfire.rtl.contract.tape import PASS, Emit
-from quadfire.rtl.array.weight_memory import WeightMemory
 
 __all__ = ["Sequencer"]
 
@@ -139,7 +142,7 @@ class Sequencer(wiring.Component):
         up, whether there is a command or not.
         """
         config, command = self.config, command_layout(self.config)
-        names = sorted(STROBES & set(control_layout(config).members))
+        names = control_layout(config).strobes
         head, head_valid, go = Signal(command, reset_less=True), Signal(), Signal()
         strobes = Signal(data.StructLayout({**dict.fromkeys(names, 1), "kind": AddressKind}))
         move, held, blocked = (Signal() for _ in range(3))
@@ -190,7 +193,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             control.eq(head.command.control),
             *(control[name].eq(head.move & head.strobes[name])
-              for name in sorted(STROBES & set(control_layout(config).members))),
+              for name in control_layout(config).strobes),
             self.address.eq(registered(m, address, "sent_address")),
             self.control.eq(registered(m, control, "sent_control")),
         ]

@@ -1,4 +1,4 @@
-"""Input current of a neuron: fold bit planes, scale by the channel's power of two, add the bias."""
+"""Input current of a neuron: fold bit planes, scale by a power of two, add the bias."""
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
@@ -7,35 +7,48 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract import numerics
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.lib.chain_layouts import LANE_READOUT, sums_layout
 from quadfire.rtl.lib.memory_styles import BLOCK
+from quadfire.rtl.lib.strobes import StrobedLayout, registered
 from quadfire.rtl.neuron.parameters import channel_layout
-from quadfire.rtl.lib.chain_layouts import LANE_READOUT, registered, sums_layout
 
 __all__ = ["InputCurrent", "lane_layout", "readout_layout"]
 
 
 def readout_layout(config: ArrayConfig) -> data.StructLayout:
-    """The sums of a group's lanes in one slot, and what to do with them."""
+    """One readout of a group's lanes: their sums in one slot, and what to do with them."""
     return data.StructLayout({"sums": sums_layout(config), "how": LANE_READOUT})
 
 
-def lane_layout(config: ArrayConfig) -> data.StructLayout:
-    """Which neuron of the group is meant. close: the scan before is 4 cycles ahead of its scan."""
-    return data.StructLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)),
-                              "how": LANE_READOUT, "close": 1})
+def lane_layout(config: ArrayConfig) -> StrobedLayout:
+    """One neuron of the group. `close`: its readout follows the previous one after 4 cycles."""
+    return StrobedLayout({"valid": 1, "lane": range(max(config.group_lanes, 2)),
+                          "how": LANE_READOUT, "close": 1}, strobes=["valid"])
 
 
 class InputCurrent(wiring.Component):
     """J = round(folded * 2^(F - shift)) + bias,  folded = sum over planes b of 2^b acc_b.
 
-    A scan is taken every `config.readout_period` cycles at most, and worked off one lane a cycle.
-    Where states are forwarded (`quadfire.rtl.neuron.pipeline`) it is taken 4 cycles after the one before, or 6 or
-    more: one that could be taken after 5 waits for another.
-    `lane` goes to `Parameters`, whose answer is `channel`.
+    | port      | shape                | meaning                                            |
+    |-----------|----------------------|----------------------------------------------------|
+    | `scans`   | in, `readout_layout` | stream of readouts of the lanes                    |
+    | `lane`    | out                  | lane whose channel word is needed, to `Parameters` |
+    | `advance` | out, 1               | the tile is complete, to `Parameters`              |
+    | `rewind`  | out, 1               | the next tile is the first again, to `Parameters`  |
+    | `channel` | in, `channel_layout` | shift and bias of `lane`, from `Parameters`        |
+    | `early`   | out, `lane_layout`   | `which` of 3 cycles later                          |
+    | `coming`  | out, `lane_layout`   | `which` of the next cycle                          |
+    | `which`   | out, `lane_layout`   | the neuron whose current is on `current`           |
+    | `current` | out, signed          | J in state LSBs, with F fractional bits            |
 
-    Latency: `latency` cycles from a scan taken to the current of lane 0 on `current`, then one lane
-    a cycle. `early` is `which` 3 cycles before, `coming` one. If not `pipelined` there are fewer
-    stages.
+    A readout is worked off one lane a cycle. Where states are forwarded (see
+    `quadfire.rtl.neuron.pipeline`), a readout follows the previous one after 4 cycles, or after 6
+    or more: one that could start after 5 waits for one cycle more.
+
+    Latency: `latency` cycles from the transfer of a readout to the current of lane 0. Without LUT
+    RAM there are fewer stages. II: 1 lane, `config.readout_period` cycles a readout.
+    Backpressure: `scans` waits, `current` never does. Reset: valid bits, the wait counter and the
+    kept bit planes.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
     """
 
@@ -58,7 +71,7 @@ class InputCurrent(wiring.Component):
         return 7 if config.pipelined else 5
 
     def model(self, planes: list[int], shift: int, bias: int) -> int:
-        """The current of one neuron from its bit planes (or one sum), stored shift and bias."""
+        """J of one neuron, from its bit planes (or one sum) and its channel's shift and bias."""
         folded = 0
         for acc in planes:
             folded = 2 * folded + acc
@@ -67,17 +80,44 @@ class InputCurrent(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        lanes = config.group_lanes
+        s0, s0_sum, completes = self._take(m)
 
-        # s0: a scan is taken, a counter selects a lane of it
+        # s1: the lane's sum, and what was folded before
+        s1, s1_sum = registered(m, s0, "s1"), registered(m, s0_sum, "s1_sum")
+
+        # The channel word belongs to s2, so it is asked for in s0 or s1.
+        named = s0 if config.pipelined else s1
+        m.d.comb += [
+            self.lane.eq(named.lane),
+            self.rewind.eq(named.how.rewind),
+            self.advance.eq(completes if config.pipelined else registered(m, completes, "completed")),
+        ]
+
+        # s2: folded with the planes before. A replayed readout has sums of zero.
+        s2 = registered(m, s1, "s2")
+        s2_folded = Signal(signed(config.plane_bits), reset_less=True)
+        before = Signal(signed(config.plane_bits))
+        with m.If(s1.valid):
+            m.d.sync += s2_folded.eq(s1_sum + Mux(s1.how.replay, before, before << 1))
+        self._remember(m, before, s0, s1, s2, s2_folded)
+        self._scale(m, s1, s2, s2_folded)
+        return m
+
+    def _take(self, m: Module) -> tuple[data.View, Value, Signal]:
+        """s0: a readout is taken, and a counter goes through its lanes.
+
+        Returns the lane, its sum, and whether this is the last lane of an output's last readout.
+        """
+        config = self.config
+        lanes = config.group_lanes
         s0 = Signal(lane_layout(config))
         s0_valid = Signal()
         s0_lane = Signal.like(s0.lane, reset_less=True)
-        s0_last = Signal(reset_less=True)       # it is a scan's last
+        s0_last = Signal(reset_less=True)       # the last lane of the readout
         s0_how = Signal(LANE_READOUT, reset_less=True)
         m.d.comb += [s0.valid.eq(s0_valid), s0.lane.eq(s0_lane), s0.how.eq(s0_how)]
         s0_close = Signal(reset_less=True)
-        rest = 2 * config.forwards      # of the wait, when a scan can be taken at the earliest
+        rest = 2 * config.forwards      # value of `wait` from which on a readout can be taken
         wait = Signal(range(config.readout_period + rest))
         m.d.comb += [self.scans.ready.eq((wait == rest) | (wait == 0)), s0.close.eq(s0_close)]
         with m.If(wait != 0):
@@ -91,39 +131,56 @@ class InputCurrent(wiring.Component):
             m.d.sync += s0_valid.eq(0)
         with m.Else():
             m.d.sync += s0_lane.eq(s0.lane + 1)
-        completes = Signal(reset_less=True)     # and that scan is an output's last
+        completes = Signal(reset_less=True)
         last, how = ((taken, self.scans.payload.how) if lanes == 1 else
                      (s0.valid & (s0.lane == lanes - 2), s0_how))
         m.d.sync += [s0_last.eq(last), completes.eq(last & how.advance)]
-        if config.readout_queue:
-            kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
-            with m.If(taken):
-                m.d.sync += kept.eq(sums)
-            s0_sum = kept[s0.lane]
-        else:       # from the next cycle on lane 0 of them shows one lane after the other
-            s0_sum = sums[0]
+        if not config.readout_queue:       # from the next cycle on, lane 0 shows lane after lane
+            return s0, sums[0], completes
+        kept = Signal(sums_layout(config), name="s0_sums", reset_less=True)
+        with m.If(taken):
+            m.d.sync += kept.eq(sums)
+        return s0, kept[s0.lane], completes
 
-        # s1: its sum, and what was folded before
-        s1, s1_sum = registered(m, s0, "s1"), registered(m, s0_sum, "s1_sum")
+    def _remember(self, m: Module, before: Signal, s0: data.View, s1: data.View, s2: data.View,
+                  folded: Signal):
+        """Drives `before`: what the previous readout left of the lane in s1, zero unless kept.
 
-        # The channel word belongs to s2: what it is asked with, to s0 or s1.
-        named = s0 if config.pipelined else s1
-        m.d.comb += [
-            self.lane.eq(named.lane),
-            self.rewind.eq(named.how.rewind),
-            self.advance.eq(completes if config.pipelined else registered(m, completes, "completed")),
-        ]
+        `folded` is that of the lane in s2, until the next lane comes. Two readouts of one lane lie
+        at least `readout_period` cycles apart.
+        """
+        lanes = self.config.group_lanes
+        kept = Signal()     # by the previous readout
+        with m.If(s1.valid & (s1.lane == lanes - 1)):
+            m.d.sync += kept.eq(s1.how.keep)
 
-        # s2: folded with the planes before. A replayed scan has sums of zero.
-        s2 = registered(m, s1, "s2")
-        s2_folded = Signal(signed(config.plane_bits), reset_less=True)
-        before = Signal(signed(config.plane_bits))
-        with m.If(s1.valid):
-            m.d.sync += s2_folded.eq(s1_sum + Mux(s1.how.replay, before, before << 1))
-        self._remember(m, before, s0, s1, s2, s2_folded)
+        if self.config.lut_ram and lanes > 1:       # a ring: registers cost less there than LUTs
+            ring = [folded, *(Signal.like(folded, name=f"fold_{lane}", reset_less=False)
+                              for lane in range(1, lanes))]
+            keeps = Signal()        # `folded` is kept
+            with m.If(s1.valid):
+                m.d.sync += [keeps.eq(s1.how.keep), *(
+                    new.eq(old) for new, old in zip(ring[1:], ring, strict=False))]
+            with m.If(s1.valid & ~keeps):
+                m.d.sync += ring[1].eq(0)
+            m.d.comb += before.eq(ring[-1])
+        elif self.config.lut_ram:
+            m.d.comb += before.eq(Mux(kept, folded, 0))
+        else:
+            # No word is read while it is written: a lane is written two cycles after it was read.
+            m.submodules.fold_mem = memory = Memory(shape=folded.shape(), depth=max(lanes, 2),
+                                                    init=[], attrs=BLOCK)
+            read, write = memory.read_port(), memory.write_port()
+            m.d.comb += [read.addr.eq(s0.lane), before.eq(Mux(kept, read.data, 0)),
+                         write.en.eq(s2.valid), write.addr.eq(s2.lane), write.data.eq(folded)]
 
-        # s3, s4, s5: shifted right by multiples of 8, of 2, by 1; with F + 1 fractional bits, the
-        # last of them for rounding
+    def _scale(self, m: Module, s1: data.View, s2: data.View, s2_folded: Signal):
+        """s3 to s6: shift right, round, add the bias.
+
+        s3 shifts by a multiple of 8, s4 by a multiple of 2, s5 by 0 or 1. There are F + 1
+        fractional bits on the way, the last one for rounding.
+        """
+        config = self.config
         fine_bits = config.current_bits + 1
         s3 = registered(m, s2, "s3")
         s4 = registered(m, s3, "s4", config.stage_domain)
@@ -155,8 +212,7 @@ class InputCurrent(wiring.Component):
             s5_bias.eq(s4_bias),
         ]
 
-        # s6: rounded, biased. The rounding bit is the adder's carry:
-        # 2 J + 1 = (2 x + r) + (2 bias + r)
+        # s6: the rounding bit r is the adder's carry, 2 J + 1 = (2 x + r) + (2 bias + r)
         twice = Signal(signed(config.current_bits + 1))
         early = s3 if config.pipelined else s1
         m.d.comb += [
@@ -168,35 +224,3 @@ class InputCurrent(wiring.Component):
         ]
         m.d.comb += [self.current.eq(registered(m, (twice >> 1).as_signed(), "s6_current")),
                      self.which.eq(registered(m, self.coming, "s6"))]
-        return m
-
-    def _remember(self, m: Module, before: Signal, s0: data.View, s1: data.View, s2: data.View,
-                  folded: Signal):
-        """`before`: what the lane in s1 was folded to by the scan before, zero unless that is kept.
-
-        folded: of the lane in s2, until the next one comes. A lane's scans lie `readout_period` apart.
-        """
-        lanes = self.config.group_lanes
-        kept = Signal()     # by the scan before
-        with m.If(s1.valid & (s1.lane == lanes - 1)):
-            m.d.sync += kept.eq(s1.how.keep)
-
-        if self.config.lut_ram and lanes > 1:       # a ring: registers cost less there than LUTs
-            ring = [folded, *(Signal.like(folded, name=f"fold_{lane}", reset_less=False)
-                              for lane in range(1, lanes))]
-            keeps = Signal()        # `folded` is kept
-            with m.If(s1.valid):
-                m.d.sync += [keeps.eq(s1.how.keep), *(
-                    new.eq(old) for new, old in zip(ring[1:], ring, strict=False))]
-            with m.If(s1.valid & ~keeps):
-                m.d.sync += ring[1].eq(0)
-            m.d.comb += before.eq(ring[-1])
-        elif self.config.lut_ram:
-            m.d.comb += before.eq(Mux(kept, folded, 0))
-        else:
-            # No lane is read while it is written: that was two cycles after it was read.
-            m.submodules.fold_mem = memory = Memory(shape=folded.shape(), depth=max(lanes, 2),
-                                                    init=[], attrs=BLOCK)
-            read, write = memory.read_port(), memory.write_port()
-            m.d.comb += [read.addr.eq(s0.lane), before.eq(Mux(kept, read.data, 0)),
-                         write.en.eq(s2.valid), write.addr.eq(s2.lane), write.data.eq(folded)]

@@ -1,4 +1,4 @@
-"""Parameter memory of a group: the layer's neuron words and a word per output channel."""
+"""Parameters of a group: the layer's neuron words, and a word per output channel."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -6,34 +6,47 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.memory_styles import BLOCK
-from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, registered
 from quadfire.rtl.contract.tape import NEURON_WORDS, PARAMETER
+from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout
+from quadfire.rtl.lib.memory_styles import BLOCK
+from quadfire.rtl.lib.strobes import registered
 
 __all__ = ["Parameters", "channel_layout", "neuron_layout"]
 
 
 def neuron_layout(config: ArrayConfig) -> data.StructLayout:
-    """A layer's neuron words, as registers. Values in state LSBs."""
+    """A layer's neuron words as registers. Values are in state LSBs."""
     state = signed(config.state_bits)
     return data.StructLayout({"square": 1, "soft": 1, "readout": 1,
                               **dict.fromkeys(NEURON_WORDS[1:], state)})
 
 
 def channel_layout() -> data.StructLayout:
-    """Shift and bias of an output channel."""
+    """Shift and bias of an output channel. The bias is in state LSBs."""
     return data.StructLayout({"bias": signed(PARAMETER["bias"]), "shift": PARAMETER["shift"]})
 
 
 class Parameters(wiring.Component):
-    """Loads `neuron` when an address of kind NEURON comes by; reads `channel` of lane `lane`.
+    """The parameter memory of a group, and the registers of the layer's neuron words.
 
-    channel: of the lane given `latency` cycles before. `advance` moves on to the next tile,
-    with `rewind` back to the pass's first.
-    Loading takes `load_cycles`; no lane may be read meanwhile.
+    | port            | shape                 | meaning                                          |
+    |-----------------|-----------------------|--------------------------------------------------|
+    | `load`          | in, `address_layout`  | kind NEURON: load the neuron words from here;    |
+    |                 |                       | kind TILE: the channel words of the first tile   |
+    | `neuron`        | out, `neuron_layout`  | the loaded neuron words                          |
+    | `lane`          | in                    | lane whose channel word is read                  |
+    | `advance`       | in, 1                 | go on to the next tile                           |
+    | `rewind`        | in, 1                 | with `advance`: go back to the pass's first tile |
+    | `channel`       | out, `channel_layout` | channel word of `lane`, `latency` cycles later   |
+    | `write`         | in, 1                 | write a word                                     |
+    | `write_address` | in                    | its place                                        |
+    | `write_data`    | in, 32                | the word                                         |
+
+    Latency: `latency` cycles from `lane` to `channel`; a load takes at most `load_cycles`, in which
+    no lane may be read. II: 1. Backpressure: none. Reset: the state of a load, no word.
     """
 
-    load_cycles = len(NEURON_WORDS) + 4     #: at most
+    load_cycles = len(NEURON_WORDS) + 4
 
     def __init__(self, config: ArrayConfig):
         self.config, self.latency = config, self.latency_of(config)
@@ -67,8 +80,8 @@ class Parameters(wiring.Component):
             write.data.eq(self.write_data),
         ]
 
-        # The neuron words are read one by one, as lanes of a tile of their own; the first tile's
-        # place waits in `first` then. `following` is known a cycle ahead.
+        # The neuron words are read one by one, like lanes of a tile of their own. Meanwhile the
+        # place of the first tile waits in `first`. `following` is computed a cycle ahead.
         count = len(NEURON_WORDS)
         index = Signal(range(count + 1), init=count)
         loading = Signal()      # index is not `count`
@@ -96,7 +109,7 @@ class Parameters(wiring.Component):
             m.d.sync += tile.eq(Mux(self.rewind, first, following))
         m.d.comb += read.addr.eq(tile + Mux(loading, index, self.lane))
 
-        # The word read in cycle n is in `word` in cycle n + latency.
+        # A word that is addressed in cycle n is in `word` in cycle n + latency.
         word = Signal(32, reset_less=True)
         m.d[config.stage_domain] += word.eq(read.data)
         m.d.comb += Cat(self.channel.bias, self.channel.shift).eq(word[:29])

@@ -1,4 +1,4 @@
-"""The neuron: w' = sat(round(w x / 2^F) + J), spike where w' >= theta, then reset."""
+"""The neuron: w' = sat(round(w x / 2^F) + J), a spike where w' >= theta, then a reset."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -7,29 +7,42 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract import numerics
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import lane_layout
 from quadfire.rtl.lib.memory_styles import DISTRIBUTED, small
+from quadfire.rtl.lib.strobes import registered
+from quadfire.rtl.neuron.input_current import lane_layout
 from quadfire.rtl.neuron.parameters import neuron_layout
-from quadfire.rtl.lib.chain_layouts import registered
 
 __all__ = ["NeuronPipeline"]
 
 
 class NeuronPipeline(wiring.Component):
-    """One time step of one neuron a cycle; the neurons of a group interleave in one pipeline.
+    """One time step of one neuron a cycle. The neurons of a group take turns in the pipeline.
 
-        v = round(w * x * 2^-F) + J,    x = w (QIF) or constant (LIF, IF)
+        v = round(w * x / 2^F) + J      x = w (QIF) or a constant (LIF, IF)
         spike = v >= theta
-        w <- reset (hard) or min(v, hi) - delta (soft) where spike, else max(v, lo)
+        w' = reset                      where it spikes, with hard reset
+             min(v, hi) - delta         where it spikes, with soft reset
+             max(v, lo)                 where it does not
 
-    which, current: a neuron and its J; coming: the one that is `which` in the next cycle. The next
-    step of a neuron finds the state that the one before has left where it comes 6 cycles later, or
-    more; or, if the configuration `forwards`, 4 cycles and says so (`close`).
-    kept: the state from which `coming` starts where it is to go on (`how.load`).
-    done, spike, membrane: the neuron `latency` cycles later, its spike, its state after the reset.
-    current_out: J of that neuron, for the readout.
+    | port          | shape               | meaning                                             |
+    |---------------|---------------------|-----------------------------------------------------|
+    | `neuron`      | in, `neuron_layout` | the layer's neuron words                            |
+    | `coming`      | in, `lane_layout`   | the neuron that is `which` in the next cycle        |
+    | `which`       | in, `lane_layout`   | the neuron that takes a step                        |
+    | `current`     | in, signed          | its input current J                                 |
+    | `kept`        | in, signed(W)       | the state that `coming` starts from with `how.load` |
+    | `done`        | out, `lane_layout`  | the neuron that has taken its step                  |
+    | `spike`       | out, 1              | whether it spikes                                   |
+    | `membrane`    | out, signed(W)      | its state after the reset                           |
+    | `current_out` | out, signed         | its J, for a layer that is read out without neurons |
 
-    Latency: 5 cycles. II: 1. Multipliers: one, W x W bits. Rounding: half up. Overflow: saturates.
+    Consecutive steps of one neuron must be 6 or more cycles apart, or, in a configuration that
+    `forwards`, exactly 4, flagged by `close`.
+
+    Formats: states and thresholds are signed, W = `state_bits`, F = `fraction_bits`; J is in the
+    same unit, `current_bits` wide.
+    Latency: 5 cycles. II: 1. Backpressure: none. Multipliers: one, W x W bits.
+    Rounding: half up. Overflow: saturates at lo and hi. Reset: valid bits only.
     Source: the map of arXiv:2510.05168 in canonical form, see `quadfire.rtl.contract.numerics`.
     """
 
@@ -61,48 +74,25 @@ class NeuronPipeline(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, neuron = self.config, self.neuron
-        width, fraction = config.state_bits, config.fraction_bits
+        width = config.state_bits
 
-        def state(name: str) -> Signal:
-            return Signal(signed(width), name=name, reset_less=True)
+        # s1: operands of the multiplier. Where they come from stands last.
+        s1, s1_current = self._flow(m, 1, self.which, self.current)
+        s1_w, s1_x = self._state("s1_w"), self._state("s1_x")
 
-        def flow(stage: int, which: data.View, j: Value):
-            """Pipeline registers of the neuron's name and current."""
-            return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
-
-        # s1: operands of the multiplier; where they come from stands last
-        s1, s1_current = flow(1, self.which, self.current)
-        s1_w, s1_x = state("s1_w"), state("s1_x")
-
-        # s2: product; how far the current is from the threshold
-        s2, s2_current = flow(2, s1, s1_current)
+        # s2: product
+        s2, s2_current = self._flow(m, 2, s1, s1_current)
         s2_product = Signal(signed(2 * width), reset_less=True)
         m.d.sync += s2_product.eq(s1_w * s1_x)
 
-        # s3: v, exact, and whether it stays below the threshold: the sign, as the adder gives it.
-        # The rounding bit is the adder's carry: 2v + 1 = (2 (p >> F) + r) + (2 J + r)
-        s3, s3_current = flow(3, s2, s2_current)
-        half = s2_product[fraction - 1]
+        # s3: v, exact, and whether it reaches the threshold
+        s3, s3_current = self._flow(m, 3, s2, s2_current)
+        s3_v, s3_fires = self._potential(m, s2_product, s1_current, s2_current)
 
-        def plus_product(term: Value) -> Value:
-            return (Cat(half, s2_product >> fraction).as_signed()
-                    + Cat(half, term).as_signed()) >> 1
-
-        s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
-        s3_quiet, s3_fires = Signal(reset_less=True), Signal()
-        m.d.sync += s3_v.eq(plus_product(s2_current))
-        if config.pipelined:
-            s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
-            m.d.sync += [s2_margin.eq(s1_current - neuron.theta),
-                         s3_quiet.eq(plus_product(s2_margin)[-1])]
-        else:       # a slow clock: v is compared
-            m.d.comb += s3_quiet.eq((s3_v - neuron.theta)[-1])
-        m.d.comb += s3_fires.eq(~s3_quiet)
-
-        # s4: comparisons with the limits, side by side, and what they choose from. Since
-        # lo < theta <= hi, of the two limits it can only be hi that is exceeded where it fires.
-        s4, s4_current = flow(4, s3, s3_current)
-        s4_inner, s4_limit = state("s4_inner"), state("s4_limit")
+        # s4: both limits are compared side by side, next to what they choose from. Since
+        # lo < theta <= hi, a neuron that spikes can only exceed hi, any other only lo.
+        s4, s4_current = self._flow(m, 4, s3, s3_current)
+        s4_inner, s4_limit = self._state("s4_inner"), self._state("s4_limit")
         s4_above, s4_below = (Signal(name=name, reset_less=True)
                               for name in ("s4_above", "s4_below"))
         low, limit = s3_v[:width].as_signed(), Mux(s3_fires, neuron.top, neuron.lo)
@@ -113,10 +103,10 @@ class NeuronPipeline(wiring.Component):
             s4_inner.eq(Mux(s3_fires, Mux(neuron.soft, low, 0) + neuron.change, low)),
         ]
 
-        # s5: state after saturation and reset, on its way to memory and out
+        # s5: the state after saturation and reset goes out, and to the memory
         beyond = s4_above | s4_below
         after = Mux(beyond, s4_limit, s4_inner)
-        done, current_out = flow(5, s4, s4_current)
+        done, current_out = self._flow(m, 5, s4, s4_current)
         m.d.comb += [
             self.done.eq(done),
             self.spike.eq(registered(m, registered(m, s3_fires, "s4_fires"), "s5_spike")),
@@ -130,36 +120,86 @@ class NeuronPipeline(wiring.Component):
             attrs=DISTRIBUTED if config.forwards else small(config))
         write = memory.write_port()
         m.d.comb += [write.en.eq(s4.valid), write.addr.eq(s4.lane), write.data.eq(after)]
-        coming = self.coming
+        operands = self._operands(s1_w, s1_x)
+        if config.forwards:
+            self._forwarded(m, memory, operands, s3.valid, limit, beyond, s4_inner)
+        else:
+            self._from_memory(m, memory, operands)
+        return m
+
+    def _state(self, name: str) -> Signal:
+        """A register for a state."""
+        return Signal(signed(self.config.state_bits), name=name, reset_less=True)
+
+    def _flow(self, m: Module, stage: int, which: data.View, j: Value):
+        """Pipeline registers of which neuron it is and of its current."""
+        return registered(m, which, f"s{stage}"), registered(m, j, f"s{stage}_current")
+
+    def _potential(self, m: Module, s2_product: Signal, s1_current: Signal, s2_current: Signal
+                   ) -> tuple[Signal, Signal]:
+        """(v, whether v >= theta) in s3.
+
+        The rounding bit r of the product p enters as the carry of the one adder:
+        2v + 1 = (2 (p >> F) + r) + (2 J + r). For a fast clock, a second adder makes v - theta at
+        the same time, and its sign is the answer. For a slow clock, v itself is compared.
+        """
+        config, neuron = self.config, self.neuron
+        width, fraction = config.state_bits, config.fraction_bits
+        half = s2_product[fraction - 1]
+
+        def plus_product(term: Value) -> Value:
+            return (Cat(half, s2_product >> fraction).as_signed()
+                    + Cat(half, term).as_signed()) >> 1
+
+        s3_v = Signal(signed(max(2 * width - fraction, config.current_bits) + 1), reset_less=True)
+        s3_quiet, s3_fires = Signal(reset_less=True), Signal()
+        m.d.sync += s3_v.eq(plus_product(s2_current))
+        if config.pipelined:
+            s2_margin = Signal(signed(max(width, config.current_bits) + 1), reset_less=True)
+            m.d.sync += [s2_margin.eq(s1_current - neuron.theta),
+                         s3_quiet.eq(plus_product(s2_margin)[-1])]
+        else:
+            m.d.comb += s3_quiet.eq((s3_v - neuron.theta)[-1])
+        m.d.comb += s3_fires.eq(~s3_quiet)
+        return s3_v, s3_fires
+
+    def _operands(self, s1_w: Signal, s1_x: Signal) -> tuple:
+        """For w and for x: (register, takes a fixed value, that value, may follow the state)."""
+        coming, neuron = self.coming, self.neuron
         begins = coming.how.begin
         constant = begins | ~neuron.square      # LIF and IF neurons multiply by a constant
         first, first_x = neuron.initial, neuron.operand
-        if config.state_words:
+        if self.config.state_words:
             first = Mux(coming.how.load, self.kept, first)
             first_x = Mux(coming.how.load & neuron.square, self.kept, first_x)
-        operands = ((s1_w, begins, first, C(1)), (s1_x, constant, first_x, neuron.square))
+        return (s1_w, begins, first, C(1)), (s1_x, constant, first_x, neuron.square)
 
-        if config.forwards:
-            # A step that goes on with the state in s4 takes it as it comes from there. What it
-            # takes else, memory's state or the first one, stands beside s4; so does the limit, and
-            # one level of logic is left before the multiplier.
-            read = memory.read_port(domain="comb")
-            m.d.comb += read.addr.eq(coming.lane)
-            goes_on = coming.close & s3.valid & ~begins
-            for operand, fixed, value, follows in operands:
-                name = operand.name[-1]
-                other, inner = state(f"s4_other_{name}"), Signal(name=f"s4_goes_on_{name}")
-                m.d.sync += [
-                    inner.eq(goes_on & follows),
-                    other.eq(Mux(goes_on & follows, limit, Mux(fixed, value, read.data))),
-                    operand.eq(Mux(inner & ~beyond, s4_inner, other)),
-                ]
-        else:       # the memory's own register
-            read = memory.read_port(domain="sync")
-            m.d.comb += read.addr.eq(coming.lane)
-            later = "sync" if config.state_words else "comb"
-            for operand, fixed, value, _ in operands:
-                name = operand.name[-1]
-                m.d.sync += operand.eq(Mux(registered(m, fixed, f"fixed_{name}"),
-                                           registered(m, value, f"first_{name}", later), read.data))
-        return m
+    def _forwarded(self, m: Module, memory: Memory, operands: tuple, s3_valid: Value, limit: Value,
+                   beyond: Value, s4_inner: Signal):
+        """A step that is `close` behind the last one takes the state straight from s4.
+
+        The alternatives, the limit, the memory's word or the fixed value, are chosen one cycle
+        ahead, beside s4. One level of logic is left before the multiplier.
+        """
+        coming = self.coming
+        read = memory.read_port(domain="comb")
+        m.d.comb += read.addr.eq(coming.lane)
+        goes_on = coming.close & s3_valid & ~coming.how.begin
+        for operand, fixed, value, follows in operands:
+            name = operand.name[-1]
+            other, inner = self._state(f"s4_other_{name}"), Signal(name=f"s4_goes_on_{name}")
+            m.d.sync += [
+                inner.eq(goes_on & follows),
+                other.eq(Mux(goes_on & follows, limit, Mux(fixed, value, read.data))),
+                operand.eq(Mux(inner & ~beyond, s4_inner, other)),
+            ]
+
+    def _from_memory(self, m: Module, memory: Memory, operands: tuple):
+        """A step takes the memory's word, which the memory's own register delays, or the value."""
+        read = memory.read_port(domain="sync")
+        m.d.comb += read.addr.eq(self.coming.lane)
+        later = "sync" if self.config.state_words else "comb"
+        for operand, fixed, value, _ in operands:
+            name = operand.name[-1]
+            m.d.sync += operand.eq(Mux(registered(m, fixed, f"fixed_{name}"),
+                                       registered(m, value, f"first_{name}", later), read.data))

@@ -1,4 +1,4 @@
-"""Tap words of a group: logits or membrane potentials, sent along the chain on demand."""
+"""Probe: logits or membrane potentials of a group, sent along the chain when a pass asks."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -6,22 +6,34 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import lane_layout
-from quadfire.rtl.lib.memory_styles import small
 from quadfire.rtl.contract.numerics import READOUT_BITS
-from quadfire.rtl.lib.chain_layouts import PROBE_WORD, registered
+from quadfire.rtl.lib.chain_layouts import PROBE_WORD
+from quadfire.rtl.lib.memory_styles import small
+from quadfire.rtl.lib.strobes import registered
+from quadfire.rtl.neuron.input_current import lane_layout
 
 __all__ = ["Probe"]
 
 
 class Probe(wiring.Component):
-    """Keeps one word per lane: the running sum of J (readout) or the membrane potential.
+    """One probe word per lane: the running sum of J (readout layer) or the membrane potential.
 
-    When a scan with `emit` is complete, the words of all groups leave on the tap chain, group by
-    group, lane by lane: the first group starts, every other appends its own to what passes by.
-    Until the last word has left the chain no further scan may come.
+    | port       | shape             | meaning                                          |
+    |------------|-------------------|--------------------------------------------------|
+    | `first`    | in, 1             | the group is the first of the chain              |
+    | `readout`  | in, 1             | the layer has no neurons: the word is a sum of J |
+    | `done`     | in, `lane_layout` | a neuron that leaves the pipeline                |
+    | `membrane` | in, signed(W)     | its state after the reset                        |
+    | `current`  | in, signed        | its J                                            |
+    | `tap_in`   | in, `PROBE_WORD`  | words of the groups before                       |
+    | `tap_out`  | out, `PROBE_WORD` | these words, then those of this group            |
 
-    Latency: `done` to memory `latency` cycles; two steps of a lane lie as many apart at least.
+    When a readout of the lanes with `emit` is complete, the words of all groups leave on the probe
+    chain, group by group and lane by lane. The first group starts. Every other group appends its
+    words to those that pass by. Until the last word has left the chain, the next readout must wait.
+
+    Latency: `latency` cycles from `done` to the memory, so two steps of a lane must be at least as
+    far apart. II: 1 word. Backpressure: none. Reset: valid bits only.
     Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
     If not `pipelined` the chain has no registers.
     """
@@ -47,10 +59,10 @@ class Probe(wiring.Component):
             shape=signed(READOUT_BITS), depth=max(lanes, 2), init=[],
             attrs=small(self.config))
         old, new = memory.read_port(), memory.write_port()
-        following = Signal(range(max(lanes, 2)))        # lane that is sent next
+        following = Signal(range(max(lanes, 2)))        # lane to send next
         m.d.comb += old.addr.eq(Mux(self.done.valid, self.done.lane, following))
 
-        # s1: the lane's word is there. s2: running sum or membrane
+        # s1: the lane's word is read. s2: running sum or membrane.
         s1_valid, s2_valid = Signal(), Signal()
         s1_lane, s2_lane = (Signal.like(self.done.lane, name=f"s{stage}_lane", reset_less=True)
                             for stage in (1, 2))
@@ -67,7 +79,8 @@ class Probe(wiring.Component):
         ]
         m.d.comb += [new.en.eq(s2_valid), new.addr.eq(s2_lane), new.data.eq(s2_word)]
 
-        # chain: pass on what comes, then append; the first group starts when its last word is kept
+        # Chain: pass on what comes, then append. The first group starts once its last word is
+        # stored.
         starts = self.done.valid & self.done.how.emit & (self.done.lane == lanes - 1)
         for stage in range(1, self.latency + 1):
             later = Signal(name=f"s{stage}_starts")

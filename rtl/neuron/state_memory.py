@@ -6,22 +6,30 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import lane_layout
-from quadfire.rtl.lib.memory_styles import BLOCK
 from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout
+from quadfire.rtl.lib.memory_styles import BLOCK
+from quadfire.rtl.neuron.input_current import lane_layout
 
 __all__ = ["StateMemory"]
 
 
 class StateMemory(wiring.Component):
-    """Membranes of one group, one word per lane of every tile of every output.
+    """The membranes of one group: a word per lane, for every tile of every output.
 
-    An address of kind STATE names the place of the pass's first output; each `advance` goes on to
-    the next one. early: a neuron 3 cycles before it starts, 2 before its state is `kept`. done,
-    membrane: a neuron as it leaves the pipeline, whose state is kept with `store` and `advance`.
+    | port       | shape                | meaning                                             |
+    |------------|----------------------|-----------------------------------------------------|
+    | `load`     | in, `address_layout` | kind STATE: place of the pass's first output        |
+    | `early`    | in, `lane_layout`    | a neuron, 3 cycles before it takes its step         |
+    | `kept`     | out, signed(W)       | its kept state, 2 cycles after `early`              |
+    | `done`     | in, `lane_layout`    | a neuron that leaves the pipeline                   |
+    | `membrane` | in, signed(W)        | its state, which is kept with `store` and `advance` |
 
-    Latency: 2 cycles from `early` to `kept`. A word that is read was written by an earlier pass.
-    Where the configuration has no state memory, this is empty.
+    Reading and writing each have a place of their own. Each starts at the loaded place and goes on
+    to the next when the last lane of a tile has passed with `advance`.
+
+    Latency: 2 cycles from `early` to `kept`. II: 1. Backpressure: none. Reset: nothing.
+    A word that is read was written by an earlier pass, so no word is read while it is written.
+    The component is empty where the configuration has no state memory.
     """
 
     def __init__(self, config: ArrayConfig):
