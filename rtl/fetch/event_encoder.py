@@ -1,13 +1,15 @@
-"""Events: the set bits of words, one a cycle."""
+"""Event encoder: the set bits of words, one a cycle."""
+
+from collections.abc import Mapping, Sequence
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.fetch.word_reader import SLICE_BITS, entry_layout, place_layout, slices
 from quadfire.rtl.lib.bits import several, split_lowest
 from quadfire.rtl.lib.skid import Skid
-from quadfire.rtl.fetch.word_reader import SLICE_BITS, entry_layout, place_layout, slices
 
 __all__ = ["EventEncoder", "event_layout"]
 
@@ -15,25 +17,30 @@ __all__ = ["EventEncoder", "event_layout"]
 def event_layout(config: ArrayConfig) -> data.StructLayout:
     """One step of the array: add weight row `place.row` into slot `place.slot`.
 
-    null: there is nothing to add, only the slot's sums start, or (`place.end`) an output is
-    complete. load: the sum that it adds to is not under way, but kept in its slot: that is another
-    one than that of the event before, or the sum is of the pass before. fresh, shift, scan: what
-    the array does beside it, see `quadfire.rtl.lib.chain_layouts`.
+    What `fresh`, `shift` and `scan` do is told in `quadfire.rtl.lib.chain_layouts`.
     """
-    return data.StructLayout({"place": place_layout(config), "null": 1, "load": 1,
-                              "fresh": 1, "shift": 1, "scan": 1})
+    return data.StructLayout({
+        "place": place_layout(config),
+        "null": 1,      # no weight is added: the sums start, or with `place.end` an output ends
+        "load": 1,      # its sum waits in its slot: the event before was of another slot or pass
+        "fresh": 1, "shift": 1, "scan": 1})
 
 
 class EventEncoder(wiring.Component):
-    """One event per set bit of an entry, from the lowest; one null where an entry has none.
+    """One event per set bit of an entry, lowest first; one null event for an entry without any.
 
-    A word is taken apart in two steps: its next part of four bits that holds one, then the bits of
-    that part. The next word is taken while the last part of the one before is worked off.
+    | port      | shape               | meaning                                          |
+    |-----------|---------------------|--------------------------------------------------|
+    | `own`     | in, 1               | the pass goes on with the sums of the one before |
+    | `entries` | in, `entry_layout`  | stream of words                                  |
+    | `events`  | out, `event_layout` | stream of events                                 |
 
-    own: the pass goes on with the sums of the one before.
+    A word is taken apart in two steps: first its next slice that holds a spike, then the bits of
+    that slice. The next word is taken while the last slice of the previous one is worked off.
 
     Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
-    one. Where the clock is fast a skid stands before `events`: no path of `ready` comes in here.
+    one. For a fast clock a skid buffer stands before `events`, so no path of `ready` comes in here.
+    Reset: valid bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -48,11 +55,25 @@ class EventEncoder(wiring.Component):
     def latency_of(config: ArrayConfig) -> int:
         return 3 + Skid.latency * config.pipelined
 
-    def model(self, entries: list[tuple[int, int]]) -> list[tuple[int, bool]]:
-        """(row, null) of every event of entries (word, row)."""
-        return [event for word, row in entries for event in
-                ([(row + bit, False) for bit in range(self.config.word_bits) if word >> bit & 1]
-                 or [(row, True)])]
+    def model(self, entries: Sequence[Mapping], *, own: int = 0) -> list[dict]:
+        """The events of some entries as fields of `event_layout`; slot 0 counts as under way.
+
+        entries: {"word": bits, "place": fields of `place_layout`}.
+        """
+        events, slot = [], 0
+        for entry in entries:
+            word, place = entry["word"], entry["place"]
+            bits = [bit for bit in range(self.config.word_bits) if word >> bit & 1]
+            for index, bit in enumerate(bits or [0]):
+                first = int(place["first"] and index == 0)
+                here = {**place, "row": place["row"] + bit, "first": first}
+                events.append({
+                    "place": here, "null": int(not bits),
+                    "load": int(not here["end"] and (own if first else here["slot"] != slot)),
+                    "fresh": int(first and not own), "shift": first & here["shift"],
+                    "scan": first & here["emit"]})
+                slot = here["slot"]
+        return events
 
     def elaborate(self, platform):
         m = Module()
@@ -62,7 +83,7 @@ class EventEncoder(wiring.Component):
         head = self.entries.payload
         place = place_layout(config)
         move, taken = Signal(), Signal()
-        s2_last = Signal(init=1)        # the next part can be taken
+        s2_last = Signal(init=1)        # the next slice can be taken
         events = stream.Signature(event_layout(config)).create()
         if config.pipelined:
             m.submodules.events_out = skid = Skid(event_layout(config))
@@ -72,12 +93,12 @@ class EventEncoder(wiring.Component):
             wiring.connect(m, events, wiring.flipped(self.events))
         m.d.comb += [move.eq(~events.valid | events.ready), self.entries.ready.eq(taken)]
 
-        # The parts of a word that hold spikes, from the lowest; none of a word without.
+        # s1: the slices of a word that hold spikes, lowest first; none for a silent word
         s1_valid = Signal()
         s1_word = Signal(config.word_bits, reset_less=True)
         s1_part, s1_left = Signal(count, reset_less=True), Signal(count, reset_less=True)
-        s1_many = Signal(count, reset_less=True)        # parts with more than one spike
-        s1_last = Signal(reset_less=True)               # no part is left
+        s1_many = Signal(count, reset_less=True)        # slices with more than one spike
+        s1_last = Signal(reset_less=True)               # no slice is left
         s1_place = Signal(place, reset_less=True)
         m.d.comb += taken.eq(move & (~s1_valid | (s2_last & s1_last)))
         with m.If(taken):
@@ -87,13 +108,13 @@ class EventEncoder(wiring.Component):
                          s1_many.eq(Cat(several(head.word.word_select(i, SLICE_BITS))
                                         for i in range(count)))]
         with m.Elif(move & s2_last):
-            part, left = split_lowest(s1_left)
-            # of more than eight slices as a tree: synthesis finds none in `split_lowest`
-            last = left == 0 if count <= 8 else ~several(s1_left)
-            m.d.sync += [s1_part.eq(part), s1_left.eq(left), s1_last.eq(last),
+            lowest_slice, others = split_lowest(s1_left)
+            # With more than eight slices a tree is faster: synthesis finds none in `split_lowest`.
+            last = others == 0 if count <= 8 else ~several(s1_left)
+            m.d.sync += [s1_part.eq(lowest_slice), s1_left.eq(others), s1_last.eq(last),
                          s1_place.first.eq(0)]
 
-        # The bits of a part.
+        # s2: the bits of a slice
         s2_valid = Signal()
         s2_bits = Signal(SLICE_BITS, reset_less=True)
         s2_index = Signal(range(count), reset_less=True)

@@ -1,4 +1,4 @@
-"""Spike memory: maps of spikes, and bit planes of pixels, between the layers."""
+"""Spike memory: spike maps, and bit planes of pixels, between the layers."""
 
 from typing import Any
 
@@ -12,20 +12,35 @@ from quadfire.rtl.lib.memory_styles import BLOCK
 
 __all__ = ["SpikeMemory"]
 
-#: Of an input: up where nothing drives it.
+#: For an input that is high where nothing drives it.
 UP: Any = {"init": 1}
 
 
 class SpikeMemory(wiring.Component):
     """`spike_words` words of `word_bits`, written in columns of `column_bits`.
 
-    read: the word at `address` of the cycle before the last in which `move` was up (`latency` 2);
-    if not `pipelined`, at the one before this (1).
-    tile: a column from the neurons, always taken; it clears the columns after it, so that a word
-    whose last columns hold no tile has no spikes there. host: a stream word, taken where
-    `host_ready`: not in a cycle in which `tile_write` is up; `tile_coming` says so a cycle before,
-    so that nobody far away waits for it. Reading a word while it is written
-    gives an undefined word: no pass reads what is being written.
+    | port           | shape            | meaning                                          |
+    |----------------|------------------|--------------------------------------------------|
+    | `move`         | in, 1            | the read pipeline moves on                       |
+    | `address`      | in               | word to read                                     |
+    | `word`         | out, `word_bits` | that word, `latency` cycles of `move` later      |
+    | `tile_coming`  | in, 1            | `tile_write` of the next cycle                   |
+    | `tile_write`   | in, 1            | the neurons write a tile of spikes; always taken |
+    | `tile_address` | in               | its word                                         |
+    | `tile_column`  | in               | its column of that word                          |
+    | `tile`         | in, `lanes`      | its spikes                                       |
+    | `host_write`   | in, 1            | the host writes a stream word                    |
+    | `host_ready`   | out, 1           | it is taken: no tile is written in this cycle    |
+    | `host_address` | in               | its word                                         |
+    | `host_part`    | in               | number of the stream word in that word           |
+    | `host_word`    | in, 32           | the stream word                                  |
+
+    A tile clears the columns after its own, so a word whose last columns hold no tile has no spikes
+    there. `tile_coming` announces a tile one cycle ahead, so that `host_ready` is a register.
+
+    Latency: 2 cycles in which `move` is high; 1 without LUT RAM. II: 1. Reset: nothing.
+    Reading a word in the cycle in which it is written gives an undefined word. No pass reads what
+    is being written.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -60,8 +75,8 @@ class SpikeMemory(wiring.Component):
         m.d.comb += self.host_ready.eq(free)
         word = Signal(config.word_bits, reset_less=True)
         m.d.comb += self.word.eq(word)
-        # Block RAM of a device without LUT RAM is narrow and writes single bits: there one memory
-        # has all columns, else every column has one.
+        # A device without LUT RAM has narrow block RAM that writes single bits: there one memory
+        # holds all columns. Elsewhere every column has a memory of its own.
         columns = config.word_columns
         memories = columns if config.lut_ram else 1
         reads, writes = [], []
@@ -85,7 +100,7 @@ class SpikeMemory(wiring.Component):
             bits = slice(first, first + config.column_bits)
             inside = slice(first % 32, first % 32 + config.column_bits)
             final = column == columns - 1
-            if config.lanes < 32:       # a tile is one column; it also clears those after it
+            if config.lanes < 32:       # a tile is one column, and clears those after it
                 tile = Mux(self.tile_column == column, self.tile, 0)
                 taken = C(1) if final else self.tile_column <= column
             else:                       # a tile is all columns

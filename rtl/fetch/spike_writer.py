@@ -1,4 +1,6 @@
-"""SpikeWriter: gives every tile of spikes its place in the spike memory."""
+"""Spike writer: the place of every tile of spikes in the spike memory."""
+
+from collections.abc import Iterator, Mapping
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -12,14 +14,23 @@ __all__ = ["SpikeWriter"]
 
 
 class SpikeWriter(wiring.Component):
-    """Tile j, step t of output n has its place, word and column of it, at
+    """Counts the place of the next tile, its word and its column of that word.
+
+    Tile j of output n in step t has its place at
 
         output_base + (n (steps + 1) + t) output_stride + (column + j) // tiles_per_word
         (column + j) % tiles_per_word
 
-    with `fields.steps` one less than the number of steps. Until a pass is `busy` the place is the
-    first of `fields`; every `valid` moves on: step by step, then tile by tile, then output by
-    output. II: `period`. Latency: 0; from `busy` 1.
+    | port      | shape             | meaning                                                    |
+    |-----------|-------------------|------------------------------------------------------------|
+    | `busy`    | in, 1             | a pass runs; until then the place is the first of `fields` |
+    | `fields`  | in, `PASS_LAYOUT` | the PASS; its `steps` is one less than the number of steps |
+    | `valid`   | in, 1             | a tile is written: on to the next step, tile, output       |
+    | `address` | out               | word of the tile                                           |
+    | `column`  | out               | its column                                                 |
+
+    Latency: 0; from `busy` 1 cycle. II: `period` cycles. Backpressure: none.
+    Reset: the counters of steps and tiles.
     """
 
     period = 3
@@ -35,6 +46,17 @@ class SpikeWriter(wiring.Component):
             "column": Out(range(max(config.tiles_per_word, 2))),
         })
 
+    def model(self, fields: Mapping[str, int], outputs: int) -> Iterator[tuple[int, int]]:
+        """(word, column) of every tile of some outputs, in the order in which they come."""
+        per_word, steps = self.config.tiles_per_word, fields["steps"] + 1
+        for output in range(outputs):
+            for tile in range(fields["rounds"] + 1):
+                column = fields["column"] + tile
+                for step in range(steps):
+                    word = (fields["output_base"] + (output * steps + step)
+                            * fields["output_stride"] + column // per_word)
+                    yield word, column % per_word
+
     def elaborate(self, platform):
         m = Module()
         config, fields = self.config, self.fields
@@ -43,7 +65,7 @@ class SpikeWriter(wiring.Component):
         beyond = Signal(words, reset_less=True)     # first place of the next output
         step, tile = Signal(PASS["steps"]), Signal(PASS["rounds"])
 
-        # What the next `valid` does, from registers that follow the place by a cycle or two.
+        # What the next `valid` does comes from registers, a cycle or two behind the place.
         last_step, last_tile, first_tile, last_column = (Signal(name=name) for name in (
             "last_step", "last_tile", "first_tile", "last_column"))
         following, tile_word = (Signal(words, name=name, reset_less=True)

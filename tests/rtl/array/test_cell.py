@@ -8,17 +8,22 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.cell import Cell
+from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.lib.chain_layouts import (
-    AddressKind, address_layout, control_layout, looking_ahead, sums_layout, write_layout,
+    AddressKind,
+    address_layout,
+    control_layout,
+    looking_ahead,
+    sums_layout,
+    write_layout,
 )
 from quadfire.rtl.verilog import component_verilog
-from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench
 
-from tests.rtl.bench_tools import Play, packed, simulate
 from tests.rtl.array.test_weight_memory import weights_of
+from tests.rtl.bench_tools import Play, packed, simulate
 
 BANK = 1
 CONFIGS = {

@@ -7,13 +7,13 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from quadfire.rtl.array.chain import NeuronArray, probe_latency, spike_latency
 from quadfire.rtl.contract import numerics
-from quadfire.rtl.array.chain import NeuronArray, spike_latency, probe_latency
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.neuron.parameters import Parameters
+from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
 from quadfire.rtl.control.pass_timing import probe_cycles, settle_cycles
 from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, control_layout, write_layout
-from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
+from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench

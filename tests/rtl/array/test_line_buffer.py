@@ -7,10 +7,13 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.array.line_buffer import LineBuffer
+from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.lib.chain_layouts import (
-    AddressKind, address_layout, cell_control_layout, sums_layout,
+    AddressKind,
+    address_layout,
+    cell_control_layout,
+    sums_layout,
 )
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden

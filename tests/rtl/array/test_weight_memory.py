@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.array.weight_memory import WeightMemory
+from quadfire.rtl.contract.config import ArrayConfig, preset
 
 from tests.rtl.bench_tools import simulate, wrap
 

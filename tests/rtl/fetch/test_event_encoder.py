@@ -1,4 +1,4 @@
-"""Events: every set bit of a word once, in order, one a cycle; one null where there is none."""
+"""Event encoder: every set bit of a word once, in order, one a cycle; a null where none is."""
 
 import random
 from itertools import pairwise
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.fetch.event_encoder import EventEncoder, event_layout
+from quadfire.rtl.fetch.word_reader import WordReader, entry_layout, place_layout
 from quadfire.rtl.verilog import component_verilog
-from quadfire.rtl.fetch.word_reader import SLICE_BITS, entry_layout, place_layout
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench
 
@@ -22,31 +22,17 @@ FLAGS = ("wide", "shift", "top", "emit", "final", "end")
 
 
 def events_vectors(dut: EventEncoder, words: list[int], seed: int = 1) -> dict:
-    """Words with any row, slot and flags, which all of their events carry; `first` the first.
-
-    Sums are loaded for those of another slot than the event before, and for the first, where the
-    pass goes on with sums (odd seeds).
-    """
+    """Words with any row, slot and flags; in odd seeds the pass goes on with sums."""
     rng, config, own = random.Random(seed), dut.config, seed % 2
-    entries, events, slot = [], [], 0
-    for word in words:
-        row = rng.randrange(config.weight_rows - config.word_bits + 1)
-        place = {"slot": rng.randrange(config.slots), "first": rng.getrandbits(1),
-                 **{flag: rng.getrandbits(1) for flag in FLAGS}}
-        held = sum(1 << at // SLICE_BITS for at in range(0, config.word_bits, SLICE_BITS)
-                   if word >> at & 15)
-        entries.append(packed(entry_layout(config), word=word, part=held & -held,
-                              left=held & (held - 1), single=not held & (held - 1),
-                              place={**place, "row": row}))
-        for index, (at, null) in enumerate(dut.model([(word, row)])):
-            first = place["first"] and index == 0
-            load = not place["end"] and (own if first else place["slot"] != slot)
-            slot = place["slot"]
-            events.append(packed(
-                event_layout(config), null=null, load=load, fresh=first and not own,
-                shift=first and place["shift"], scan=first and place["emit"],
-                place={**place, "row": at, "first": first}))
-    return golden.vectors([golden.channel("entries", entries, ready="entries__ready")],
+    reader = WordReader(config)
+    entries = [{"word": word, "place": {
+        "row": rng.randrange(config.weight_rows - config.word_bits + 1),
+        "slot": rng.randrange(config.slots), "first": rng.getrandbits(1),
+        **{flag: rng.getrandbits(1) for flag in FLAGS}}} for word in words]
+    given = [packed(entry_layout(config), reader.entry(entry["word"]) | {"place": entry["place"]})
+             for entry in entries]
+    events = [packed(event_layout(config), event) for event in dut.model(entries, own=own)]
+    return golden.vectors([golden.channel("entries", given, ready="entries__ready")],
                           [golden.channel("events", events, ready="events__ready")],
                           constants={"own": own})
 
@@ -85,6 +71,21 @@ def test_latency_and_one_event_a_cycle(name):
     events = play.moments["events"]
     assert events[0] - play.moments["entries"][0] == dut.latency == 4
     assert {b - a for a, b in pairwise(events)} == {1}
+
+
+@pytest.mark.fast
+def test_the_model_by_hand():
+    dut = EventEncoder(CONFIGS["tiny"])
+    place = {"row": 8, "slot": 0, "first": 1, "shift": 1, "emit": 0, "end": 0}
+    events = dut.model([{"word": 0b100010, "place": place},
+                        {"word": 0, "place": place | {"slot": 1, "first": 0}}])
+    assert [event["place"]["row"] for event in events] == [9, 13, 8]
+    assert [event["null"] for event in events] == [0, 0, 1]
+    assert [event["fresh"] for event in events] == [1, 0, 0]
+    assert [event["shift"] for event in events] == [1, 0, 0]
+    assert [event["load"] for event in events] == [0, 0, 1]
+    first, *_ = dut.model([{"word": 1, "place": place}], own=1)
+    assert (first["fresh"], first["load"]) == (0, 1)
 
 
 @pytest.mark.cocotb

@@ -8,7 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import PRESETS
 from quadfire.rtl.lib.chain_layouts import (
-    LANE_READOUT, PROBE_WORD, address_layout, cell_control_layout, control_layout, write_layout,
+    LANE_READOUT,
+    PROBE_WORD,
+    address_layout,
+    cell_control_layout,
+    control_layout,
+    write_layout,
 )
 from quadfire.rtl.lib.strobes import StrobedLayout, registered
 

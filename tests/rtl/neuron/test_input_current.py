@@ -8,9 +8,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.lib.chain_layouts import AddressKind
 from quadfire.rtl.neuron.input_current import InputCurrent, lane_layout, readout_layout
 from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.lib.chain_layouts import AddressKind
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench

@@ -6,9 +6,9 @@ import pytest
 from amaranth import Value
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.neuron.parameters import Parameters
-from quadfire.rtl.lib.chain_layouts import AddressKind
 from quadfire.rtl.contract.tape import NEURON_WORDS
+from quadfire.rtl.lib.chain_layouts import AddressKind
+from quadfire.rtl.neuron.parameters import Parameters
 
 from tests.rtl.bench_tools import simulate, wrap
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.neuron.pipeline import NeuronPipeline
 from quadfire.rtl.contract.numerics import Neuron, neuron_step, round_shift
-from quadfire.rtl.neuron.parameters import neuron_layout
 from quadfire.rtl.lib.strobes import registered
+from quadfire.rtl.neuron.parameters import neuron_layout
+from quadfire.rtl.neuron.pipeline import NeuronPipeline
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench

@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.neuron.input_current import lane_layout
 from quadfire.rtl.lib.chain_layouts import PROBE_WORD
+from quadfire.rtl.neuron.input_current import lane_layout
 from quadfire.rtl.neuron.probe import Probe
 
 from tests.rtl.bench_tools import simulate, wrap
