@@ -20,6 +20,7 @@ import numpy as np
 
 from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, Pool
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.fetch import geometry
 
 __all__ = ["Axis", "BranchGeometry", "Pass", "Source", "Unfit", "branch_geometries"]
 
@@ -164,10 +165,8 @@ class Source:
     def inside(self, width: int, height: int) -> tuple[float, float]:
         """Mean number of window columns and rows that lie in the map, over all sites."""
         def mean(start: int, step: int, window: int, limit: int, count: int) -> float:
-            first = start + step * np.arange(count)[:, None]
-            pixel = first + np.arange(window)
-            whole = (first >= -self.pad) & (first + window <= limit + self.pad)
-            return float((whole & (pixel >= 0) & (pixel < limit)).sum()) / count
+            _, pixels = geometry.along(start + step * np.arange(count), window, limit, self.pad)
+            return float(pixels.sum()) / count
 
         return (mean(self.x0, self.step_x, self.window_width, self.map_width, width),
                 mean(self.y0, self.step_y, self.window_height, self.map_height, height))
@@ -277,13 +276,11 @@ class Pass:
 
     def _leaving(self, first: int, last: int) -> int:
         """Outputs of a kernel pass that leave while rows first .. last - 1 are visited."""
-        position = np.arange((first - 1) * self.width - 2, (last - 1) * self.width - 2)
-        position = position[position >= 0]
-        y, x = np.divmod(position, self.width)
-        step = self.stride
-        leaves = (x >= self.x_low) & (x <= self.x_high) & ((x - self.x_low) % step == 0)
-        leaves &= (y >= self.y_low) & (y <= self.y_high) & ((y - self.y_low) % step == 0)
-        return int(leaves.sum())
+        position = geometry.left_before(last, self.width)
+        position = position[len(geometry.left_before(first, self.width)):]
+        return int(geometry.leaves(
+            position, width=self.width, stride=self.stride, x_low=self.x_low, x_high=self.x_high,
+            y_low=self.y_low, y_high=self.y_high).sum())
 
     def segment(self, first: int, last: int) -> "Pass":
         """The segment of this pass with rows first .. last - 1 of its sites."""

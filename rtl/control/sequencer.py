@@ -1,7 +1,7 @@
 """Sequencer: turns the events of a pass into commands for the array, one a cycle."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -120,6 +120,31 @@ class Sequencer(wiring.Component):
             "count_starved": Out(1),
             "count_output_wait": Out(1),
         })
+
+    @staticmethod
+    def model(fields: Mapping[str, int]) -> list[dict[str, int]]:
+        """The readouts of the lanes for one output of a PASS, in order, as LANE_READOUT fields.
+
+        Every round has one readout per slot. Where the slots are bit planes, the last one makes the
+        first time step, and one more readout makes each later step.
+        """
+        planes, emit = fields["planes"], fields["emit"]
+        first_step = fields["slots"] if planes else 0
+        last = fields["slots"] + (fields["steps"] if planes else 0)
+        rounds = 0 if fields["taps"] else fields["rounds"]
+        readouts = []
+        for number in range(rounds + 1):
+            for index in range(last + 1):
+                step = index >= first_step
+                readout = {
+                    "keep": planes and index != last, "replay": index > fields["slots"],
+                    "step": step, "begin": index == first_step, "load": fields["load"],
+                    "advance": index == last, "rewind": number == rounds,
+                    "store": fields["store"],
+                    "emit": step if emit == Emit.MEMBRANES else
+                    emit == Emit.LOGITS and index == last}
+                readouts.append({name: int(value) for name, value in readout.items()})
+        return readouts
 
     def elaborate(self, platform):
         m = Module()

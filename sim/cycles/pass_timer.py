@@ -23,7 +23,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.contract.tape import Emit
 from quadfire.rtl.control.pass_timing import (
     DRAIN_INTERVAL,
     backlog_limit,
@@ -32,6 +31,7 @@ from quadfire.rtl.control.pass_timing import (
     settle_cycles,
     start_addresses,
 )
+from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.fetch.word_reader import DEPTH, WordReader
@@ -227,7 +227,8 @@ class PassTimer:
         self.config, self.fields = config, fields
         self.slots, self.steps = fields["slots"], fields["steps"]
         self.planes, self.taps = fields["planes"], fields["taps"]
-        self.last_readout = self.slots + (self.steps if self.planes else 0)
+        self.readouts = Sequencer.model({**fields, "rounds": 0})     # of one round
+        self.last_readout = len(self.readouts) - 1
         self.reader, self.stalls, self.sender = _WordReader(config), _Stalls(), _Sender(config)
         self.queue = bool(config.pipelined)     # two events can wait
         self.latency = EventEncoder.latency_of(config) - self.queue * Skid.latency
@@ -239,11 +240,8 @@ class PassTimer:
         self.end = 0                            # when the end of the last output was sent
 
     def emits(self, number: int) -> bool:
-        """Whether the readout of a slot goes to the host."""
-        emit = self.fields["emit"]
-        if emit == Emit.MEMBRANES:
-            return not self.planes or number >= self.slots
-        return emit == Emit.LOGITS and number == self.last_readout
+        """Whether a readout of the lanes goes to the host."""
+        return bool(self.readouts[number]["emit"])
 
     def word(self, ones: int, tail: int, starts: bool, over: bool, leaves: bool, slot: int,
              marker: bool, first_of_run: bool) -> None:

@@ -13,12 +13,18 @@ import numpy as np
 from quadfire.firmware.tape.packets import decode, pack, unpack
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Opcode
+from quadfire.rtl.fetch import geometry
 from quadfire.sim.cycles.pass_model import CLASSES, fetches, pass_cycles
 
-from tests.rtl.layer_definition import Branch, LayerDefinition
 from tests.rtl.control.tape_writer import (
-    DoesNotFit, Tape, Writer, map_words, weight_rows, wide_rows,
+    DoesNotFit,
+    Tape,
+    Writer,
+    map_words,
+    weight_rows,
+    wide_rows,
 )
+from tests.rtl.layer_definition import Branch, LayerDefinition
 
 __all__ = ["dense_tape", "predicted", "replay", "tape"]
 
@@ -134,9 +140,9 @@ def tape(layer: LayerDefinition, config: ArrayConfig, *, taps: bool, tag: int = 
         """Outputs that have left when this row of sites begins."""
         if not taps:
             return row * columns
-        left = (np.arange(rows)[:, None] * layer.stride + low) * width
-        left = left + np.arange(columns) * layer.stride + low
-        return int((left < (row - 1) * width - 2).sum())
+        outputs = {name: fields[name] for name in ("x_low", "x_high", "y_low", "y_high")}
+        return int(geometry.leaves(geometry.left_before(row, width), width=width,
+                                   stride=layer.stride, **outputs).sum())
 
     cuts = [0, *segments, height]
     pieces = [range(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]

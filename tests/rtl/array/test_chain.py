@@ -12,6 +12,7 @@ from quadfire.rtl.contract import numerics
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import NEURON_WORDS, Emit
 from quadfire.rtl.control.pass_timing import probe_cycles, settle_cycles
+from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.lib.chain_layouts import AddressKind, address_layout, control_layout, write_layout
 from quadfire.rtl.neuron.parameters import Parameters
 from quadfire.rtl.verilog import component_verilog
@@ -167,24 +168,22 @@ class Passes:
                 for bank in range(c.banks):
                     for lane in range(c.lanes) if row is not None else ():
                         sums[slot][bank][lane] += self.weight[bank][lane][row]
+        readouts = Sequencer.model({
+            "slots": slots - 1, "steps": steps - 1, "planes": planes, "emit": emit, "taps": 0,
+            "rounds": tiles - 1, "load": 0, "store": 0})
+        count = len(readouts) // tiles
         for tile in range(tiles if drain else 0):
             bank = c.banks - 1 - tile
-            count = slots + steps - 1 if planes else slots
-            for scan in range(count):
-                step = not planes or scan >= slots - 1
-                final = scan == count - 1
-                emits = emit == Emit.MEMBRANES and step or emit == Emit.LOGITS and final
-                if step and neuron is not None:
+            for scan, how in enumerate(readouts[count * tile:count * (tile + 1)]):
+                if how["step"] and neuron is not None:
                     self.scans.append(len(self.commands))
-                if emits:
+                if how["emit"]:
                     self.emitting.append(len(self.commands))
-                last = final and tile == tiles - 1
-                space = (probe_cycles(c) if emits else c.readout_period) + last * settle_cycles(c)
+                last = how["advance"] and tile == tiles - 1
+                space = (probe_cycles(c) if how["emit"] else c.readout_period) \
+                    + last * settle_cycles(c)
                 self.command(space=space, write=scan < slots, shift=scan < slots,
-                             fresh=scan < slots, slot=scan % c.slots, scan=1, how={
-                                 "keep": planes and not final, "replay": scan >= slots,
-                                 "step": step, "advance": final, "emit": emits,
-                                 "begin": scan == (slots - 1 if planes else 0)})
+                             fresh=scan < slots, slot=scan % c.slots, scan=1, how=how)
             self.expect(neuron, channels[tile], [sums[slot][bank] for slot in range(slots)], planes,
                         steps, emit)
         return sums
