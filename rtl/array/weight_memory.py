@@ -57,6 +57,20 @@ class WeightMemory(wiring.Component):
     def latency_of(config: ArrayConfig) -> int:
         return 3 if config.pipelined else 2
 
+    def model(self, row: int, *, wide: bool = False) -> list[int]:
+        """The weights of a row's bits: one per lane, or a wide one for a single lane."""
+        config = self.config
+
+        def signed_bits(value: int, bits: int) -> int:
+            return (value + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+        if not (wide and self.takes_wide):
+            return [signed_bits(row >> lane * config.weight_bits, config.weight_bits)
+                    for lane in range(config.group_lanes)]
+        lane_bits = config.row_bits - config.wide_bits
+        value = signed_bits(row >> lane_bits, min(config.wide_bits, config.accumulator_bits))
+        return [value * (row & (1 << lane_bits) - 1 == lane) for lane in range(config.group_lanes)]
+
     def elaborate(self, platform):
         m = Module()
         config = self.config

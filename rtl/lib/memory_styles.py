@@ -1,8 +1,8 @@
-"""How memories ask to be built: attributes for synthesis.
+"""Attributes that tell synthesis how to build a memory.
 
-A read port of Amaranth gives the old word when the same word is written in that cycle; block RAM
-with registered outputs cannot. `no_rw_check` waives that promise, and every memory that uses it
-says why no word is written while it is read.
+A read port of Amaranth gives the old word if that word is written in the same cycle. Block RAM with
+registered outputs cannot do so. `no_rw_check` waives that promise; every memory that uses it says
+why no word is written while it is read.
 """
 
 from typing import Any
@@ -13,10 +13,10 @@ __all__ = ["BLOCK", "DISTRIBUTED", "LARGE", "small"]
 
 BLOCK: Any = {"ram_style": "block", "no_rw_check": 1}
 DISTRIBUTED: Any = {"ram_style": "distributed"}
-#: A single port, large: SPRAM of an iCE40 UP5K, 16384 words of 16 bits each.
+#: One port, large: the SPRAM of an iCE40 UP5K, 16384 words of 16 bits each.
 LARGE: Any = {"ram_style": "huge", "no_rw_check": 1}
 
 
 def small(config: ArrayConfig) -> Any:
-    """Of a memory of a few words: LUT RAM where the device has it."""
+    """For a memory of a few words: LUT RAM where the device has it, otherwise block RAM."""
     return DISTRIBUTED if config.lut_ram else BLOCK

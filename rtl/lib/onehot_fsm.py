@@ -1,4 +1,4 @@
-"""State machines with a flip-flop per state: what depends on a state starts at a register."""
+"""One-hot FSM: one flip-flop per state, so what depends on a state starts at a register."""
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,9 @@ __all__ = ["OneHotFsm"]
 
 
 class OneHotFsm:
-    """As `m.FSM`, but for the encoding and that all states are named at once, the first one first.
+    """Like `m.FSM`, with one flip-flop per state.
+
+    All states are named when the machine is made; it starts in the first one.
 
         states = OneHotFsm(m, ["IDLE", "RUN"])
         with states.state("IDLE"):
@@ -20,7 +22,7 @@ class OneHotFsm:
                 states.next = "RUN"
         states.finish()
 
-    at(name): the state is `name`. after(name): it is in the next cycle.
+    Raises AssertionError for a state that is described twice, or never.
     """
 
     def __init__(self, m: Module, names: Sequence[str]):
@@ -31,13 +33,16 @@ class OneHotFsm:
         self._open = ""
 
     def at(self, name: str) -> Value:
+        """Whether the state is `name`."""
         return self.now[self.names.index(name)]
 
     def after(self, name: str) -> Value:
+        """Whether the state will be `name` in the next cycle."""
         return self._next[self.names.index(name)]
 
     @contextmanager
     def state(self, name: str) -> Iterator[None]:
+        """What happens in a state. Without `next`, it stays."""
         assert name not in self._following, f"state {name} is there twice"
         self._following[name] = Signal(len(self.names), name=f"after_{name}")
         self._open = name
@@ -46,21 +51,18 @@ class OneHotFsm:
             yield
         self._open = ""
 
-    @property
-    def next(self) -> str:
-        raise AttributeError("`next` can only be set")
-
-    @next.setter
-    def next(self, name: str):
+    def _go(self, name: str):
         self.m.d.comb += self._following[self._open].eq(1 << self.names.index(name))
 
+    next = property(fset=_go, doc="The next state. It can only be set, inside of `state`.")
+
     def branch(self, conditions: Mapping[str, ValueLike]):
-        """Go where the condition holds; one of them does, no more."""
+        """Go to the state whose condition holds. Exactly one of them must hold."""
         self.m.d.comb += self._following[self._open].eq(
             Cat(conditions.get(name, C(0)) for name in self.names))
 
     def finish(self):
-        """After the last state."""
+        """Close the machine after its last state."""
         assert set(self._following) == set(self.names), "a state is named that is not there"
         self.m.d.comb += self._next.eq(reduce(operator.or_, self._following.values()))
         self.m.d.sync += self.now.eq(self._next)

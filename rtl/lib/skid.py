@@ -1,4 +1,4 @@
-"""Skid: a register on a stream that breaks all its paths, `ready` included."""
+"""Skid buffer: a register on a stream that breaks all its paths, `ready` included."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
@@ -8,9 +8,17 @@ __all__ = ["Skid"]
 
 
 class Skid(wiring.Component):
-    """o is i. A spare register takes what comes when `o` stalls.
+    """A two-entry buffer: o is i, one cycle later.
 
-    Latency: 1. II: 1.
+    | port | shape             | meaning       |
+    |------|-------------------|---------------|
+    | `i`  | in, stream shape  | words come in |
+    | `o`  | out, stream shape | words leave   |
+
+    When `o` stalls, a spare register takes the word that is already on its way. So `i.ready` comes
+    from a register.
+
+    Latency: 1 cycle. II: 1. Backpressure: stalls a cycle after `o` does. Reset: valid bits only.
     """
 
     latency = 1

@@ -1,4 +1,4 @@
-"""StreamMemory: words in block RAM, read in order as a stream."""
+"""Stream memory: words in block RAM, read in order as a stream."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,19 +14,30 @@ __all__ = ["StreamMemory"]
 
 
 class StreamMemory(wiring.Component):
-    """Parts of words are written where `write` says; those before `valid` are read.
+    """Words are written field by field at any place, and read in order once they are valid.
 
-    shapes: the parts, {name: shape}. depth: words, a power of two; places count modulo twice as
-    many, which tells full from empty. place: of the next word that `o` has not got yet.
+    | argument     | meaning                                                         |
+    |--------------|-----------------------------------------------------------------|
+    | `shapes`     | fields of a word as {name: shape}; each has a memory of its own |
+    | `depth`      | words, a power of two                                           |
+    | `registered` | a register follows the memory's own, for a fast clock           |
 
-    Nothing stalls between memory and `o`, where plain registers belong: when `o` does, the words on
-    their way are dropped and read again. A word is written before it is valid and never while it
-    can be read.
+    | port    | shape                           | meaning                                   |
+    |---------|---------------------------------|-------------------------------------------|
+    | `write` | in, per field {en, place, data} | write a field of the word at a place      |
+    | `valid` | in                              | words before this place may be read       |
+    | `place` | out                             | place of the next word that `o` transfers |
+    | `o`     | out, stream of a word           | the words in order                        |
 
-    registered: a register stands behind the memory's own, for a fast clock.
+    `valid` and `place` count modulo twice the depth, which tells full from empty. A word is written
+    before it is valid, and never while it can be read.
 
-    Latency: `latency` cycles from `valid` to `o`, one less where not registered. II: 1 word, and
-    4 cycles whenever `o` has stalled.
+    Nothing stalls between the memory and `o`, because only plain registers can be packed into block
+    RAM. When `o` stalls, the words on their way are dropped and read again.
+
+    Latency: `latency` cycles from `valid` to `o`, one less without the register. II: 1 word, and 4
+    cycles whenever `o` has stalled. Backpressure: as told. Reset: empty.
+    Raises ValueError for a depth that is no power of two.
     """
 
     latency = 5
@@ -52,7 +63,7 @@ class StreamMemory(wiring.Component):
         move, lost, take, took = Signal(), Signal(), Signal(), Signal()
 
         # What can be fetched was compared a cycle ago: one word, which may have been fetched since,
-        # or more.
+        # or more than one.
         valid, last = Signal.like(fetch), Signal.like(fetch, init=2 * self.depth - 1)
         some, more = Signal(), Signal()
         m.d.sync += [valid.eq(self.valid), last.eq(self.valid - 1), some.eq(fetch != valid),
@@ -62,7 +73,7 @@ class StreamMemory(wiring.Component):
             move.eq(~self.o.valid | self.o.ready),
         ]
 
-        # s1: the memory's word. s2: registered. Then o.
+        # s1: the memory's word. s2: its register. Then o.
         s1_valid, s2_valid = Signal(), Signal()
         s2_word = Signal(self.shapes, reset_less=True)
         output = m.d.sync if self.registered else m.d.comb
@@ -76,7 +87,7 @@ class StreamMemory(wiring.Component):
             output += s2_word[name].eq(read.data)
         output += s2_valid.eq(s1_valid & ~lost)
         m.d.sync += [s1_valid.eq(take & ~lost),
-                     lost.eq(s2_valid & ~move & ~lost)]     # s2's word, and so all behind it
+                     lost.eq(s2_valid & ~move & ~lost)]     # the word of s2, and so all behind it
         with m.If(lost):
             m.d.sync += fetch.eq(self.place)
         with m.Elif(take):

@@ -1,4 +1,4 @@
-"""Sums as balanced trees: `sum()` of many values makes a chain, and every link a bit wider."""
+"""Sums as balanced trees. Python's `sum()` makes a chain, and every link is one bit wider."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,10 @@ __all__ = ["tree_sum"]
 
 
 def tree_sum(values: Iterable[ValueLike]) -> Value:
-    """The sum of `values`, exact, as a balanced tree of adders."""
+    """The exact sum of `values`, as a balanced tree of adders.
+
+    Its width grows by one bit per level. Raises ValueError without a value.
+    """
     terms = [Value.cast(value) for value in values]
     if not terms:
         raise ValueError("tree_sum needs at least one value")

@@ -1,7 +1,7 @@
-"""Golden vectors (see `quadfire.sim.cocotb.vectors`) played into a block by Amaranth's own simulator.
+"""Golden vectors (`quadfire.sim.cocotb.vectors`), played into a block by Amaranth's simulator.
 
-The same vectors go through the generated Verilog with `quadfire.sim.cocotb.run.run_testbench`: every block has
-one set of stimuli and one model, and three simulators that must agree.
+The same vectors go through the generated Verilog with `quadfire.sim.cocotb.run.run_testbench`. So
+every block has one set of stimuli and one model, and three simulators must agree.
 """
 
 import random
@@ -25,7 +25,7 @@ TAIL = 32
 
 
 def packed(layout: data.Layout, values: Mapping | list | None = None, **fields) -> int:
-    """The bits of a structure as a number; fields that are not given are 0."""
+    """The bits of a structure as a number. Fields that are not given are 0."""
     return Value.cast(layout.const(values or fields)).value & (1 << layout.size) - 1
 
 
@@ -40,9 +40,9 @@ def wrap(value: int, bits: int) -> int:
 
 
 def simulate(dut, bench: Callable, name: str = "failed") -> None:
-    """Run an `async def bench(ctx)` on `dut`; a failure is run again to leave its waveform.
+    """Run an `async def bench(ctx)` on `dut`. A failure is run again and leaves its waveform.
 
-    The bench must start from fresh state every time it is called.
+    The bench is then called a second time, so it must start from fresh state.
     """
     def run(wave=None):
         simulator = Simulator(dut)
@@ -66,6 +66,8 @@ def simulate(dut, bench: Callable, name: str = "failed") -> None:
 
 
 class _Channel:
+    """One channel of the vectors: its ports, its transactions, the cycles in which they passed."""
+
     def __init__(self, ctx: SimulatorContext, ports: Mapping[str, Value], about: dict, stall: float,
                  seed: str):
         self.ctx, self.about, self.stall = ctx, about, stall
@@ -77,15 +79,19 @@ class _Channel:
         self.moments: list[int] = []
 
     def stalls(self) -> bool:
+        """Whether the channel idles, or refuses, in this cycle."""
         return self.rng.random() < self.stall
 
 
 class _Driver(_Channel):
+    """Offers the transactions of an input in order, with random values while it offers none."""
+
     after: "_Driver | None" = None
     offering = False
     wait = 0
 
     def gap(self) -> int:
+        """Cycles to wait before the next transaction."""
         gaps, index = self.about["gaps"], len(self.moments)
         return gaps[index] if gaps and index < len(gaps) else 0
 
@@ -111,6 +117,8 @@ class _Driver(_Channel):
 
 
 class _Checker(_Channel):
+    """Takes the transactions of an output and compares them, in order."""
+
     taking = True
     held: dict | None = None
 
@@ -139,10 +147,18 @@ class _Checker(_Channel):
 
 
 class Play:
-    """Vectors played to their end; `moments[channel]` are the cycles of its transactions.
+    """Vectors played to their end. `moments[channel]` are the cycles of its transactions.
 
-    The constructor raises AssertionError, with seed and waveform, at the first wrong, missing or
-    surplus transaction, where a handshake breaks a rule, or a latency is not that of the vectors.
+    | argument       | meaning                                          |
+    |----------------|--------------------------------------------------|
+    | `dut`          | the component                                    |
+    | `vectors`      | what goes in and what must come out              |
+    | `idle`         | share of cycles in which an input offers nothing |
+    | `backpressure` | share of cycles in which an output is not ready  |
+    | `seed`         | of both                                          |
+
+    Raises AssertionError, with seed and waveform, at the first transaction that is wrong, missing
+    or surplus, at a broken rule of a handshake, and where a latency is not that of the vectors.
     """
 
     def __init__(self, dut, vectors: dict, *, idle: float = 0.0, backpressure: float = 0.0,

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A cell against its model: sources, null events, wide weights, slots, limits, what it hands on."""
 
 import random
@@ -22,7 +23,6 @@ from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench
 
-from tests.rtl.array.test_weight_memory import weights_of
 from tests.rtl.bench_tools import Play, packed, simulate
 
 BANK = 1
@@ -113,6 +113,7 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
     """Rows are written, also to other banks; then random commands that stay within the limits."""
     rng = random.Random(seed)
     config, cell, lanes = bench.config, bench.cell, bench.config.group_lanes
+    memory = WeightMemory(config, takes_wide=cell.takes_wide)
     rows = random_rows(rng, config)
     low, high = -(1 << config.accumulator_bits - 1), (1 << config.accumulator_bits - 1) - 1
     writes = [packed(write_layout(config), weight=1, bank=BANK, address=address,
@@ -126,7 +127,7 @@ def cell_vectors(bench: CellBench, *, count: int = 300, seed: int = 1) -> dict:
     under_way = None            # the slot of the sum that can be gone on with
 
     def weights(row: int | None, wide: bool) -> list[int] | None:
-        return None if row is None else weights_of(rows[row], wide, config)
+        return None if row is None else memory.model(rows[row], wide=wide)
 
     def give(slot: int, source, row: int | None, *, wide: bool = False) -> None:
         nonlocal under_way

@@ -1,4 +1,4 @@
-"""The array: whole passes, from rows of weights to spikes and tap words, against a plain model."""
+"""The array: whole passes, from weight rows to spikes and probe words, against a plain model."""
 
 import random
 

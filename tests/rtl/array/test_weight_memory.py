@@ -7,7 +7,7 @@ import pytest
 from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.contract.config import ArrayConfig, preset
 
-from tests.rtl.bench_tools import simulate, wrap
+from tests.rtl.bench_tools import simulate
 
 pytestmark = pytest.mark.fast
 
@@ -19,17 +19,6 @@ CONFIGS = {
     "narrow accumulator": ArrayConfig(weight_rows=8, accumulator_bits=12),
     "one port": ArrayConfig(weight_rows=40, weight_ports=1),
 }
-
-
-def weights_of(row: int, wide: bool, config: ArrayConfig) -> list[int]:
-    """The weights in a row: one of each lane, or one wide one, modulo 2^accumulator_bits."""
-    lanes, bits = config.group_lanes, config.weight_bits
-    if not wide:
-        return [wrap(row >> lane * bits, bits) for lane in range(lanes)]
-    lane_bits = config.row_bits - config.wide_bits
-    value = wrap(row >> lane_bits, config.wide_bits)
-    return [wrap(value, min(config.wide_bits, config.accumulator_bits))
-            * (row & (1 << lane_bits) - 1 == lane) for lane in range(lanes)]
 
 
 async def write(ctx, dut, address: int, row: int, enable: int = 1):
@@ -66,7 +55,7 @@ def test_rows_come_after_three_cycles_and_zero_where_none_is_read(name, takes_wi
             ctx.set(dut.wide, wide)
             ctx.set(dut.address, address)
             expected.append([read * weight for weight in
-                             weights_of(rows[address], wide and takes_wide, config)])
+                             dut.model(rows[address], wide=wide)])
             assert weights(ctx, dut) == expected[cycle], cycle
             # Writing another row meanwhile does not disturb, where there is a port for it.
             other, row = (address + 1) % config.weight_rows, rng.getrandbits(config.row_bits)

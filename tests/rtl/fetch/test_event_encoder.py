@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Event encoder: every set bit of a word once, in order, one a cycle; a null where none is."""
 
 import random

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Spike writer: the place of every tile of every output in the spike memory."""
 
 import random

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""OneHotFsm: one flip-flop a state, next states as with `m.FSM`."""
+"""One-hot FSM: one flip-flop per state, next states as with `m.FSM`."""
 
 import pytest
 from amaranth import *

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""StreamMemory: words are read once valid, in order, whatever stalls."""
+"""Stream memory: words are read once valid, in order, whatever stalls."""
 
 import random
 

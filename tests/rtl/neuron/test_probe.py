@@ -1,4 +1,4 @@
-"""Tap words: sums or membranes, and their order on the chain of groups."""
+"""Probe: sums or membranes, and the order of their words on the chain of groups."""
 
 import random
 

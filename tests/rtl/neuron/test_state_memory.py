@@ -1,4 +1,4 @@
-"""Membranes that are kept: a sequence in parts gives the spikes of the whole sequence."""
+"""State memory: a sequence in chunks gives the spikes of the whole sequence."""
 
 import numpy as np
 import pytest
