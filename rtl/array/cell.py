@@ -24,17 +24,17 @@ __all__ = ["Cell"]
 class Cell(wiring.Component):
     """acc[slot] = (0, acc[slot] or neighbour) + weight in every lane, one event a cycle.
 
-    | port          | shape                     | meaning                                         |
-    |---------------|---------------------------|-------------------------------------------------|
-    | `bank`        | in                        | number of the cell's bank, a constant           |
-    | `address_in`  | in, `address_layout`      | early part of a command                         |
-    | `address_out` | out                       | the same for the next cell, a cycle later       |
-    | `control_in`  | in, `cell_control_layout` | late part, `control_delay` cycles later         |
-    | `control_out` | out                       | the same for the next cell, a cycle later       |
-    | `write_in`    | in, `write_layout`        | a word for the weight memory                    |
-    | `write_out`   | out                       | the same a cycle later; at once without LUT RAM |
-    | `sums_in`     | in, `sums_layout`         | `sums_out` of the previous bank                 |
-    | `sums_out`    | out, `sums_layout`        | this bank's sums from before a shift            |
+    | port          | shape                     | meaning                                          |
+    |---------------|---------------------------|--------------------------------------------------|
+    | `bank`        | in                        | number of the cell's bank, a constant            |
+    | `address_in`  | in, `address_layout`      | early part of a command                          |
+    | `address_out` | out                       | the same for the next cell, a cycle later        |
+    | `control_in`  | in, `cell_control_layout` | late part, `control_delay` cycles later          |
+    | `control_out` | out                       | the same for the next cell, a cycle later        |
+    | `write_in`    | in, `write_layout`        | a word for the weight memory                     |
+    | `write_out`   | out                       | the same a cycle later; at once if not pipelined |
+    | `sums_in`     | in, `sums_layout`         | `sums_out` of the previous bank                  |
+    | `sums_out`    | out, `sums_layout`        | this bank's sums from before a shift             |
 
     `sums_out` is zero except when the next bank shifts, so that bank adds it unconditionally. Where
     no queue stands before the neurons, the sums of the last bank stay and move down one lane per

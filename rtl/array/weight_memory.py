@@ -27,8 +27,8 @@ class WeightMemory(wiring.Component):
     With `takes_wide`, a row may hold one weight of `wide_bits` above the number of its lane. All
     other lanes then get zero. Without it, `wide` is ignored.
 
-    Latency: 3 cycles: the memory, its output register, and a register that also zeroes. Without LUT
-    RAM 2: the clock is slow, and there is no output register. II: 1. Backpressure: none.
+    Latency: 3 cycles: the memory, its output register, and a register that also zeroes. If the
+    configuration is not `pipelined`, 2, without the output register. II: 1. Backpressure: none.
     Reset: the flags that make weights zero.
 
     Reading and writing one row in the same cycle gives an undefined row. The compiler puts a WAIT

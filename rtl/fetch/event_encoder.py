@@ -39,7 +39,7 @@ class EventEncoder(wiring.Component):
     that slice. The next word is taken while the last slice of the previous one is worked off.
 
     Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
-    one. For a fast clock a skid buffer stands before `events`, so no path of `ready` comes in here.
+    one. If `pipelined`, a skid buffer stands before `events`, so no path of `ready` comes in here.
     Reset: valid bits.
     """
 

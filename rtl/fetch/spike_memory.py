@@ -38,7 +38,7 @@ class SpikeMemory(wiring.Component):
     A tile clears the columns after its own, so a word whose last columns hold no tile has no spikes
     there. `tile_coming` announces a tile one cycle ahead, so that `host_ready` is a register.
 
-    Latency: 2 cycles in which `move` is high; 1 without LUT RAM. II: 1. Reset: nothing.
+    Latency: 2 cycles in which `move` is high; 1 if not `pipelined`. II: 1. Reset: nothing.
     Reading a word in the cycle in which it is written gives an undefined word. No pass reads what
     is being written.
     """

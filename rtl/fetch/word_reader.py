@@ -124,9 +124,9 @@ class WordReader(wiring.Component):
     two with one source per pass.
 
     Latency: `latency` cycles from a run to the entry of its first word. II: 1 word.
-    Backpressure: fetching stops while `DEPTH` words are held or on their way. Without LUT RAM a
-    queue is expensive and the clock is slow: there are fewer stages and no queue, and while an
-    entry waits everything stops as one, the spike memory included (`move`).
+    Backpressure: fetching stops while `DEPTH` words are held or on their way. A configuration that
+    is not `pipelined` has fewer stages and no queue: while an entry waits, everything stops as
+    one, the spike memory included (`move`).
     Reset: idle, no word held.
     """
 

@@ -45,8 +45,9 @@ class InputCurrent(wiring.Component):
     `quadfire.rtl.neuron.pipeline`), a readout follows the previous one after 4 cycles, or after 6
     or more: one that could start after 5 waits for one cycle more.
 
-    Latency: `latency` cycles from the transfer of a readout to the current of lane 0. Without LUT
-    RAM there are fewer stages. II: 1 lane, `config.readout_period` cycles a readout.
+    Latency: `latency` cycles from the transfer of a readout to the current of lane 0. There are
+    fewer stages if the configuration is not `pipelined`. II: 1 lane, `config.readout_period` cycles
+    a readout.
     Backpressure: `scans` waits, `current` never does. Reset: valid bits, the wait counter and the
     kept bit planes.
     Rounding: half up. Overflow: J wraps; the compiler proves that it cannot.
@@ -90,7 +91,8 @@ class InputCurrent(wiring.Component):
         m.d.comb += [
             self.lane.eq(named.lane),
             self.rewind.eq(named.how.rewind),
-            self.advance.eq(completes if config.pipelined else registered(m, completes, "completed")),
+            self.advance.eq(completes if config.pipelined else
+                            registered(m, completes, "completed")),
         ]
 
         # s2: folded with the planes before. A replayed readout has sums of zero.

@@ -140,8 +140,8 @@ class NeuronPipeline(wiring.Component):
         """(v, whether v >= theta) in s3.
 
         The rounding bit r of the product p enters as the carry of the one adder:
-        2v + 1 = (2 (p >> F) + r) + (2 J + r). For a fast clock, a second adder makes v - theta at
-        the same time, and its sign is the answer. For a slow clock, v itself is compared.
+        2v + 1 = (2 (p >> F) + r) + (2 J + r). If `pipelined`, a second adder makes v - theta at the
+        same time, and its sign is the answer. Otherwise v itself is compared.
         """
         config, neuron = self.config, self.neuron
         width, fraction = config.state_bits, config.fraction_bits

@@ -35,7 +35,7 @@ class Probe(wiring.Component):
     Latency: `latency` cycles from `done` to the memory, so two steps of a lane must be at least as
     far apart. II: 1 word. Backpressure: none. Reset: valid bits only.
     Overflow: the sum wraps at 32 bits; the compiler proves that it cannot.
-    If not `pipelined` the chain has no registers.
+    The chain has registers only if the configuration is `pipelined`.
     """
 
     latency = 3
