@@ -225,7 +225,7 @@ def _input_free_after(program: Program) -> int | None:
     runs = [action for action in program.actions if isinstance(action, Run)]
     if len(program.memory.inputs) > 1:
         return 0
-    region = program.memory.inputs[0]
+    region = next(iter(program.memory.inputs))
     using = [number for number, run in enumerate(runs)
              if any(span.start < region.end and region.base < span.stop
                     for span in (*run.reads, run.writes))

@@ -23,7 +23,7 @@ def assert_cycles(accelerator: Accelerator, inputs: np.ndarray, spikes: Sequence
     profile = accelerator.run(inputs, profile=True).profile
     assert profile is not None
     predicted = network_model.predict(program, inputs, [layer.numpy() for layer in spikes])
-    layer_of = np.array([item.layer for item in program.passes])
+    layer_of = np.array([a_pass.layer for a_pass in program.passes])
     for layer in range(len(program.network.layers)):
         for column, name in enumerate(network_model.CLASSES):
             got = profile[:, layer, COUNTERS.index(name)]

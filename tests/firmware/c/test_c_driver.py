@@ -137,9 +137,9 @@ def test_images_that_it_refuses(image, wrong, tmp_path):
 
 
 @pytest.mark.fast
-def test_a_sequence_in_parts_has_no_tape_of_its_own():
+def test_a_sequence_in_chunks_has_no_tape_of_its_own():
     config = preset("tiny-conv")
     network = dataclasses.replace(random_network(np.random.default_rng(3), config, sizes=[12, 8, 4],
                                                  steps=8, input_bits=2), steps=16)
-    with pytest.raises(ValueError, match="16 time steps run in 2 parts on an array of 8 slots"):
+    with pytest.raises(ValueError, match="16 time steps run in 2 chunks on an array of 8 slots"):
         c_header(compile(network, config), np.zeros((1, 12), np.uint8))

@@ -236,11 +236,11 @@ def test_everything_lies_within_the_memories(seed):
     # Every weight of the network is in exactly one pass.
     for index, layer in enumerate(net.layers):
         seen = np.zeros(layer.weight.shape, int)
-        for item in (item for item in program.passes if item.layer == index):
-            assert item.tiles <= config.banks
-            source, = item.sources
+        for a_pass in (a_pass for a_pass in program.passes if a_pass.layer == index):
+            assert a_pass.tiles <= config.banks
+            source, = a_pass.sources
             first = source.first_channel(config)
-            seen[item.tile * config.lanes:(item.tile + item.tiles) * config.lanes,
+            seen[a_pass.tile * config.lanes:(a_pass.tile + a_pass.tiles) * config.lanes,
                  first:first + source.channels] += 1
         assert (seen == 1).all()
     check_memories(program)
@@ -263,18 +263,18 @@ def check_memories(program):
     """Nothing that stays on the chip is overwritten, neither by other parts nor by streams."""
     config = program.config
     rows, parameters = np.zeros(config.weight_rows, int), np.zeros(config.parameter_words, int)
-    for item in program.passes:
-        assert item.weights + item.rows <= config.weight_rows
-        assert item.tile_parameters + item.tiles * config.group_lanes <= config.parameter_words
-        rows[item.weights:item.weights + item.rows] += 1 if not item.streamed else 0
-        if not item.accumulate and not item.loads_parameters:
-            at, end = item.tile_parameters, item.tile_parameters + item.tiles * config.group_lanes
-            parameters[at:end] += 1
-            parameters[item.parameters:item.parameters + 8] += item.tile == 0
+    for a_pass in program.passes:
+        assert a_pass.weights + a_pass.rows <= config.weight_rows
+        assert a_pass.tile_parameters + a_pass.tiles * config.group_lanes <= config.parameter_words
+        rows[a_pass.weights:a_pass.weights + a_pass.rows] += 1 if not a_pass.streamed else 0
+        if not a_pass.accumulate and not a_pass.loads_parameters:
+            at = a_pass.tile_parameters
+            parameters[at:at + a_pass.tiles * config.group_lanes] += 1
+            parameters[a_pass.parameters:a_pass.parameters + 8] += a_pass.tile == 0
     assert rows.max(initial=0) <= 1 and parameters.max(initial=0) <= 1
-    for item in program.passes:
-        if item.streamed:
-            assert not rows[item.weights:item.weights + item.rows].any()
+    for a_pass in program.passes:
+        if a_pass.streamed:
+            assert not rows[a_pass.weights:a_pass.weights + a_pass.rows].any()
     assert program.memory.words <= config.spike_words
     if not program.memory.shared:
         assert not any(a.overlaps(b)
@@ -286,13 +286,13 @@ def test_passes_of_a_chain_follow_each_other():
     rng = np.random.default_rng(0)
     config = replace(TINY, weight_rows=64)
     passes = compile(random_network(rng, config, (200, 30, 4), steps=2), config).passes
-    assert sum(item.accumulate for item in passes) == 4 * 3
-    for before, item in itertools.pairwise(passes):
-        assert item.accumulate == (not before.drain)
-        if item.accumulate:
-            assert (before.layer, before.tile) == (item.layer, item.tile)
+    assert sum(a_pass.accumulate for a_pass in passes) == 4 * 3
+    for before, a_pass in itertools.pairwise(passes):
+        assert a_pass.accumulate == (not before.drain)
+        if a_pass.accumulate:
+            assert (before.layer, before.tile) == (a_pass.layer, a_pass.tile)
             assert before.sources[0].first_word + before.sources[0].words == \
-                item.sources[0].first_word
+                a_pass.sources[0].first_word
     assert passes[-1].drain
 
 
@@ -316,7 +316,7 @@ def test_network_ids_differ():
     assert len({compile(net, TINY).network_id for net in [base, *others]}) == 5
     one, other = (compile(random_network(np.random.default_rng(seed), streamed, (8, 9), steps=1),
                           streamed) for seed in (1, 2))
-    assert all(item.streamed for item in one.passes) and one.network_id != other.network_id
+    assert all(a_pass.streamed for a_pass in one.passes) and one.network_id != other.network_id
 
 
 def test_report():

@@ -163,7 +163,7 @@ def test_what_each_mode_is_for():
 def test_gain_repeats_the_events():
     network = one_layer(CONV, (3, 4, 4), 5, conv(5, 3, 3, padding=1), conv(5, 3, 1, gain=3, seed=1))
     program = compile(network, CONV)
-    assert max(len(item.sources) for item in program.passes) >= 4
+    assert max(len(a_pass.sources) for a_pass in program.passes) >= 4
     check(program, random_inputs(np.random.default_rng(0), network, 3))
 
 
@@ -180,7 +180,7 @@ def test_residual_networks(name, late):
     config = ARRAYS[name]
     network = residual_network(config, 8, (8, 16), steps=2, input_bits=2)
     program = compile(network, config)
-    assert any(source.wide for item in program.passes for source in item.sources)
+    assert any(source.wide for a_pass in program.passes for source in a_pass.sources)
     check_memories(program)
     check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
 
@@ -245,8 +245,8 @@ def test_streamed_weights_load_while_a_pass_runs(late):
     config = replace(CONV, weight_rows=64, parameter_words=32)
     network = residual_network(config, 5, (16,), steps=2, input_bits=0)
     program = compile(network, config)
-    streamed = [item for item in program.passes if item.streamed]
-    assert len(streamed) > 4 and all(item.loads_parameters for item in program.passes)
+    streamed = [a_pass for a_pass in program.passes if a_pass.streamed]
+    assert len(streamed) > 4 and all(a_pass.loads_parameters for a_pass in program.passes)
     inputs = random_inputs(np.random.default_rng(0), network, 2)
     packets = [int(words[0]) >> 24 for words in inference_tape(program, inputs).packets]
     assert packets.count(Opcode.WAIT) < packets.count(Opcode.PASS)

@@ -69,8 +69,8 @@ def test_equals_the_equations(name, late):
 def _events(network, inputs, spikes, program):
     """Events of all passes: every input spike or bit once per pass that reads it."""
     maps = [np.unpackbits(inputs) if network.input_bits else inputs, *spikes]
-    return sum(int(maps[i].sum()) * sum(item.layer == i and not item.accumulate
-                                        for item in program.passes)
+    return sum(int(maps[i].sum()) * sum(a_pass.layer == i and not a_pass.accumulate
+                                        for a_pass in program.passes)
                for i in range(len(network.layers)))
 
 
@@ -81,10 +81,10 @@ def test_the_cases_reach_every_path():
         program = compile(random_network(rng, config, sizes, steps=steps, input_bits=bits,
                                          readout=readout), config)
         seen[name] = {
-            "streamed": any(item.streamed for item in program.passes),
-            "resident": any(not item.streamed for item in program.passes),
-            "accumulate": any(item.accumulate for item in program.passes),
-            "parameters": any(item.loads_parameters for item in program.passes),
+            "streamed": any(a_pass.streamed for a_pass in program.passes),
+            "resident": any(not a_pass.streamed for a_pass in program.passes),
+            "accumulate": any(a_pass.accumulate for a_pass in program.passes),
+            "parameters": any(a_pass.loads_parameters for a_pass in program.passes),
             "shared": program.memory.shared,
             "one buffer": not program.memory.shared and len(program.memory.inputs) == 1,
             "ragged": any(tiles_of(layer.outputs, config) % config.tiles_per_word
