@@ -21,7 +21,7 @@ the transports:
 | `commands` | the command line |
 """
 
-from quadfire.firmware.compiler.compile import compile_network as compile
+from quadfire.firmware.compiler.compile import compile_network as compile  # noqa: A004  (the public name)
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator, Info
 from quadfire.firmware.driver.outputs import Outputs

@@ -26,13 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quadfire.firmware import (
-        Accelerator, CompileError, DeviceError, Outputs, Program, Transport, compile,
+        Accelerator,
+        CompileError,
+        DeviceError,
+        Outputs,
+        Program,
+        Transport,
     )
+    from quadfire.firmware.compiler.compile import compile_network
     from quadfire.firmware.driver.connect import connect
     from quadfire.models.integer import IntegerNetwork, NetworkError
     from quadfire.rtl.contract.config import PRESETS, ArrayConfig, preset
     from quadfire.rtl.contract.config_file import read_config
 
+    compile = compile_network  # noqa: A001  (the public name)
     load = IntegerNetwork.load
 
 __version__ = "0.2.0"

@@ -31,6 +31,6 @@ def cache_folder() -> Path:
         return Path(named).expanduser()
     if CHECKOUT is not None:
         return CHECKOUT / "build"
-    from platformdirs import user_cache_path    # only here: drivers do without
+    from platformdirs import user_cache_path  # only here: drivers do without
 
     return user_cache_path("quadfire")

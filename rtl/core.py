@@ -5,21 +5,21 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.array.chain import NeuronArray
-from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import COUNTERS, Answer
 from quadfire.rtl.control.counters import Counters
-from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.control.executor import Executor
-from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
-from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.control.packet_sender import PacketSender
 from quadfire.rtl.control.sequencer import Sequencer
-from quadfire.rtl.lib.skid import Skid
+from quadfire.rtl.fetch.event_encoder import EventEncoder
+from quadfire.rtl.fetch.raster import Raster
 from quadfire.rtl.fetch.spike_memory import SpikeMemory
-from quadfire.rtl.lib.stream_memory import StreamMemory
-from quadfire.rtl.contract.tape import COUNTERS, Answer
+from quadfire.rtl.fetch.spike_writer import SpikeWriter
 from quadfire.rtl.fetch.word_reader import WordReader
+from quadfire.rtl.lib.skid import Skid
+from quadfire.rtl.lib.stream_memory import StreamMemory
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 
 __all__ = ["Core"]
 

@@ -12,15 +12,15 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
 from quadfire.rtl.array.chain import spike_latency
+from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import VERSION
+from quadfire.rtl.control.packet_receiver import PacketReceiver
 from quadfire.rtl.core import Core
-from quadfire.rtl.neuron.input_current import InputCurrent
 from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.lib.module_library import PortDirection, convert, named_ports
+from quadfire.rtl.neuron.input_current import InputCurrent
 from quadfire.rtl.neuron.pipeline import NeuronPipeline
-from quadfire.rtl.control.packet_receiver import PacketReceiver
-from quadfire.rtl.contract.tape import VERSION
-from quadfire.rtl.array.weight_memory import WeightMemory
 
 __all__ = ["TOP", "component_verilog", "describe", "generate", "header", "to_verilog", "write"]
 

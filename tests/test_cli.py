@@ -10,6 +10,7 @@ import pytest
 import quadfire as package
 from quadfire.cli import VERBS
 from quadfire.rtl.contract.config import LIMITS, PRESETS
+
 from tests.command import quadfire
 
 pytestmark = pytest.mark.fast

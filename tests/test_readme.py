@@ -11,6 +11,7 @@ from quadfire.models.datasets import mnist5k
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.paths import CHECKOUT, PRETRAINED
+
 from tests.command import quadfire
 
 assert CHECKOUT is not None

@@ -69,12 +69,12 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
       quadfire compile net.safetensors --config wide
       quadfire compile net.safetensors --config build/quadfire.json -o build/net.tape
     """
-    from quadfire.firmware import compile
+    from quadfire.firmware.compiler.compile import compile_network
     from quadfire.firmware.driver.session import setup_tape
     from quadfire.models.integer import IntegerNetwork
 
     shape = read_config(config, changes or ())
-    program = compile(IntegerNetwork.load(network), shape)
+    program = compile_network(IntegerNetwork.load(network), shape)
     console.print(_table(program), width=max(console.width, 120), crop=False)
     if output is None:
         return
@@ -107,8 +107,8 @@ def header(network: Network,
     """
     import numpy as np
 
-    from quadfire.firmware import compile
     from quadfire.firmware.c.tape_header import c_header
+    from quadfire.firmware.compiler.compile import compile_network
     from quadfire.firmware.driver.inputs import checked, read_inputs
     from quadfire.models.integer import IntegerNetwork
 
@@ -122,7 +122,7 @@ def header(network: Network,
             raise ValueError(f"{image}: one image has {math.prod(extent)} values, not "
                              f"{pixels.size}")
         pixels = checked(net, pixels.reshape(extent))
-    text = c_header(compile(net, shape), pixels, name)
+    text = c_header(compile_network(net, shape), pixels, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text)
     console.print(f"{output}: {name}_setup and {name}_run, {len(text) >> 10} KiB of text",

@@ -49,10 +49,10 @@ def _open(name: str, config: str | None, changes: Sequence[str] | None) -> "Acce
 
 def _load(device: "Accelerator", network: Path) -> "tuple[Program, bool]":
     """(program, whether it had to be loaded): a device that holds it already keeps it."""
-    from quadfire.firmware import compile
+    from quadfire.firmware.compiler.compile import compile_network
     from quadfire.models.integer import IntegerNetwork
 
-    program = compile(IntegerNetwork.load(network), device.config)
+    program = compile_network(IntegerNetwork.load(network), device.config)
     if device.info().network == program.network_id:
         device.program = program
         return program, False

@@ -64,7 +64,11 @@ def results_of(name: str, data: Dataset, folder: Path) -> list[dict[str, Any]]:
     `neurons` needs `sensitivity`, which chooses a row of it.
     """
     from quadfire.models.experiments.plans import (
-        best_qif, neuron_runs, sensitivity_runs, study_runs, windows_runs,
+        best_qif,
+        neuron_runs,
+        sensitivity_runs,
+        study_runs,
+        windows_runs,
     )
 
     plans = {"sensitivity": sensitivity_runs, "windows": windows_runs, "study": study_runs}

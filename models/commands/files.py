@@ -10,7 +10,13 @@ import typer
 from rich.table import Table
 
 from quadfire.models.commands.common import (
-    Data, Device, Folder, console, device_of, load, one_thread,
+    Data,
+    Device,
+    Folder,
+    console,
+    device_of,
+    load,
+    one_thread,
 )
 
 if TYPE_CHECKING:

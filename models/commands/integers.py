@@ -12,7 +12,15 @@ from rich.progress import track
 from rich.table import Table
 
 from quadfire.models.commands.common import (
-    CHECKPOINT, Dest, Device, Folder, Seed, command_line, console, device_of, one_thread,
+    CHECKPOINT,
+    Dest,
+    Device,
+    Folder,
+    Seed,
+    command_line,
+    console,
+    device_of,
+    one_thread,
     write_json,
 )
 
@@ -181,7 +189,8 @@ def untrained(
     """
     import torch
 
-    from quadfire.models.networks.untrained import untrained as make_untrained, random_pictures
+    from quadfire.models.networks.untrained import random_pictures
+    from quadfire.models.networks.untrained import untrained as make_untrained
     from quadfire.models.neurons import QIF
     from quadfire.models.quantize.quantize import to_grid, to_integer
 

@@ -8,15 +8,15 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from quadfire.models.commands.common import console
 from quadfire.models.datasets import Dataset, ImageDataset, Samples
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.networks import ImageNetwork
-from quadfire.models.training.options import Options
 from quadfire.models.quantize.report import integer_accuracy
+from quadfire.models.training.options import Options
 from quadfire.models.training.resume import Epoch
 from quadfire.models.training.train import Progress as Step
 from quadfire.models.training.train import Trainable, fit
-from quadfire.models.commands.common import console
 
 __all__ = ["fit_watched", "integer_accuracy_watched"]
 

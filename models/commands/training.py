@@ -14,7 +14,15 @@ import typer
 from rich.table import Table
 
 from quadfire.models.commands.common import (
-    Data, Dest, Device, Folder, Seed, command_line, console, device_of, one_thread,
+    Data,
+    Dest,
+    Device,
+    Folder,
+    Seed,
+    command_line,
+    console,
+    device_of,
+    one_thread,
     write_json,
 )
 

@@ -95,7 +95,7 @@ def verilog(config: Config = "default", changes: Changes = None,
 def _written(shape: ArrayConfig, output: Path, top: str, stream_bits: int) -> tuple[Path, Path]:
     from functools import partial
 
-    from quadfire.rtl import verilog as generator    # only here: Amaranth takes a second to load
+    from quadfire.rtl import verilog as generator  # only here: Amaranth takes a second to load
     from quadfire.rtl.shell import verilog as axi
 
     with console.status(f"generating Verilog: {shape}"):

@@ -9,10 +9,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
+from quadfire.rtl.contract.tape import COUNTERS, INFO_WORDS, MAGIC, VERSION, Answer
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
 from quadfire.rtl.fetch.spike_memory import SpikeMemory
-from quadfire.rtl.contract.tape import COUNTERS, INFO_WORDS, MAGIC, VERSION, Answer
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 
 __all__ = ["ANSWER", "Answers"]
 

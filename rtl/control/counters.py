@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from quadfire.rtl.contract.tape import COUNTERS
 from quadfire.rtl.lib.memory_styles import BLOCK
 from quadfire.rtl.lib.strobes import registered
-from quadfire.rtl.contract.tape import COUNTERS
 
 __all__ = ["Counters"]
 

@@ -4,11 +4,11 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from quadfire.rtl.control.crc import Crc32, SerialCrc32
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
-from quadfire.rtl.lib.stream_memory import StreamMemory
 from quadfire.rtl.contract.tape import Fault
+from quadfire.rtl.control.crc import Crc32, SerialCrc32
+from quadfire.rtl.lib.stream_memory import StreamMemory
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
 
 __all__ = ["PACKET_WORD", "STREAM_WORD", "PacketReceiver"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from quadfire.rtl.control.crc import Crc32, SerialCrc32
-from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 from quadfire.rtl.control.packet_receiver import STREAM_WORD
+from quadfire.rtl.lib.onehot_fsm import OneHotFsm
 
 __all__ = ["PacketSender"]
 

@@ -8,10 +8,10 @@ from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import COUNTERS, Fault, Opcode
 from quadfire.rtl.control.answers import ANSWER, Answers
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD
-from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT
 from quadfire.rtl.fetch.raster import source_write_layout
 from quadfire.rtl.lib.chain_layouts import write_layout
 from quadfire.rtl.lib.onehot_fsm import OneHotFsm
+from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT, PASS_LAYOUT
 
 __all__ = ["PacketStates"]
 

@@ -1,6 +1,6 @@
 """Cycles of a pass, from the latencies of the blocks: for the sequencer and for the cycle model."""
 
-from quadfire.rtl.array.chain import spike_latency, probe_latency
+from quadfire.rtl.array.chain import probe_latency, spike_latency
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.fetch.raster import Raster

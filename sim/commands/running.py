@@ -90,10 +90,10 @@ def estimate(network: NamedNetwork, config: Config = "default", changes: Changes
     used: share of the lanes' additions that the network calls for. words: between host and array.
     """
     shape = read_config(config, changes or ())
-    from quadfire.firmware import compile
+    from quadfire.firmware.compiler.compile import compile_network
     from quadfire.sim.cycles import estimate as estimates
 
-    program = compile(_integer_network(network, shape), shape)
+    program = compile_network(_integer_network(network, shape), shape)
     layers = estimates.estimate(program, rate)
     table = Table(title=f"{program.config}\none image, {rate:.0%} spikes")
     for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",

@@ -3,17 +3,26 @@
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import crc32, decode, encode, pack
 from quadfire.models.integer import reference
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import (
-    COUNTERS, MAGIC, PASS, SOURCE, TARGET, VERSION, Answer, Emit, Fault, Opcode,
+    COUNTERS,
+    MAGIC,
+    PASS,
+    SOURCE,
+    TARGET,
+    VERSION,
+    Answer,
+    Emit,
+    Fault,
+    Opcode,
 )
-from quadfire.sim.verilator.build import core_verilog
 from quadfire.sim.cocotb.run import run_testbench
+from quadfire.sim.verilator.build import core_verilog
 from quadfire.sim.verilator.core import VerilatedTransport
 
 CONFIG = preset("tiny")
@@ -311,7 +320,7 @@ def network_vectors(seed: int, *, input_bits: int, readout: bool, sizes=(21, 12,
     network = random_network(rng, CONFIG, sizes=sizes, steps=3, input_bits=input_bits,
                              readout=readout)
     inputs = random_inputs(rng, network, images)
-    program = compile(network, CONFIG)
+    program = compile_network(network, CONFIG)
     result = reference.run(network, inputs, record=True)
 
     def expected(item, tag: int) -> np.ndarray:

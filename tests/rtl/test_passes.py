@@ -11,9 +11,9 @@ from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import COUNTERS, Answer, Emit
 from quadfire.sim.verilator.core import VerilatedTransport
 
+from tests.rtl.control.tape_writer import DoesNotFit, Tape
 from tests.rtl.layer_definition import Branch, LayerDefinition
 from tests.rtl.passes import dense_tape, predicted, tape
-from tests.rtl.control.tape_writer import DoesNotFit, Tape
 
 CONFIG = preset("tiny-conv")
 TAPS = pytest.mark.parametrize("taps", [True, False], ids=["taps", "tiles"])

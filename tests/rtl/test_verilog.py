@@ -123,7 +123,7 @@ def test_names_of_modules_are_readable_and_unique(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_simulators_accept_it(simulator, name, tmp_path):
-    """Verilator without a warning, but for the waivers that `quadfire.sim.verilator.build` gives a reason for."""
+    """Verilator gives no warning but those that `sim.verilator.build` waives, with reasons."""
     source = tmp_path / "core.v"
     source.write_text(text_of(name))
     command = [toolchain.icarus(), "-g2005", "-tnull", "-s", TOP, source]

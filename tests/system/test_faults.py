@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from quadfire.firmware import Accelerator, DeviceError, compile
+from quadfire.firmware import Accelerator, DeviceError
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports.transport import Transport
@@ -144,10 +145,10 @@ def test_impossible_packets_are_refused(case, packet, fault):
 def test_a_tape_for_another_array_or_network_is_refused(case):
     device, transport, inputs, _ = case
     other = dataclasses.replace(TINY, spike_words=128)
-    foreign = compile(device.program.network, other)
+    foreign = compile_network(device.program.network, other)
     with pytest.raises(ValueError, match="compiled for"):
         device.load(foreign)
-    for program, fault in ((foreign, Fault.CONFIGURATION), (compile(random_network(
+    for program, fault in ((foreign, Fault.CONFIGURATION), (compile_network(random_network(
             np.random.default_rng(1), TINY, sizes=[8, 3], readout=True), TINY), Fault.NETWORK)):
         tape = inference_tape(program, random_inputs(np.random.default_rng(0), program.network, 2))
         answer = transport.exchange(tape.packets, tape.answers)[-1]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import Accelerator, CompileError, compile
+from quadfire.firmware import Accelerator, CompileError
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.models.integer import reference
 from quadfire.models.integer.random_network import (
     random_conv_network,
@@ -41,7 +42,7 @@ def network_of(seed: int, steps: int, convolutions: bool):
                                      readout=bool(seed % 2))
         network = replace(network, steps=steps)
         try:
-            compile(network, CONFIG)
+            compile_network(network, CONFIG)
         except CompileError:
             continue
         return network, random_inputs(rng, network, 3)
@@ -73,18 +74,18 @@ def test_without_a_state_memory_a_long_sequence_is_refused():
     network, _ = network_of(1, 12, False)
     config = replace(CONFIG, state_words=0)
     with pytest.raises(CompileError, match="12 time steps, the array only 8 slots and no memory"):
-        compile(network, config)
+        compile_network(network, config)
 
 
 def test_membranes_that_do_not_fit_are_refused():
     network, _ = network_of(1, 12, False)
     tiles = -(-18 // CONFIG.lanes)
     with pytest.raises(CompileError, match=f"need {tiles} state words, the array has 2"):
-        compile(network, replace(CONFIG, state_words=2))
-    assert compile(network, replace(CONFIG, state_words=tiles)).chunks == 2
+        compile_network(network, replace(CONFIG, state_words=2))
+    assert compile_network(network, replace(CONFIG, state_words=tiles)).chunks == 2
 
 
 def test_slots_that_suffice_make_one_chunk():
     network, _ = network_of(0, 12, False)
     config = ArrayConfig(**{**CONFIG.as_dict(), "slots": 16, "line_words": 256})
-    assert compile(network, config).chunks == 1
+    assert compile_network(network, config).chunks == 1

@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
 from quadfire.firmware.c.tape_header import c_header, input_spans
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, pack_inputs, setup_tape
 from quadfire.firmware.tape.packets import decode
 from quadfire.models.integer import IntegerNetwork, reference
@@ -38,7 +38,7 @@ def network_of(seed: int = 11, input_bits: int = 4):
 def test_networks_are_bit_exact_and_trouble_is_told(input_bits, stalls):
     network, inputs = network_of(input_bits=input_bits)
     expected = reference.run(network, inputs).logits.numpy()
-    got, log = c_driver.run(compile(network, TINY), inputs, stream_bits=64, idle=stalls,
+    got, log = c_driver.run(compile_network(network, TINY), inputs, stream_bits=64, idle=stalls,
                             backpressure=stalls)
     assert np.array_equal(got[:-1], expected)
     assert np.array_equal(got[-1], expected[0])
@@ -55,14 +55,14 @@ def test_the_trained_network():
     images = mnist5k().held_out_set[0].numpy()[::50]
     network = IntegerNetwork.load(PRETRAINED / "mnist5k-784-128-10-int8.safetensors")
     expected = reference.run(network, images).logits.numpy()
-    got, _ = c_driver.run(compile(network, preset("default")), images)
+    got, _ = c_driver.run(compile_network(network, preset("default")), images)
     assert np.array_equal(got[:-1], expected)
 
 
 @pytest.mark.fast
 def test_pixels_are_packed_as_the_compiler_does(tmp_path):
     network, inputs = network_of(3)
-    program = compile(network, TINY)
+    program = compile_network(network, TINY)
     pixels = ", ".join(map(str, inputs[0]))
     (tmp_path / "main.c").write_text(f"""
         #include "quadfire.h"
@@ -85,7 +85,7 @@ def test_pixels_are_packed_as_the_compiler_does(tmp_path):
 @pytest.mark.fast
 def test_the_header_holds_the_tapes():
     network, inputs = network_of()
-    program = compile(network, TINY)
+    program = compile_network(network, TINY)
     text = c_header(program, inputs[:1], "digits")
     for name, tape in (("setup", setup_tape(program, 0)), ("run", inference_tape(program,
             inputs[:1], 1))):
@@ -101,7 +101,7 @@ def test_the_header_holds_the_tapes():
 @pytest.mark.fast
 def test_input_spans_are_the_words_of_the_input():
     network, inputs = network_of()
-    program = compile(network, TINY)
+    program = compile_network(network, TINY)
     tape, words = inference_tape(program, inputs[:1]), pack_inputs(program, inputs[:1])
     whole = tape.to_array()
     spans = input_spans(tape, words)
@@ -142,4 +142,4 @@ def test_a_sequence_in_chunks_has_no_tape_of_its_own():
     network = dataclasses.replace(random_network(np.random.default_rng(3), config, sizes=[12, 8, 4],
                                                  steps=8, input_bits=2), steps=16)
     with pytest.raises(ValueError, match="16 time steps run in 2 chunks on an array of 8 slots"):
-        c_header(compile(network, config), np.zeros((1, 12), np.uint8))
+        c_header(compile_network(network, config), np.zeros((1, 12), np.uint8))

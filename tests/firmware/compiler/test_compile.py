@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadfire.firmware import CompileError, compile
+from quadfire.firmware import CompileError
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.overflow import Bounds, check_layer, idle_bias, saturation
 from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.firmware.tape.packets import decode, split, unpack
@@ -61,17 +62,17 @@ def test_accumulator_limit_is_exact(sign, limit):
     config = replace(TINY, accumulator_bits=8)
     good, bad = np.zeros((3, 40), int), np.zeros((3, 40), int)
     good[1, :4] = sign * np.array([60, 60, 7, limit - 127])
-    compile(network(dense(good)), config)
+    compile_network(network(dense(good)), config)
     bad[1, :4] = sign * np.array([60, 60, 7, limit - 126])
     with pytest.raises(CompileError, match=rf"'here', channel 1: .*{sign * (limit + 1)}.*bits = 9"):
-        compile(network(dense(bad)), config)
+        compile_network(network(dense(bad)), config)
 
 
 def test_partial_sums_count_too():
     """The positive weights alone overflow, although the sum of all weights is small."""
     config = replace(TINY, accumulator_bits=8)
     with pytest.raises(CompileError, match="can reach 200"):
-        compile(network(dense([[100, 100, -100, -100]])), config)
+        compile_network(network(dense([[100, 100, -100, -100]])), config)
 
 
 @pytest.mark.parametrize("bias, fits", [((1 << 23) - 1 - 100, True), ((1 << 23) - 100, False),
@@ -79,10 +80,10 @@ def test_partial_sums_count_too():
 def test_current_limit_is_exact(bias, fits):
     net = network(dense([[100, -50]], bias=bias))
     if fits:
-        assert compile(net, TINY).report()[0].current_bits == 24
+        assert compile_network(net, TINY).report()[0].current_bits == 24
     else:
         with pytest.raises(CompileError, match=r"channel 0: its current can reach -?\d+"):
-            compile(net, TINY)
+            compile_network(net, TINY)
 
 
 def test_pixels_scale_the_current():
@@ -105,10 +106,10 @@ def test_readout_limit():
 def test_shift_range(shift, fits):
     net = network(dense([[1]], shift=shift))
     if fits:
-        compile(net, TINY)
+        compile_network(net, TINY)
     else:
         with pytest.raises(CompileError, match=rf"channel 0: shift {shift} .*-10\.\.21"):
-            compile(net, TINY)
+            compile_network(net, TINY)
 
 
 @pytest.mark.parametrize("change, match", [
@@ -123,12 +124,12 @@ def test_refusals(change, match):
     weight = np.zeros((2, 300), int)
     weight[1, 0] = -9
     with pytest.raises(CompileError, match=match):
-        compile(network(dense(weight)), replace(TINY, **change))
+        compile_network(network(dense(weight)), replace(TINY, **change))
 
 
 def test_too_many_bit_planes():
     with pytest.raises(CompileError, match="8 bits of a pixel, the array only 4 slots"):
-        compile(network(dense([[1]]), input_bits=8), replace(TINY, slots=4))
+        compile_network(network(dense([[1]]), input_bits=8), replace(TINY, slots=4))
 
 
 @given(st.integers(-5000, 5000), st.integers(0, 5000))
@@ -230,8 +231,8 @@ def test_everything_lies_within_the_memories(seed):
         spike_words=1000, packet_words=int(2 ** rng.integers(5, 10)), sources=1, line_words=0)
     sizes = [int(n) for n in rng.integers(1, 500, rng.integers(2, 5))]
     net = random_network(rng, config, sizes, steps=4, input_bits=int(rng.integers(0, 9)))
-    program = compile(net, config)
-    assert program.network_id == compile(net, config).network_id != 0
+    program = compile_network(net, config)
+    assert program.network_id == compile_network(net, config).network_id != 0
 
     # Every weight of the network is in exactly one pass.
     for index, layer in enumerate(net.layers):
@@ -285,7 +286,7 @@ def test_passes_of_a_chain_follow_each_other():
     """Sums stay in the accumulators, so no other pass runs between those of a chain."""
     rng = np.random.default_rng(0)
     config = replace(TINY, weight_rows=64)
-    passes = compile(random_network(rng, config, (200, 30, 4), steps=2), config).passes
+    passes = compile_network(random_network(rng, config, (200, 30, 4), steps=2), config).passes
     assert sum(a_pass.accumulate for a_pass in passes) == 4 * 3
     for before, a_pass in itertools.pairwise(passes):
         assert a_pass.accumulate == (not before.drain)
@@ -298,7 +299,8 @@ def test_passes_of_a_chain_follow_each_other():
 
 def test_a_chain_of_a_thousand_layers():
     config = preset("tiny")
-    program = compile(random_network(np.random.default_rng(0), config, [4] * 1001, steps=1), config)
+    network = random_network(np.random.default_rng(0), config, [4] * 1001, steps=1)
+    program = compile_network(network, config)
     assert len(program.passes) == 1000 and program.memory.shared
     assert program.memory.words <= config.spike_words
 
@@ -313,9 +315,10 @@ def test_network_ids_differ():
                   layer.branches[0], weight=weight[:, :, None, None]),)),)),
               replace(base, layers=(replace(layer, bias=layer.bias + 1),))]
     streamed = replace(TINY, weight_rows=8, lanes=1, group_lanes=1, banks=8)
-    assert len({compile(net, TINY).network_id for net in [base, *others]}) == 5
-    one, other = (compile(random_network(np.random.default_rng(seed), streamed, (8, 9), steps=1),
-                          streamed) for seed in (1, 2))
+    assert len({compile_network(net, TINY).network_id for net in [base, *others]}) == 5
+    one, other = (
+        compile_network(random_network(np.random.default_rng(seed), streamed, (8, 9), steps=1),
+                        streamed) for seed in (1, 2))
     assert all(a_pass.streamed for a_pass in one.passes) and one.network_id != other.network_id
 
 
@@ -323,7 +326,7 @@ def test_report():
     rng = np.random.default_rng(0)
     config = preset("default")
     net = random_network(rng, config, (784, 128, 10), steps=4, input_bits=8)
-    first, last = compile(net, config).report()
+    first, last = compile_network(net, config).report()
     assert (first.passes, first.rows, first.parameter_words) == (1, 784, 8 + 16)
     assert (last.passes, last.rows, last.streamed_words, last.saturation) == (1, 128, 0, "")
     assert first.accumulator_bits <= 18
@@ -331,7 +334,7 @@ def test_report():
 
 def test_input_is_loaded_while_a_pass_runs():
     net = random_network(np.random.default_rng(0), TINY, (30, 10), steps=4)
-    program = compile(net, TINY)
+    program = compile_network(net, TINY)
     tape = inference_tape(program, np.zeros((4, 3, 30), bool))
     kinds = [decode(words).opcode.name for words in tape.packets]
     assert kinds == ["BEGIN", "SPIKES", *["PASS", "SPIKES", "PASS"] * 2, "PASS", "PASS", "REPORT"]

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import Accelerator, CompileError, compile
+from quadfire.firmware import Accelerator, CompileError
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.mapping import mappings
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
 from quadfire.firmware.driver.session import inference_tape
@@ -74,7 +75,7 @@ def test_random_networks(name, first):
         rng = np.random.default_rng([seed, len(name)])
         network = random_conv_network(rng, ARRAYS[name], largest_map=8, largest_channels=24)
         try:
-            program = compile(network, ARRAYS[name])
+            program = compile_network(network, ARRAYS[name])
         except CompileError as error:
             assert "identity" in str(error) and name == "no taps"
             continue
@@ -146,7 +147,7 @@ def test_every_mode_of_a_layer(name, monkeypatch):
             return passes if layer == 0 else mappings(inner, 1, config)[0]["dense"]
 
         monkeypatch.setattr("quadfire.firmware.compiler.compile._fastest", chosen)
-        program = compile(network, CONV)
+        program = compile_network(network, CONV)
         rng = np.random.default_rng(1)
         check(program, random_inputs(rng, network, 3))
 
@@ -155,21 +156,21 @@ def test_what_each_mode_is_for():
     """Kernel for 3 x 3 where many channels come in, tiles for 1 x 1, dense for whole maps."""
     for mode, branch in (("kernel", conv(4, 40, 3, padding=1)), ("tiles", conv(36, 40, 1)),
                          ("dense", conv(36, 40, 6))):
-        program = compile(one_layer(replace(CONV, weight_rows=2048), (40, 6, 6), branch.outputs,
-                                    branch), replace(CONV, weight_rows=2048))
+        config = replace(CONV, weight_rows=2048)
+        program = compile_network(one_layer(config, (40, 6, 6), branch.outputs, branch), config)
         assert program.layers[0].mode == mode
 
 
 def test_gain_repeats_the_events():
     network = one_layer(CONV, (3, 4, 4), 5, conv(5, 3, 3, padding=1), conv(5, 3, 1, gain=3, seed=1))
-    program = compile(network, CONV)
+    program = compile_network(network, CONV)
     assert max(len(a_pass.sources) for a_pass in program.passes) >= 4
     check(program, random_inputs(np.random.default_rng(0), network, 3))
 
 
 def test_pixels_of_an_image():
     network = one_layer(CONV, (3, 7, 6), 5, conv(5, 3, 3, padding=1), input_bits=8, steps=3)
-    check(compile(network, CONV), random_inputs(np.random.default_rng(0), network, 3))
+    check(compile_network(network, CONV), random_inputs(np.random.default_rng(0), network, 3))
 
 
 # Residual networks, memory -----------------------------------------------------------------------
@@ -179,7 +180,7 @@ def test_pixels_of_an_image():
 def test_residual_networks(name, late):
     config = ARRAYS[name]
     network = residual_network(config, 8, (8, 16), steps=2, input_bits=2)
-    program = compile(network, config)
+    program = compile_network(network, config)
     assert any(source.wide for a_pass in program.passes for source in a_pass.sources)
     check_memories(program)
     check(program, random_inputs(np.random.default_rng(0), network, 2), late=late)
@@ -189,7 +190,7 @@ def test_an_identity_is_overwritten():
     """The sum replaces the map that it adds, if no later layer reads that."""
     config = ARRAYS["32 lanes"]
     network = residual_network(config, 6, (40,), steps=2, input_bits=0)
-    program = compile(network, replace(config, spike_words=330))
+    program = compile_network(network, replace(config, spike_words=330))
     assert not program.memory.on_host
     places = {branch.source: layer for layer, made in enumerate(network.layers)
               for branch in made.branches if isinstance(branch, IdentityBranch)}
@@ -205,7 +206,7 @@ def test_maps_of_the_host(words, late):
     """Less spike memory means smaller segments and the same results."""
     config = replace(CONV, spike_words=words)
     network = residual_network(config, 6, (6,), steps=2, input_bits=2, kernel=5)
-    program = compile(network, config)
+    program = compile_network(network, config)
     assert program.memory.on_host and program.memory.words <= words
     count = collections.Counter(type(action) for action in program.actions)
     assert count[Load] and count[Fetch] and count[Run] > len(program.passes)
@@ -220,7 +221,7 @@ def test_a_layer_that_reads_only_padding_of_a_map_of_the_host():
     config = replace(preset("tiny"), spike_words=64)
     branch = conv(3, 1, (1, 3), stride=3, padding=1)
     network = one_layer(config, (1, 2, 60), 3, branch, steps=1)
-    program = compile(network, config)
+    program = compile_network(network, config)
     assert program.memory.on_host == {INPUT} and not program.memory.workspaces
     check(program, random_inputs(np.random.default_rng(0), network, 2))
 
@@ -244,7 +245,7 @@ def test_many_runs_are_scheduled_in_linear_time():
 def test_streamed_weights_load_while_a_pass_runs(late):
     config = replace(CONV, weight_rows=64, parameter_words=32)
     network = residual_network(config, 5, (16,), steps=2, input_bits=0)
-    program = compile(network, config)
+    program = compile_network(network, config)
     streamed = [a_pass for a_pass in program.passes if a_pass.streamed]
     assert len(streamed) > 4 and all(a_pass.loads_parameters for a_pass in program.passes)
     inputs = random_inputs(np.random.default_rng(0), network, 2)
@@ -258,7 +259,7 @@ def test_resnet19_fits_on_the_large_array():
     config = preset("large")
     network = residual_network(config, 32, (128, 256, 512), blocks=(3, 3, 2), steps=4,
                                input_bits=8, dense=256)
-    program = compile(network, config)
+    program = compile_network(network, config)
     check_memories(program)
     assert not program.memory.on_host and program.memory.words == config.spike_words == 16384
     assert len(network.layers) == 19
@@ -279,7 +280,7 @@ def test_refusals(branches, change, match):
     config = replace(CONV, **change)
     side = 40 if "window" in match else 6
     with pytest.raises(CompileError, match=match):
-        compile(one_layer(config, (3, side, side), branches[0].outputs, *branches), config)
+        compile_network(one_layer(config, (3, side, side), branches[0].outputs, *branches), config)
 
 
 def test_overflow_counts_windows_and_gain():
@@ -287,6 +288,6 @@ def test_overflow_counts_windows_and_gain():
     branch = ConvBranch(source=INPUT, weight=np.full((1, 2, 1, 1), 127, np.int8), gain=3,
                         pool=Pool(kind="sum", size=2, stride=2))
     network = one_layer(CONV, (2, 4, 4), 1, branch)
-    compile(network, replace(CONV, accumulator_bits=13))
+    compile_network(network, replace(CONV, accumulator_bits=13))
     with pytest.raises(CompileError, match="can reach 3048.*accumulator_bits = 13"):
-        compile(network, replace(CONV, accumulator_bits=12))
+        compile_network(network, replace(CONV, accumulator_bits=12))

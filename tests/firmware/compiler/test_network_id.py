@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.network_id import canonical_json, document_id
 from quadfire.models.integer import IntegerNetwork, dense
 from quadfire.rtl.contract.config import ArrayConfig
@@ -33,7 +33,7 @@ def program():
     network = IntegerNetwork(
         input_shape=(5, 1, 1), steps=4, input_bits=0, state_bits=12, fraction_bits=10,
         layers=(layer("hidden", 3, 5, -1, neuron), layer("logits", 2, 3, 0, None)))
-    return compile(network, CONFIG)
+    return compile_network(network, CONFIG)
 
 
 def test_a_small_network_keeps_its_id():

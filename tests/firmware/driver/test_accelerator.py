@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quadfire.firmware import Accelerator, CompileError, DeviceError, compile
+from quadfire.firmware import Accelerator, CompileError, DeviceError
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.firmware.tape.packets import encode
 from quadfire.rtl.contract.config import ArrayConfig, preset
@@ -78,7 +79,7 @@ def test_the_cases_reach_every_path():
     seen = {}
     for name, (config, sizes, steps, bits, readout) in CASES.items():
         rng = np.random.default_rng(len(name))
-        program = compile(random_network(rng, config, sizes, steps=steps, input_bits=bits,
+        program = compile_network(random_network(rng, config, sizes, steps=steps, input_bits=bits,
                                          readout=readout), config)
         seen[name] = {
             "streamed": any(a_pass.streamed for a_pass in program.passes),
@@ -227,7 +228,7 @@ def test_another_configuration_is_refused_by_driver_and_device():
     with pytest.raises(DeviceError, match="CONFIGURATION"):
         wrong.load(net)
     with pytest.raises(ValueError, match="compiled for"):
-        device.load(compile(net, other))
+        device.load(compile_network(net, other))
 
 
 @pytest.mark.parametrize("garble, match", [

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quadfire.models.training.augment import Augment, ImageAugment
-from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.datasets import ImageDataset, digits
 from quadfire.models.integer import IntegerNetwork
+from quadfire.models.training.augment import Augment, ImageAugment
+from quadfire.models.training.checkpoint import load_checkpoint
 from quadfire.models.training.options import Options, options_for
 
 from tests.command import quadfire
-from tests.models.training.test_fit import coloured
 from tests.models.datasets.test_events import CIFAR10_DVS, aedat
+from tests.models.training.test_fit import coloured
 
 
 def run(*words) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quadfire.models.integer import IntegerNetwork
+
 from tests.command import quadfire
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from quadfire.rtl.contract.config import PRESETS, preset
 from quadfire.rtl.contract.config_file import known_configs, read_config
+
 from tests.command import quadfire
 
 pytestmark = pytest.mark.fast

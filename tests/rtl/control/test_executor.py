@@ -3,9 +3,9 @@
 import pytest
 
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import Answer, Fault, Opcode
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.lib.tape_layouts import HEADER_LAYOUT
-from quadfire.rtl.contract.tape import Answer, Fault, Opcode
 
 from tests.rtl.bench_tools import packed, simulate
 

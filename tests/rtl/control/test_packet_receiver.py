@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.contract.tape import Fault
+from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.verilog import component_verilog
 from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.run import run_testbench

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from quadfire.firmware import compile
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, setup_tape
 from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.paths import CHECKOUT, PRETRAINED
@@ -96,7 +96,8 @@ def test_the_trained_network(simulator, tmp_path):
     config = preset("default")
     images = mnist5k().held_out_set[0].numpy()[:2]
     network = IntegerNetwork.load(PRETRAINED / "mnist5k-784-128-10-int8.safetensors")
-    program, logits = compile(network, config), reference.run(network, images).logits.numpy()
+    program = compile_network(network, config)
+    logits = reference.run(network, images).logits.numpy()
     frames, answers = [], []
     for tape in (setup_tape(program, 1), inference_tape(program, images, 2)):
         frames.append(tape.to_array().tolist())
