@@ -1,14 +1,20 @@
-# A Zynq-7000 design with Quadfire in it: processor, AXI DMA, the generated Verilog, bitstream.
+# Builds a bitstream for a Zynq-7000: processor, AXI DMA, and the generated Verilog of Quadfire.
 #
 #     quadfire verilog --top axi --stream-bits 64 -o build/zynq
 #     vivado -mode batch -source firmware/zynq/quadfire.tcl -tclargs build/zynq/quadfire_axi.v
 #
-# Further arguments, in order: part (xc7z020clg400-1, that of PYNQ-Z1 and Z2), board part or "",
-# clock in MHz (100), folder (build/zynq). It leaves quadfire.bit and quadfire.hwh in the folder,
-# which PYNQ's Overlay loads; names there: quadfire_0 and axi_dma_0.
+# Arguments, in order:
+#   source      the Verilog
+#   part        default xc7z020clg400-1, the chip of PYNQ-Z1 and PYNQ-Z2
+#   board       board part, default ""; without one the processor keeps the settings of its boot
+#               loader, as an overlay needs it
+#   megahertz   clock, default 100
+#   folder      default build/zynq
 #
-# Untested: no part of this script has been run on a board. Without a board part the processor
-# keeps the settings of its boot loader, which is what an overlay wants.
+# The folder then holds quadfire.bit and quadfire.hwh, which PYNQ's Overlay loads. The device is
+# called quadfire_0 there, the DMA axi_dma_0.
+#
+# This script has not been run on a board yet.
 
 set defaults [list "" xc7z020clg400-1 "" 100 build/zynq]
 set given [concat $argv [lrange $defaults [llength $argv] end]]
@@ -22,7 +28,7 @@ if {$board ne ""} { set_property board_part $board [current_project] }
 add_files -norecurse $source
 update_compile_order -fileset sources_1
 
-# The width of the streams is that of the Verilog.
+# The Verilog says how wide the streams are.
 set file [open $source]
 set text [read $file]
 close $file
@@ -44,10 +50,10 @@ set_property -dict [list CONFIG.PCW_USE_M_AXI_GP0 1 CONFIG.PCW_USE_S_AXI_HP0 1 \
     CONFIG.PCW_USE_FABRIC_INTERRUPT 1 CONFIG.PCW_IRQ_F2P_INTR 1 \
     CONFIG.PCW_EN_CLK0_PORT 1 CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ $megahertz] $ps
 
-# The device: a reference to the module, whose interfaces are inferred from the names of its ports.
+# The device is a module reference: Vivado infers its interfaces from the names of its ports.
 set device [create_bd_cell -type module -reference quadfire_axi quadfire_0]
 
-# Direct mode, whole transfers of up to 64 MiB, streams as wide as those of the device.
+# Direct mode, transfers of up to 64 MiB, streams as wide as those of the device.
 set dma [create_bd_cell -type ip -vlnv xilinx.com:ip:axi_dma axi_dma_0]
 set_property -dict [list CONFIG.c_include_sg 0 CONFIG.c_sg_include_stscntrl_strm 0 \
     CONFIG.c_sg_length_width 26 CONFIG.c_include_mm2s 1 CONFIG.c_include_s2mm 1 \

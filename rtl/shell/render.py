@@ -187,7 +187,7 @@ def write_html(folder: Path, config: ArrayConfig | None = None, stream_bits: int
     text = systemrdl(config or ArrayConfig(), stream_bits)
     try:
         from peakrdl_html import HTMLExporter  # only here: all other forms do without
-        from systemrdl import RDLCompiler
+        from systemrdl.compiler import RDLCompiler
     except ImportError:
         raise RuntimeError("--format html needs a package: pip install peakrdl-html") from None
     with tempfile.TemporaryDirectory() as build:

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Boards: clocks that their PLLs can make, and bitstreams (slow: place and route takes minutes)."""
+"""Boards: clocks that their PLLs make, and bitstreams (slow: place and route takes minutes)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Floorplan: every cell of it has a site of its own, groups lie along their chain."""
+"""Floorplan: each cell has a site of its own, and groups lie along their chain."""
 
 import re
 
@@ -13,7 +13,7 @@ MANY = [f"dut.core.spike_memory.spike_mem_{part}.0.0" for part in range(42)]
 
 
 def array(groups: int, banks: int, each: int, lines: int) -> list[str]:
-    """Names of block RAM: `each` a bank, `lines` a line buffer, one of parameters a group."""
+    """Names of block RAM: `each` per bank, `lines` per line buffer, one of parameters per group."""
     names = []
     for group in range(groups):
         at = f"dut.core.array.group_{group}."

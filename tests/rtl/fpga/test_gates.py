@@ -1,7 +1,7 @@
-"""Gate-level simulation: the golden network on a packed ECP5 netlist, logits as in the reference.
+"""Gate-level simulation: a packed ECP5 netlist computes the logits of the golden network.
 
-Cells are yosys' own models, but for DP16KD and MULT18X18D, of which it has none: those below follow
-the memory and DSP guides of Lattice (FPGA-TN-02204, FPGA-TN-02205) as far as the array uses them.
+yosys has models of all cells but DP16KD and MULT18X18D. Those are modelled here after Lattice's
+memory and DSP guides (FPGA-TN-02204, FPGA-TN-02205), as far as the array uses them.
 """
 
 import json
@@ -32,7 +32,7 @@ def _vector(name: str, count: int) -> str:
 
 
 def _port(side: str) -> str:
-    """One port: units of 9 bits, or parts of one; old data on a write.
+    """One port of a DP16KD: units of 9 bits, or slices of one; a write reads old data.
 
     u: the unit, or the first of several. s: the bit in it where a narrower port begins.
     """
@@ -103,7 +103,7 @@ def _gates(config: ArrayConfig, folder: Path) -> tuple[str, Packed]:
     assert packed is not None
     document = json.loads((folder / "netlist.json").read_text())
     for cell in document["modules"][TOP]["cells"].values():
-        if cell["type"] == "DP16KD":    # what the model above does not have
+        if cell["type"] == "DP16KD":    # the model above does without these
             assert cell["connections"]["WEB"] == cell["connections"]["RSTB"] == ["0"]
             assert cell["connections"]["RSTA"] == ["0"]
         for name in [name for name in cell["parameters"] if name.startswith("INITVAL")]:

@@ -1,5 +1,8 @@
-"""Packing of ECP5 netlists: half a CCU2C proved in full, registers moved only where they are plain,
-and packed circuits equal to unpacked ones, proved by yosys with its models of the cells."""
+"""Packing of ECP5 netlists.
+
+Half a CCU2C is proved in full. Registers are moved only where they are plain. Packed circuits equal
+unpacked ones, as yosys proves with its models of the cells.
+"""
 
 import copy
 import json
@@ -111,7 +114,7 @@ def multiplier():
 
 
 def test_a_multiplier_takes_all_its_registers():
-    """Operands sign-extended, some bits of the product unused, one operand read by others too."""
+    """Operands are sign-extended, bits of the product unused, one operand is read by others."""
     cells = {"mul": multiplier()}
     cells |= {f"{side}{n}": ff(base + 200 + n, base + n)
               for side, base in (("a", 100), ("b", 120)) for n in range(12)}
@@ -179,7 +182,7 @@ def test_sums_are_equal_before_and_after(sum_, luts, tmp_path):
     (7, "+", 2), (7, "-", 2),
     (7, "<", 0)])       # its carry out is read
 def test_a_chain_ends_in_itself(bits, operation, carries, below, tmp_path):
-    """Whatever carry comes from the CCU2C below."""
+    """The carry from the CCU2C below does not matter."""
     assign = (f"s = a {operation} b" if operation != "<" else f"s = {{{bits}{{a < b}}}}")
     netlist = synthesised(tmp_path, f"module top(input [{bits - 1}:0] a, b, output [{bits - 1}:0] s"
                                     f");\nassign {assign};\nendmodule\n")

@@ -1,4 +1,4 @@
-"""Figures against a baseline, and the names that a bench can be asked for."""
+"""Figures against a baseline, and the names that `quadfire bench` takes."""
 
 import subprocess
 import sys

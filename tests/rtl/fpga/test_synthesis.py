@@ -1,4 +1,4 @@
-"""Synthesis to one flat module, in which equal registers of two groups are still two."""
+"""Synthesis to one flat module, in which equal registers of two groups stay two."""
 
 import json
 import re
@@ -88,7 +88,7 @@ def test_accumulators_that_are_written_at_the_falling_edge_have_a_site(tmp_path)
 @pytest.mark.parametrize("fails", [0, 1])
 def test_a_design_that_is_too_large_is_told_in_a_line(tmp_path, fails):
     def packs(used: int) -> list[str]:
-        """What nextpnr tells when it has packed."""
+        """A command that prints what nextpnr prints after packing."""
         told = ("Info:         RAM LUTs:  11496/10455   109%\n"     # of 41,820 that there are
                 f"Info: Device utilisation:\nInfo: \t         ICESTORM_LC:    {used}/   5280   9%\n"
                 "Info: \t        ICESTORM_RAM:      30/     30   100%\n")
