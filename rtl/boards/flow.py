@@ -20,7 +20,7 @@ from quadfire.rtl.boards.targets import Board
 from quadfire.rtl.boards.top import BoardTop
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fpga.synthesis import synthesise
-from quadfire.rtl.fpga.tools import fit, run, tool
+from quadfire.rtl.fpga.tools import ToolError, fit, run, tool
 from quadfire.rtl.shell.uart import TOP
 
 __all__ = ["Bitstream", "TimingError", "build"]
@@ -110,7 +110,7 @@ def _first_good(name: str, command: list[str], board: Board, folder: Path, clock
 
     Raises what the last seed failed with, where all fail.
     """
-    failure = RuntimeError("there is no seed to place with")
+    failure = ToolError("there is no seed to place with")
     for seed in seeds:
         progress(f"place and route, seed {seed} (minutes)")
         try:

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from quadfire.arguments import Changes, console
+from quadfire.rtl.boards.targets import BOARDS
 from quadfire.rtl.contract.config_file import read_config, with_changes
 
 __all__ = ["bitstream"]
@@ -16,7 +17,7 @@ _SEEDS = 5
 
 
 def bitstream(board: Annotated[str, typer.Option(
-                  help="ulx3s-85f or icebreaker.")] = "ulx3s-85f",
+                  help=f"{' or '.join(BOARDS)}.")] = "ulx3s-85f",
               config: Annotated[str | None, typer.Option(
                   "--config", "-c", metavar="NAME|FILE", show_default="the board's own",
                   help="Array: a preset or a JSON file.")] = None,
@@ -37,7 +38,6 @@ def bitstream(board: Annotated[str, typer.Option(
     folder.
     """
     from quadfire.rtl.boards.flow import build
-    from quadfire.rtl.boards.targets import BOARDS
 
     if board not in BOARDS:
         raise ValueError(f"no board is called {board!r}; there are {', '.join(BOARDS)}")

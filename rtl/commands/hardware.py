@@ -106,17 +106,24 @@ def _written(shape: ArrayConfig, output: Path, top: str, stream_bits: int) -> tu
 
 
 def registers(form: Annotated[str, typer.Option(
-                  "--format", help="md, c, py or rdl.")] = "md",
+                  "--format", help="md, c, py, rdl, or html (PeakRDL's pages in the folder -o)."
+                  )] = "md",
               config: Config = "default", changes: Changes = None, stream_bits: StreamBits = 32,
               output: Annotated[Path | None, typer.Option(
-                  "-o", "--output", dir_okay=False, help="File to write instead of printing.")
+                  "-o", "--output", help="File to write instead of printing; folder of html.")
                   ] = None) -> None:
-    """The registers of the AXI shell: Markdown, C header, Python module or SystemRDL.
+    """The registers of the AXI shell: Markdown, C header, Python, SystemRDL, or HTML pages.
 
     The offsets are the same for every configuration; SystemRDL has the values of the constants too.
     """
-    from quadfire.rtl.shell.render import render
+    from quadfire.rtl.shell.render import render, write_html
 
+    if form == "html":
+        if output is None:
+            raise ValueError("--format html writes pages: name their folder, -o FOLDER")
+        page = write_html(output, read_config(config, changes or ()), stream_bits)
+        console.print(str(page), soft_wrap=True)
+        return
     text = render(form, read_config(config, changes or ()), stream_bits)
     if output is None:
         typer.echo(text, nl=False)

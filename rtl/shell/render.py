@@ -182,14 +182,12 @@ def write_html(folder: Path, config: ArrayConfig | None = None, stream_bits: int
     """Write HTML pages of the registers into a folder, and return the path of the first one.
 
     config: whose constants the pages show, by default that of the preset `default`. Raises
-    RuntimeError where PeakRDL is not installed, ValueError for a width that streams cannot have.
+    ValueError for a width that streams cannot have, ModuleNotFoundError where there is no PeakRDL.
     """
     text = systemrdl(config or ArrayConfig(), stream_bits)
-    try:
-        from peakrdl_html import HTMLExporter  # only here: all other forms do without
-        from systemrdl.compiler import RDLCompiler
-    except ImportError:
-        raise RuntimeError("--format html needs a package: pip install peakrdl-html") from None
+    from peakrdl_html import HTMLExporter  # only here: all other forms do without
+    from systemrdl.compiler import RDLCompiler
+
     with tempfile.TemporaryDirectory() as build:
         source = Path(build) / "quadfire_axi.rdl"
         source.write_text(text)

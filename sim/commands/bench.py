@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from quadfire.arguments import Difference, console
-from quadfire.paths import CHECKOUT, PACKAGE
+from quadfire.rtl.fpga.blocks import BLOCKS
+from quadfire.rtl.fpga.devices import DEVICES, PLAN
+from quadfire.rtl.fpga.summary import baseline_path
 
 __all__ = ["bench"]
 
 #: Rows that continuous integration measures, one placement each.
 _FAST_BLOCKS = ("core", "cell", "neuron", "neuron-qif", "neuron-lif", "scanner", "sequencer")
-_BASELINES = PACKAGE / "rtl" / "fpga" / "baselines"
 
 
 def _against(baseline: Path, rows: list[dict], cycles: list[dict], *, whole: bool, update: bool
@@ -51,12 +52,10 @@ def _against(baseline: Path, rows: list[dict], cycles: list[dict], *, whole: boo
 def bench(presets: Annotated[list[str] | None, typer.Option(
               "--preset", help="May be repeated; by default those that suit the device.")] = None,
           devices: Annotated[list[str] | None, typer.Option(
-              "--device", help="ecp5-25f, ecp5-85f, ice40-up5k, xc7, xcup; may be repeated, by "
-                               "default all.")] = None,
+              "--device", help=f"{', '.join(DEVICES)}; may be repeated, by default all.")] = None,
           blocks: Annotated[list[str] | None, typer.Option(
-              "--block", help="core, or a block such as neuron, cell, sequencer (an unknown name "
-                              "lists them all); may be repeated. By default core, and all of the "
-                              "device's first preset or of those chosen.")] = None,
+              "--block", help=f"core, {', '.join(BLOCKS)}; may be repeated. By default core, and "
+                              "all of the device's first preset or of those chosen.")] = None,
           seeds: Annotated[int, typer.Option(min=1, help="Placements to try.")] = 5,
           jobs: Annotated[int, typer.Option(min=1, help="Tools that run side by side.")] = 2,
           fast: Annotated[bool, typer.Option(
@@ -76,11 +75,8 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
     \b
       quadfire bench --preset tiny --device ecp5-25f --seeds 1
     """
-    if update and CHECKOUT is None:
-        raise ValueError("--update writes the baseline of the repository: run it in a checkout")
+    baseline = baseline_path(fast, update=update)
     from quadfire.rtl.fpga import summary
-    from quadfire.rtl.fpga.blocks import BLOCKS
-    from quadfire.rtl.fpga.devices import DEVICES, PLAN
     from quadfire.rtl.fpga.measure import Job, measure
     from quadfire.sim.cycles.regression import CASES, measure_cycles
 
@@ -103,8 +99,7 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
             Console(highlight=False, width=max(console.width, 140)).print(table)
     for job, reason in failed.items():
         console.print(f"{job}: {reason}", soft_wrap=True)
-    well = _against(_BASELINES / f"bench{'-fast' if fast else ''}.json", figures, cycles,
-                    whole=fast or not chosen, update=update)
+    well = _against(baseline, figures, cycles, whole=fast or not chosen, update=update)
     if not well:
         raise Difference("figures have left their baseline")
     if failed and (chosen or fast):

@@ -110,8 +110,10 @@ def test_html_has_a_page_for_every_register(tmp_path):
 
 def test_html_without_peakrdl_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peakrdl_html", None)
-    with pytest.raises(RuntimeError, match="pip install peakrdl-html"):
-        write_html(tmp_path)
+    done = quadfire("registers", "--format", "html", "-o", tmp_path)
+    assert done.status == 2 and "pip install 'quadfire[hdl]'" in done.err
+    done = quadfire("registers", "--format", "html")
+    assert done.status == 2 and "-o FOLDER" in done.err
 
 
 def test_the_c_header_compiles_and_says_the_same(tmp_path):
