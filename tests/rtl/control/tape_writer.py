@@ -12,7 +12,7 @@ from quadfire.firmware.tape.packets import encode, pack
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, TARGET, Emit, Opcode
 
-from tests.rtl.layer_definition import LayerDefinition, expected
+from tests.rtl.core.layer_definition import LayerDefinition, expected
 
 __all__ = ["DoesNotFit", "Tape", "Writer", "map_words", "weight_rows", "wide_rows"]
 

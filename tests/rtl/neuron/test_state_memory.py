@@ -9,8 +9,8 @@ from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import Answer, Fault
 from quadfire.sim.verilator.core import VerilatedTransport
 
-from tests.rtl.layer_definition import Branch, LayerDefinition, expected
-from tests.rtl.passes import tape
+from tests.rtl.core.layer_definition import Branch, LayerDefinition, expected
+from tests.rtl.core.passes import tape
 
 CONFIG = preset("tiny-conv")
 

@@ -24,7 +24,7 @@ from tests.rtl.control.tape_writer import (
     weight_rows,
     wide_rows,
 )
-from tests.rtl.layer_definition import Branch, LayerDefinition
+from tests.rtl.core.layer_definition import Branch, LayerDefinition
 
 __all__ = ["dense_tape", "predicted", "replay", "tape"]
 

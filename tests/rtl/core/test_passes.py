@@ -12,8 +12,8 @@ from quadfire.rtl.contract.tape import COUNTERS, Answer, Emit
 from quadfire.sim.verilator.core import VerilatedTransport
 
 from tests.rtl.control.tape_writer import DoesNotFit, Tape
-from tests.rtl.layer_definition import Branch, LayerDefinition
-from tests.rtl.passes import dense_tape, predicted, tape
+from tests.rtl.core.layer_definition import Branch, LayerDefinition
+from tests.rtl.core.passes import dense_tape, predicted, tape
 
 CONFIG = preset("tiny-conv")
 TAPS = pytest.mark.parametrize("taps", [True, False], ids=["taps", "tiles"])
