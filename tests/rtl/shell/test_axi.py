@@ -22,7 +22,7 @@ from quadfire.sim.cocotb import vectors as golden
 from quadfire.sim.cocotb.axi_checks import CHANNELS, TOP, checked, rule
 from quadfire.sim.cocotb.run import CocotbFailure, run_module, run_testbench
 
-from tests.rtl.test_core import network_vectors
+from tests.rtl.core.test_core import network_vectors
 
 CONFIG = preset("tiny")
 
