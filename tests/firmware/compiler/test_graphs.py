@@ -233,7 +233,7 @@ def test_many_runs_are_scheduled_in_linear_time():
     def calls(height: int) -> tuple[int, int]:
         network = one_layer(config, (4, height, 4), 2, conv(2, 4, 4), steps=1)
         profile = cProfile.Profile()
-        program = profile.runcall(compile, network, config)
+        program = profile.runcall(compile_network, network, config)
         assert program.memory.on_host and program.layers[0].mode == "dense"
         return len(program.actions), sum(entry.callcount for entry in profile.getstats())
 
