@@ -50,7 +50,7 @@ VERBS = (
         ("quantize", "integers:quantize", "Turn a checkpoint into an integer network."),
         ("report", "integers:report", "What rounding does to every layer of a checkpoint."),
         ("evaluate", "files:evaluate", "Accuracy on held-out images, floating point or integer."),
-        ("show", "files:show", "What is in a file: layers, formats, and how it was made."),
+        ("show", "files:show", "What is in a network file, and how it was made."),
         ("untrained", "integers:untrained", "An integer network of random weights."),
     ),
     *_section(
@@ -88,7 +88,7 @@ VERBS = (
     *_section(
         "Devices", "firmware.commands",
         ("devices", "device:devices", "The kinds of devices, and this machine's serial ports."),
-        ("info", "device:info", "Say what a device is: version, configuration, network."),
+        ("info", "device:info", "What a device says of itself: version, array, network."),
         ("load", "device:load", "Load a network into a device."),
         ("run", "device:run", "Run inputs on a device; print classes and counters."),
         ("selftest", "device:selftest", "Test a device, real or simulated."),

@@ -31,7 +31,7 @@ def test_it_shows_commands():
 def test_commands_run(command, tmp_path):
     words = [str(tmp_path) if word == "build/" else word for word in shlex.split(command)]
     if words[0] in ("demo", "dynamics"):
-        words += ["--output" if words[0] == "demo" else "--out", str(tmp_path)]
+        words += ["--output", str(tmp_path)]
     result = subprocess.run([sys.executable, "-m", "quadfire", *words], cwd=CHECKOUT, text=True,
                             capture_output=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, Network, console
@@ -75,7 +76,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
 
     shape = read_config(config, changes or ())
     program = compile_network(IntegerNetwork.load(network), shape)
-    console.print(_table(program), width=max(console.width, 120), crop=False)
+    Console(highlight=False, width=max(console.width, 120)).print(_table(program))
     if output is None:
         return
     tape = setup_tape(program)

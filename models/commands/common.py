@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
 
-__all__ = ["CHECKPOINT", "Data", "Dest", "Device", "Folder", "Seed", "command_line",
+__all__ = ["CHECKPOINT", "Data", "Device", "Folder", "Output", "Seed", "command_line",
            "console", "device_of", "load", "one_thread", "write_json"]
 
 CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
@@ -35,8 +35,8 @@ Folder = Annotated[Path | None, typer.Option(
          "holds data of your own: x, y, and x_test, y_test if you like. So does --dataset own with "
          "a folder of pictures, one folder a class.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
-Dest = Annotated[Path | None, typer.Option(
-    dir_okay=False, help="File to write; by default under build/.")]
+Output = Annotated[Path | None, typer.Option(
+    "--output", "-o", "--out", dir_okay=False, help="File to write; by default under build/.")]
 
 
 def one_thread() -> None:

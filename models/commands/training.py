@@ -15,9 +15,9 @@ from rich.table import Table
 
 from quadfire.models.commands.common import (
     Data,
-    Dest,
     Device,
     Folder,
+    Output,
     Seed,
     command_line,
     console,
@@ -149,7 +149,7 @@ def train(
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on from the last whole epoch of the same run, if one was cut "
                          "short.")] = False,
-    out: Dest = None,
+    output: Output = None,
 ) -> None:
     """Train a network from scratch and write a checkpoint.
 
@@ -159,7 +159,7 @@ def train(
     \b
       quadfire train --network 16C3-P2-32C3-P2-128-10 --epochs 20
       quadfire train --network resnet19 --dataset cifar10 --data ~/data
-      quadfire train --network vggsnn --dataset cifar10dvs --data ~/data --workers 4
+      quadfire train --network vggsnn --dataset cifar10dvs --data ~/dvs
       quadfire train --network 16C3-P2-10 --data mine.npz
       torchrun --nproc-per-node 2 -m quadfire train --network resnet19 ...
 
@@ -203,8 +203,8 @@ def train(
     name = "-".join(map(str, [math.prod(samples.shape), *hidden, samples.classes])) \
         if network == "mlp" else network
     kind = Path(samples.name.removeprefix("own:")).stem
-    out = out or Path(f"build/{kind}-{name}.safetensors")
-    state = out.with_suffix(".run.safetensors")
+    output = output or Path(f"build/{kind}-{name}.safetensors")
+    state = output.with_suffix(".run.safetensors")
     with parallel.processes(place) as place:
         console.quiet = not parallel.is_first()
         if parallel.world_size() > 1 and synchronise:
@@ -215,9 +215,9 @@ def train(
         trained, about = _trained(samples, build, options, device=place, workers=workers,
                                   state=state)
         if parallel.is_first():
-            save_checkpoint(out, trained.cpu(), about)
+            save_checkpoint(output, trained.cpu(), about)
             state.unlink(missing_ok=True)
-    console.print(f"wrote {out}")
+    console.print(f"wrote {output}")
 
 
 def neurons(
@@ -225,7 +225,9 @@ def neurons(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each neuron.")] = 3,
     window: Annotated[list[float], typer.Option(
         help="Half-width of the surrogate gradient; repeat to compare at several.")] = [0.75, 1.0],  # noqa: B006
-    out: Annotated[Path, typer.Option(dir_okay=False)] = Path("build/neurons.json"),
+    output: Annotated[Path, typer.Option(
+        "--output", "-o", "--out", dir_okay=False,
+        help="A JSON file of all runs.")] = Path("build/neurons.json"),
 ) -> None:
     """QIF against LIF, all else equal, over several seeds and windows; writes a JSON file."""
     from quadfire.models.datasets import DATASETS
@@ -249,5 +251,5 @@ def neurons(
                      "deviation": deviation, "spike_rate": rate})
         table.add_row(neuron.kind, str(neuron.window), f"{mean:.2%}", f"{deviation:.2%}",
                       f"{rate:.3f}", " ".join(f"{share:.2%}" for share in held_out))
-    write_json(out, {"dataset": data.name, "neurons": rows})
-    console.print(table, f"wrote {out}")
+    write_json(output, {"dataset": data.name, "neurons": rows})
+    console.print(table, f"wrote {output}")

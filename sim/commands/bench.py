@@ -21,7 +21,7 @@ _FAST_BLOCKS = ("core", "cell", "neuron", "neuron-qif", "neuron-lif", "scanner",
 
 def _against(baseline: Path, rows: list[dict], cycles: list[dict], *, whole: bool, update: bool
              ) -> bool:
-    """Compare with a baseline, print what moved, or make it the baseline: whether all is well.
+    """Compare with a baseline and print what moved, or renew it. Returns whether all is well.
 
     whole: the rows are all that there should be, so the baseline must have them.
     """
@@ -80,10 +80,16 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
     from quadfire.rtl.fpga.measure import Job, measure
     from quadfire.sim.cycles.regression import CASES, measure_cycles
 
+    for device in devices or ():
+        if device not in DEVICES:
+            raise ValueError(f"no device is called {device!r}; there are {', '.join(DEVICES)}")
     wanted = [Job("tiny", "ecp5-25f", block) for block in _FAST_BLOCKS] if fast else [
         Job(name, device, block) for device in devices or DEVICES
         for place, name in enumerate(presets or PLAN.get(device, ()))
         for block in blocks or (["core"] if place and not presets else ["core", *BLOCKS])]
+    if not wanted:
+        raise ValueError(f"no preset is known to fit {', '.join(devices or ())}: name one "
+                         "(--preset)")
     chosen, seeds = bool(presets or devices or blocks), 1 if fast else seeds
     output = output or Path("build/bench-fast" if fast else "build/bench")
     with console.status("") as status:

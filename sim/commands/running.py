@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, Difference, Network, console
@@ -33,7 +34,7 @@ def simulate(network: Network, inputs: Inputs, config: Config = "default",
 
     \b
       quadfire simulate net.safetensors images.npy
-      quadfire simulate net.safetensors digit.png --config build/quadfire.json -o answers.json
+      quadfire simulate net.safetensors digit.png -c build/quadfire.json
     """
     run_inputs(network, inputs, "sim", config, changes, output)
 
@@ -103,7 +104,7 @@ def estimate(network: NamedNetwork, config: Config = "default", changes: Changes
         table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
                       f"{layer.events:,}", f"{layer.nulls:,}", f"{layer.drains:,}",
                       f"{layer.starved:,}", f"{layer.utilisation:.1%}", f"{layer.words:,}")
-    console.print(table, width=max(console.width, 110), crop=False)
+    Console(highlight=False, width=max(console.width, 110)).print(table)
     busy, total = (sum(getattr(layer, name) for layer in layers) for name in ("busy", "cycles"))
     words = sum(layer.words for layer in layers)
     console.print(f"{busy:,} cycles of computing, {words:,} words; {total:,} cycles with one word "

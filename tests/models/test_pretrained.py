@@ -23,7 +23,7 @@ def test_floating_point(held_out):
     found = accuracy(network, *held_out)
     assert found >= 0.965
     assert found == pytest.approx(about["accuracy"]["held_out"], abs=0.002)
-    assert about["command"].startswith("python -m models train")
+    assert about["command"].startswith("quadfire train")
     assert network.sizes == (784, 128, 10) and network.steps == 4
 
 
@@ -43,7 +43,7 @@ def test_convolutions_in_floating_point():
     network, about = load_checkpoint(CONV)
     found, _ = measure(network, Selection(mnist5k().held_out_samples, 250))
     assert found >= 0.965 and about["accuracy"]["held_out"] >= 0.98
-    assert about["command"] == ("python -m models train --network 16C3-P2-32C3-P2-128-10 "
+    assert about["command"] == ("quadfire train --network 16C3-P2-32C3-P2-128-10 "
                                 f"--epochs 40 --out models/pretrained/{CONV.name}")
     assert network.config()["layers"] == "16C3-P2-32C3-P2-128-10" and network.steps == 4
 
