@@ -199,9 +199,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         tell_error(_missing(error))
         status = 2
-    except KeyboardInterrupt:
-        tell_error("stopped")
-        status = 130
     except Exception as error:
         if not _is_told(error):
             raise

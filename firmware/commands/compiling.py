@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, Network, console
+from quadfire.files import whole_file
 from quadfire.rtl.contract.config_file import read_config
 
 if TYPE_CHECKING:
@@ -80,13 +81,14 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
     if output is None:
         return
     tape = setup_tape(program)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(tape.to_array().astype("<u4").tobytes())
+    with whole_file(output) as part:
+        part.write_bytes(tape.to_array().astype("<u4").tobytes())
     about = {"configuration": program.config.as_dict(), "configuration_hash": program.config.hash,
              "network_id": program.network_id, "packets": len(tape.packets), "words": tape.words,
              "answers": tape.answers, "layers": [asdict(layer) for layer in program.report()]}
     path = output.with_name(output.name + ".json")
-    path.write_text(json.dumps(about, indent=2) + "\n")
+    with whole_file(path) as part:
+        part.write_text(json.dumps(about, indent=2) + "\n")
     console.print(f"{output}: {len(tape.packets)} packets, {tape.words} words; {path}",
                   soft_wrap=True)
 
@@ -124,7 +126,7 @@ def header(network: Network,
                              f"{pixels.size}")
         pixels = checked(net, pixels.reshape(extent))
     text = c_header(compile_network(net, shape), pixels, name)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    with whole_file(output) as part:
+        part.write_text(text)
     console.print(f"{output}: {name}_setup and {name}_run, {len(text) >> 10} KiB of text",
                   soft_wrap=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from quadfire.arguments import Changes, Network, OptionalConfig, console
 from quadfire.firmware.transports import KINDS, kind_of
+from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 
 if TYPE_CHECKING:
@@ -35,14 +36,20 @@ Output = Annotated[Path | None, typer.Option(
          "counters.")]
 
 
+def _wanted(name: str, config: str | None, changes: Sequence[str] | None) -> ArrayConfig | None:
+    """The array that was asked for, or that a simulated device is made from; None: ask the device.
+    """
+    kind, _ = kind_of(name)
+    if config is None and not changes and kind.real:
+        return None
+    return read_config(config or "default", changes or ())
+
+
 def _open(name: str, config: str | None, changes: Sequence[str] | None) -> "Accelerator":
     """The driver of a device; its arguments are checked before anything is opened or built."""
     from quadfire.firmware.driver.connect import connect
 
-    kind, _ = kind_of(name)
-    wanted = None
-    if config is not None or changes or not kind.real:
-        wanted = read_config(config or "default", changes or ())
+    wanted = _wanted(name, config, changes)
     with console.status(f"opening {name}"):
         return connect(name, wanted)
 
@@ -124,12 +131,17 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
     """What `run` and `simulate` do; network and inputs are read before a device is opened."""
     import numpy as np
 
-    from quadfire.firmware.driver.inputs import read_inputs
+    from quadfire.files import whole_file
+    from quadfire.firmware.compiler.compile import compile_network
+    from quadfire.firmware.driver.inputs import checked, read_inputs
     from quadfire.models.integer import IntegerNetwork
 
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output must end in .npy or .json, not {output.name!r}")
-    data = read_inputs(list(inputs), IntegerNetwork.load(network))
+    integers = IntegerNetwork.load(network)
+    data = checked(integers, read_inputs(list(inputs), integers))
+    if (wanted := _wanted(device, config, changes)) is not None:
+        compile_network(integers, wanted)
     with _open(device, config, changes) as accelerator:
         _load(accelerator, network)
         result = _watched(accelerator, data)
@@ -142,11 +154,11 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
     console.print(table)
     if output is None:
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if output.suffix == ".npy":
-        np.save(output, result.outputs)
-    else:
-        output.write_text(json.dumps({"classes": classes.tolist(),
+    with whole_file(output) as part:
+        if output.suffix == ".npy":
+            np.save(part, result.outputs)
+            return
+        part.write_text(json.dumps({"classes": classes.tolist(),
                                       "outputs": result.outputs.astype(int).tolist(),
                                       "counters": result.counters}) + "\n")
 

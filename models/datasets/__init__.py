@@ -56,6 +56,9 @@ def load_dataset(name: str, folder: str | Path | None = None, *, steps: int = 10
     if folder is None and Path(name).suffix == ".npz" and not name.startswith("own:"):
         return own(name)
     if name in DATASETS:
+        if folder is not None:
+            raise ValueError(f"{name} needs no files, but {folder} was named: is that data of your "
+                             "own? Then name a .npz, or --dataset own")
         return DATASETS[name]()
     kind = "own" if name.startswith("own:") else name
     if kind not in FILES:

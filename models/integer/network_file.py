@@ -34,6 +34,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from quadfire.files import whole_file
 from quadfire.models.integer.branches import Branch, ConvBranch, IdentityBranch, Pool
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer
@@ -74,9 +75,9 @@ def write(network: "IntegerNetwork", path: Path) -> None:
                        "input_shape": network.input_shape, "input_bits": network.input_bits,
                        "state_bits": network.state_bits, "fraction_bits": network.fraction_bits,
                        "layers": layers, "about": network.about}, sort_keys=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path,
-              metadata={"quadfire": text})
+    with whole_file(path) as part:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part,
+                  metadata={"quadfire": text})
 
 
 def _scalars(branch: Branch) -> dict[str, Any]:

@@ -18,11 +18,21 @@ __all__ = ["known_configs", "read_config", "with_changes"]
 _LARGEST = 1 << 20
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON whose keys all differ."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands in it twice")
+    return values
+
+
 def _of_file(path: Path) -> ArrayConfig:
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is larger than 1 MiB, which no configuration is")
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(), object_pairs_hook=_once)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: this is no JSON: {error}") from None
     except ValueError as error:
@@ -47,8 +57,10 @@ def with_changes(config: ArrayConfig, changes: Iterable[str]) -> ArrayConfig:
         if name not in known:
             raise ValueError(f"--set {change}: there is no field {name!r}; there are "
                              f"{', '.join(known)}")
-        if not equals or not value.isdecimal():
+        if not equals or not (value.isascii() and value.isdecimal()) or len(value) > 9:
             raise ValueError(f"--set takes field=number, not {change!r}")
+        if name in values:
+            raise ValueError(f"--set {change}: {name} is set twice")
         values[name] = int(value)
     return replace(config, **values)
 

@@ -3,6 +3,10 @@
 `quadfire.sim.cycles.pass_model` models a single pass. Here every pass of a compiled network gets
 the words of the maps that it reads. Passes that read the same words in the same way, as the tiles
 of a layer do, are computed once.
+
+The model holds where the answers of a pass leave at once. An array without `pipelined` sends a word
+in 33 cycles, for its checksum: there a pass that answers with more words than the core has room for
+(logits or membranes of more than four tiles) waits, and its counter `output_wait` tells how long.
 """
 
 from collections.abc import Sequence

@@ -80,7 +80,8 @@ def _complete(folder: Path) -> bool:
     """Whether every file is there in its full size."""
     try:
         sizes = json.loads((folder / _MANIFEST).read_text())
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+        return isinstance(sizes, dict) and bool(sizes) and all(
+            (folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
 

@@ -36,6 +36,17 @@ def program():
     return compile_network(network, CONFIG)
 
 
+def test_no_network_has_the_id_of_none(monkeypatch):
+    """0 means that no network is loaded."""
+    class Zeros:
+        def digest(self) -> bytes:
+            return bytes(32)
+
+    monkeypatch.setattr("quadfire.firmware.compiler.network_id.hashlib.sha256",
+                        lambda text: Zeros())
+    assert document_id({}) == 1
+
+
 def test_a_small_network_keeps_its_id():
     """Whoever changes this number changes it for every network that a device holds.
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from quadfire.models.integer import INPUT, Pool
 from quadfire.models.networks import ConvNet, ResNet
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import LIF, QIF
-from quadfire.models.quantize.fold import fold
+from quadfire.models.quantize.fold import _Map, fold
 from quadfire.models.quantize.quantize import quantize, to_grid
 from quadfire.models.quantize.report import only_rounded
 
@@ -177,3 +178,20 @@ def test_another_network_is_refused():
 
     with pytest.raises(ValueError, match="a Mine cannot be folded, only SpikingMLP, ConvNet"):
         fold(Mine("4C3-5", QIF(), input_shape=(1, 4, 4)))
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    (Pool(kind="sum", size=2, stride=2), Pool(kind="max", size=2, stride=2)),
+    (Pool(kind="max", size=3, stride=2), Pool(kind="max", size=2, stride=2)),
+    (Pool(kind="max", size=2, stride=2), Pool(kind="max", size=3, stride=2, padding=1))])
+def test_pools_of_pools_that_are_no_single_pool_are_refused(first, second):
+    plain = _Map(INPUT, (2, 16, 16), None)
+    assert plain.pooled(second).pool == second
+    with pytest.raises(ValueError, match="of the same kind, both without overlap and padding"):
+        plain.pooled(first).pooled(second)
+
+
+def test_pools_of_one_kind_without_overlap_are_one_pool():
+    half = Pool(kind="max", size=2, stride=2)
+    quarter = _Map(INPUT, (2, 16, 16), None).pooled(half).pooled(half)
+    assert quarter.pool == Pool(kind="max", size=4, stride=4) and quarter.shape == (2, 4, 4)

@@ -38,6 +38,7 @@ def test_a_file_of_fields_alone(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [
     ("[1, 2]", "expected an object of configuration fields"),
     ("{", "this is no JSON"), ("[" * 100_000, "this is no JSON"), ("\xff", "this is no JSON"),
+    ('{"lanes": 16, "lanes": 32}', "'lanes' stands in it twice"),
     ('{"lane": 4}', "unknown configuration field 'lane'"),
     ('{"lanes": "4"}', "lanes .* must be an integer in 1..128, not '4'"),
     ('{"lanes": true}', "must be an integer"), ('{"lanes": 3}', "must be a power of two"),
@@ -57,6 +58,8 @@ def test_files_that_hold_no_configuration(tmp_path, text, message):
     ("tiny", ["lane=4"], "there is no field 'lane'; there are banks, lanes"),
     ("tiny", ["lanes"], "--set takes field=number, not 'lanes'"),
     ("tiny", ["lanes=-4"], "--set takes field=number"), ("tiny", ["lanes=4.0"], "field=number"),
+    ("tiny", ["lanes=４"], "field=number"), ("tiny", ["lanes=" + 5000 * "9"], "field=number"),
+    ("tiny", ["lanes=4", "lanes=8"], "lanes is set twice"),
     ("tiny", ["lanes=6"], "lanes must be a power of two, not 6")])
 def test_names_and_changes_that_cannot_be(name, changes, message):
     with pytest.raises(ValueError, match=message):

@@ -72,6 +72,16 @@ def test_a_folder_with_a_missing_or_truncated_file_is_built_anew(name, damage):
     assert (folder / "libcore.so").read_text() == "native code"
 
 
+@pytest.mark.parametrize("manifest", ["[]", "{}", '{"libcore.so": null}', "null", "[[[["])
+def test_a_manifest_that_is_none_is_not_believed(manifest):
+    builder = Builder()
+    folder = cache.cached("kind", ("content",), builder)
+    (folder / "manifest.json").write_text(manifest)
+    (folder / "libcore.so").unlink()
+    assert cache.cached("kind", ("content",), builder) == folder and builder.calls == 2
+    assert (folder / "libcore.so").read_text() == "native code"
+
+
 def test_others_can_read_a_folder():
     before = os.umask(0o022)
     try:
