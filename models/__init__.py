@@ -9,6 +9,8 @@
 | quantize/            | a trained network on the grid of the array, then as integers |
 | integer/             | the integer network that the compiler reads, and its reference |
 | experiments/         | what README.md reports |
+| pretrained/          | trained networks, in floating point and as integers |
+| pictures/            | pictures of README.md |
 | commands/            | the command line |
 
 `integer` without `reference` needs numpy and safetensors only. Everything else needs torch.

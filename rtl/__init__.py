@@ -9,8 +9,8 @@ Folders and files in the order in which data flow:
     neuron      input current, neuron pipeline, state memory, probe
     lib         queues, skids, layouts and other parts that the rooms share
     core        all of it: tape in, answers out
-    verilog     Verilog and description of a core
-    shell       AXI4 and UART around the core
+    verilog     Verilog and description of the bare core
+    shell       AXI4 and UART around the core; shell/verilog: Verilog of the AXI shell
     fpga        synthesis, packing, placement
     boards      bitstreams for boards
     commands    the command line

@@ -138,6 +138,8 @@ class Core(wiring.Component):
                  sequencer: Sequencer):
         """Probe words leave as packets of one tile each, as soon as a tile is complete.
 
+        Signals `tap...` are about probe words.
+
         The executor answers, and starts a pass, only when no pass runs and neither a tile nor an
         answer waits for the sender. So packets leave in order, each whole, however slow the host.
         """

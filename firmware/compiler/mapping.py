@@ -115,7 +115,7 @@ def _source(branch: BranchGeometry, config: ArrayConfig, *, ky: int, kx: int, y0
 
 def _stacked(sources: Iterable[tuple[Source, int]], sites: int = 1
              ) -> tuple[tuple[Source, ...], int]:
-    """(sources with their weight rows one after the other, rows in all), of (source, gain)."""
+    """From (source, gain) pairs: (sources with rows one after the other, rows in all)."""
     placed, rows = [], 0
     for source, gain in sources:
         placed += [replace(source, offset=rows)] * gain

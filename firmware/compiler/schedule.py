@@ -41,7 +41,7 @@ class Run:
     | number | of the pass in the program |
     | a_pass | the pass itself, a segment of it, or the pass for one output |
     | first | it is the first run of the pass, so streamed weights are written before |
-    | bases | {map: spike word of its first pixel}, modulo 2^16: that pixel may not be there |
+    | bases | {map: spike word of pixel 0}, modulo 2^16, as pixel 0 may lie before the loaded rows |
     | reads, writes | spike words that it reads (the input aside) and writes |
     | target | spike word of pixel 0 of the layer's map |
     | stride | spike words per time step |

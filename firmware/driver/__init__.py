@@ -9,5 +9,7 @@ The files, in the order in which data flow:
 | `session`, `host_maps` | the tapes of a program, and the maps that the host keeps |
 | `accelerator` | the device itself: load, run, retry |
 | `outputs` | the results of a run |
+| `connect` | a device's driver by name |
 | `selftest` | tests of a device |
+| `golden.safetensors`, `golden.npz` | a network, and its inputs and logits, for `selftest` |
 """

@@ -187,7 +187,7 @@ class Session:
         self.tape.expect(*self._answers(a_pass, image, emit))
 
     def _answers(self, a_pass: Pass, image: int, emit: Emit) -> Iterator[Expected]:
-        """The answers of a pass: pixel by pixel, tile by tile, then step by step."""
+        """The answers of a pass, outermost to innermost: pixel, tile, time step."""
         steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.program.inner.steps}[emit]
         what = "logits" if emit == Emit.LOGITS else "membranes"
         if not steps or not a_pass.drain:

@@ -1,1 +1,12 @@
-"""Commands of `quadfire` that train, quantise and measure networks."""
+"""Commands of `quadfire` that train, quantise and measure networks.
+
+| file | holds |
+|---|---|
+| `training` | `train`, `neurons` |
+| `integers` | `quantize`, `report`, `untrained` |
+| `files` | `evaluate`, `show` |
+| `dynamics` | `dynamics` |
+| `experiments` | `experiments`, `document` |
+| `progress` | training and measuring under a progress bar |
+| `common` | what the commands share: terminal, arguments, devices, files |
+"""

@@ -61,7 +61,10 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
 
 
 def device_of(device: str) -> "torch.device":
-    """The device of that name, "auto" as well; a GPU is set to repeat its results."""
+    """The torch device of that name; "auto" is a GPU if there is one.
+
+    A GPU is made deterministic.
+    """
     import torch
 
     if device == "auto":

@@ -24,7 +24,7 @@ __all__ = ["NeuronArray", "spike_latency", "probe_latency"]
 
 
 def spike_latency(config: ArrayConfig) -> int:
-    """Cycles from a command with `scan` to the spikes of its tile, if no other readout waits."""
+    """Cycles from a command that reads out to the spikes of its tile, if no other waits."""
     return WeightMemory.latency_of(config) + Group.latency_of(config) + config.groups
 
 
@@ -50,8 +50,11 @@ class NeuronArray(wiring.Component):
     | `spikes_coming` | out, 1               | `spikes_valid` of the next cycle                  |
     | `tap`           | out, `PROBE_WORD`    | probe words of all groups, in channel order       |
 
-    Latency: `latency` cycles from a command with `scan` to its spikes, more where a readout of the
-    lanes has to wait for the neurons (`quadfire.rtl.neuron.input_current`). II: 1 command.
+    The signal `scan` of a command starts a readout of the lanes. The signal `tap` carries probe
+    words.
+
+    Latency: `latency` cycles from a command that reads out to its spikes, more where the readout
+    has to wait for the neurons (`quadfire.rtl.neuron.input_current`). II: 1 command.
     Backpressure: none. The sequencer keeps at most `config.readout_queue` readouts waiting.
     Reset: see the groups.
     """

@@ -52,8 +52,11 @@ class Group(wiring.Component):
     group drops the lowest `group_lanes` of them and appends its own on top, so that after the last
     group those of the first are lowest.
 
-    Latency: `latency` cycles from a `control_in` with `scan` to its `spikes_out`. II: 1 command,
-    `config.readout_period` cycles a readout of the lanes. Backpressure: none; readouts wait in the
+    The signal `scan` of a command starts a readout of the lanes. Signals `tap...` carry probe
+    words.
+
+    Latency: `latency` cycles from a command that reads out to its `spikes_out`. II: 1 command,
+    `config.readout_period` cycles a readout. Backpressure: none; readouts wait in the
     queue, and the sequencer counts them. Reset: strobes and valid bits.
     """
 

@@ -1,1 +1,7 @@
-"""Commands of `quadfire` that make hardware: configurations, Verilog, registers, bitstreams."""
+"""Commands of `quadfire` that make hardware: configurations, Verilog, registers, bitstreams.
+
+| file | holds |
+|---|---|
+| `hardware` | `configs`, `verilog`, `registers` |
+| `bitstream` | `bitstream` |
+"""

@@ -246,8 +246,9 @@ class ArrayConfig:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
     def __str__(self) -> str:
+        pipelines = "neuron pipeline" if self.groups == 1 else "neuron pipelines"
         return (f"{self.banks} x {self.lanes} lanes, {self.weight_bits}-bit weights, "
-                f"{self.weight_rows} rows, {self.groups} neuron pipelines, "
+                f"{self.weight_rows} rows, {self.groups} {pipelines}, "
                 f"{self.state_bits}-bit membrane")
 
 

@@ -24,7 +24,9 @@ class Counters(wiring.Component):
     | `strobes` | one bit a counter |
     | `hold` | do not count; after some cycles of it the sums are `settled` |
     | `clear` | set all counters to zero |
-    | `word`, `turn` | the sums pass by: `word` is that of number `turn` of the cycle before |
+    | `word`, `turn` | the sums, one a cycle in turn |
+
+    `word` is the sum whose number `turn` was a cycle earlier.
 
     registered: a further register behind the memory and before the strobes, for a fast clock.
 

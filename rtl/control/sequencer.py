@@ -57,7 +57,7 @@ class _Head(NamedTuple):
 class _Readouts(NamedTuple):
     """What is known of the readouts of an output."""
 
-    known: Signal       # what that of number `scan` does
+    known: Signal       # what the readout of number `scan` does
     final: Signal       # the output is the pass's last
     scan: Signal        # number of a readout: its slot, or past the slots a later time step
     round: Signal       # number of the tile
@@ -85,6 +85,8 @@ class Sequencer(wiring.Component):
     them can wait to be sent. A readout waits for room in the queue before the neurons, which take
     `readout_period` cycles for each. `backlog` counts the cycles of queued work. A readout that
     emits probe words also waits for `tap_room` before, and for `tap_done` after.
+
+    The signal `scan` of a command starts a readout. Signals `tap...` are about probe words.
 
     | port | meaning |
     |---|---|
@@ -234,7 +236,7 @@ class Sequencer(wiring.Component):
         self._tell(m, states, kinds, address, head)
         self._count(m, states, head, tap_room, over)
 
-        with states.state("TAPS"):
+        with states.state("TAPS"):      # the probe words of a tile leave
             m.d.comb += self.count_drain.eq(1)
             with m.If(tap_done):
                 states.next = "COMMANDS"

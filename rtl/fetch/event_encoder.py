@@ -38,9 +38,9 @@ class EventEncoder(wiring.Component):
     A word is taken apart in two steps: first its next slice that holds a spike, then the bits of
     that slice. The next word is taken while the last slice of the previous one is worked off.
 
-    Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: stalls as
-    one. If `pipelined`, a skid buffer stands before `events`, so no path of `ready` comes in here.
-    Reset: valid bits.
+    Latency: `latency` cycles from an entry to its first event. II: 1 event. Backpressure: the whole
+    encoder stalls together. If `pipelined`, a skid buffer stands before `events`, so no path of
+    `ready` comes in here. Reset: valid bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -56,7 +56,10 @@ class EventEncoder(wiring.Component):
         return 3 + Skid.latency * config.pipelined
 
     def model(self, entries: Sequence[Mapping], *, own: int = 0) -> list[dict]:
-        """The events of some entries as fields of `event_layout`; slot 0 counts as under way.
+        """The events of some entries as fields of `event_layout`.
+
+        The event before them is taken to be of slot 0: an entry of slot 0 that goes on with its
+        sums needs no `load`, one of another slot does.
 
         entries: {"word": bits, "place": fields of `place_layout`}.
         """

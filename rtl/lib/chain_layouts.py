@@ -59,7 +59,7 @@ def _control_members(config: ArrayConfig) -> dict[str, Any]:
         **({"load": 1} if config.running_sums else {}),     # take up the sum of the slot
         "shift": 1,     # take over the sum of the previous bank
         "top": 1,       # nothing comes from the kernel row above
-        "scan": 1,      # the last bank's sums go to the neurons
+        "scan": 1,      # starts a readout: the last bank's sums go to the neurons
         "how": LANE_READOUT,
     }
 

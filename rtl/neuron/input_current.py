@@ -41,9 +41,9 @@ class InputCurrent(wiring.Component):
     | `which`   | out, `lane_layout`   | the neuron whose current is on `current`           |
     | `current` | out, signed          | J in state LSBs, with F fractional bits            |
 
-    A readout is worked off one lane a cycle. Where states are forwarded (see
-    `quadfire.rtl.neuron.pipeline`), a readout follows the previous one after 4 cycles, or after 6
-    or more: one that could start after 5 waits for one cycle more.
+    A readout, a transfer on `scans`, is worked off one lane a cycle. Where states are forwarded
+    (see `quadfire.rtl.neuron.pipeline`), a readout follows the previous one after 4 cycles, or
+    after 6 or more: one that could start after 5 waits for one cycle more.
 
     Latency: `latency` cycles from the transfer of a readout to the current of lane 0. There are
     fewer stages if the configuration is not `pipelined`. II: 1 lane, `config.readout_period` cycles

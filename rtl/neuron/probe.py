@@ -25,8 +25,8 @@ class Probe(wiring.Component):
     | `done`     | in, `lane_layout` | a neuron that leaves the pipeline                |
     | `membrane` | in, signed(W)     | its state after the reset                        |
     | `current`  | in, signed        | its J                                            |
-    | `tap_in`   | in, `PROBE_WORD`  | words of the groups before                       |
-    | `tap_out`  | out, `PROBE_WORD` | these words, then those of this group            |
+    | `tap_in`   | in, `PROBE_WORD`  | probe words of the groups before                 |
+    | `tap_out`  | out, `PROBE_WORD` | these, then the probe words of this group        |
 
     When a readout of the lanes with `emit` is complete, the words of all groups leave on the probe
     chain, group by group and lane by lane. The first group starts. Every other group appends its

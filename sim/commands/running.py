@@ -1,4 +1,4 @@
-"""Commands that run, compare and estimate a network: `quadfire simulate`, `compare`, `estimate`."""
+"""Commands that run networks: `simulate`, `compare`, `estimate`, `sweep`, `serve`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands that show what the array does: `quadfire demo`, `deep`, `activity`, `figures`."""
+"""Commands that show what the array does: `demo`, `deep`, `activity`, `figures`, `speed`."""
 
 import json
 import time

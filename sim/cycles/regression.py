@@ -49,7 +49,7 @@ def measure_cycles(case: Case) -> dict:
 
 
 def changed(rows: list[dict], baseline: list[dict]) -> list[str]:
-    """A line for each figure that differs from the baseline. Rows that it lacks are skipped."""
+    """A line for each figure that differs. Rows that the baseline lacks are skipped."""
     known = {(row["network"], row["preset"]): row for row in baseline}
     lines = []
     for row in rows:

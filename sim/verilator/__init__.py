@@ -11,7 +11,6 @@
 | `axi_shell.py`, `axi_transport.py` | the AXI shell, its DMA and the transport to it |
 | `pynq_standin.py` | a stand-in for PYNQ on the AXI shell |
 | `c_driver.py` | the C driver on the AXI shell |
-| `devices.py` | simulated devices by name |
 | `fuzz.py` | damaged packets into the core |
 | `lint.py` | what Verilator and Icarus say of the Verilog |
 """

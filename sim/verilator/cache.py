@@ -1,6 +1,6 @@
 """What is built once: folders whose name is a hash of everything that decides their content.
 
-    ROOT/verilog/<hash>/         a core or an AXI shell, as `rtl` generated it
+    ROOT/verilog/<hash>/         a core or an AXI shell, as `quadfire.rtl` generated it
     ROOT/verilated/<hash>/       a shared library with a harness, for quadfire.sim.verilator.core
     ROOT/cocotb/<hash>/          a simulator executable, for quadfire.sim.cocotb.run
     ROOT/runtime/<hash>/         objects of Verilator's own C++ files, shared by all of the above

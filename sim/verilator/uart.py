@@ -43,7 +43,7 @@ class UartPort:
     | argument | meaning |
     |---|---|
     | `clock`, `baud` | of the device, in Hz |
-    | `buffer` | size of the device's buffer, see the UART of `rtl` |
+    | `buffer` | size of the device's buffer, see `quadfire.rtl.shell.uart` |
     | `drift` | bit time of the port / bit time of the device |
     """
 

@@ -281,7 +281,7 @@ class Device:
             assert item["row"] == 0
             self.chain, self.shape = {}, (width, slots)
         else:
-            assert self.shape == (width, slots) and self.at == at, "not the scan before, continued"
+            assert self.shape == (width, slots) and self.at == at, "not the pass before, continued"
         self.at = at + width * height
         answers = []
         for site in range(width * height + item["flush"]):

@@ -1,5 +1,7 @@
-"""Broken tapes and resets: the device tells what was wrong, never gives a wrong answer, and the
-next good tape works. On the Verilated `tiny` array."""
+"""Broken tapes and resets, on the Verilated `tiny` array.
+
+The device tells what was wrong and never gives a wrong answer. The next good tape works.
+"""
 
 import dataclasses
 

@@ -374,8 +374,10 @@ def runs(tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def test_two_processes_come_to_the_weights_of_one(runs):
-    """And accuracy and rates, to 1e-9, in float64. In float32 sums differ in the last bit, and the
-    first spike that this turns over magnifies it."""
+    """And accuracy and rates, to 1e-9, in float64.
+
+    In float32 sums differ in the last bit. The first spike that this turns over magnifies it.
+    """
     assert runs["together"].keys() == runs["alone"].keys()
     for key, value in runs["alone"].items():
         torch.testing.assert_close(runs["together"][key], value, rtol=1e-9, atol=1e-9)

@@ -96,8 +96,8 @@ class Passes:
         self.gaps: list[int] = []
         self.spikes: list[int] = []
         self.taps: list[dict] = []
-        self.scans: list[int] = []      # indices of commands that scan for a time step
-        self.emitting: list[int] = []   # and of those whose taps are sent
+        self.scans: list[int] = []      # indices of commands that read out a time step
+        self.emitting: list[int] = []   # and of those whose probe words are sent
         self.space = 0
         c = self.config
         limit = 1 << c.weight_bits - 1

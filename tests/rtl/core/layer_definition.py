@@ -80,8 +80,10 @@ class LayerDefinition:
 
 def expected(acc: np.ndarray, layer: LayerDefinition, config: ArrayConfig
              ) -> tuple[np.ndarray, np.ndarray]:
-    """(spikes, membranes or sums of a readout), both [H', W', steps, outputs], from sums
-    [slots, outputs, H', W']."""
+    """(spikes, membranes or sums of a readout), both [H', W', steps, outputs].
+
+    acc: the sums, [slots, outputs, H', W'].
+    """
     if layer.planes:
         acc = sum(plane << (len(acc) - 1 - index) for index, plane in enumerate(acc))[None]
     j = np.stack([round_shift(acc[:, output], int(layer.shift[output])) + int(layer.bias[output])

@@ -223,7 +223,7 @@ def test_windows_that_reach_out_of_the_map(device, taps, counts, size):
 @pytest.mark.parametrize("taps,queue,group_lanes", [
     (False, 1, 1), (False, 1, 2), (False, 2, 1), (True, 3, 2), (True, 3, 4)])
 def test_the_shortest_queues_before_the_neurons(taps, queue, group_lanes):
-    """Where a scan may have to wait for a state that is taken on its way."""
+    """Where a readout may have to wait for a state that is taken on its way."""
     config = replace(CONFIG, readout_queue=queue, group_lanes=group_lanes,
                      line_words=CONFIG.line_words if taps else 0)
     assert config.forwards

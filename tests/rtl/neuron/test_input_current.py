@@ -35,7 +35,7 @@ CONFIGS = {
 
 
 class CurrentBench(wiring.Component):
-    """An InputCurrent with its Parameters."""
+    """An InputCurrent with its Parameters. The signal `scan` starts a readout."""
 
     def __init__(self, config: ArrayConfig):
         self.config, self.current = config, InputCurrent(config)
@@ -148,15 +148,15 @@ def test_latency(name):
                                        for lane in range(dut.config.group_lanes)]
 
 
-#: When a scan is taken that comes so many cycles after the one before: where states are forwarded
-#: never 5 cycles later, and it is told where it is 4.
+#: When a readout is taken that comes so many cycles after the one before: where states are
+#: forwarded never 5 cycles later, and it is told where it is 4.
 DISTANCES = {True: {1: 4, 4: 4, 5: 6, 6: 6, 7: 7}, False: {1: 6, 4: 6, 5: 6, 6: 6, 7: 7}}
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize("name", ["tiny", "one_lane", "block_ram"])
 @pytest.mark.parametrize("distance", DISTANCES[True])
-def test_distances_of_scans(name, distance):
+def test_distances_of_readouts(name, distance):
     dut = CurrentBench(CONFIGS[name])
     taken, lanes = DISTANCES[dut.config.forwards][distance], dut.config.group_lanes
     assert dut.config.forwards == (name != "block_ram")

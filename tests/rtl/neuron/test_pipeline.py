@@ -30,8 +30,10 @@ def config_of(state_bits: int, fraction_bits: int, lanes: int = 4, current_bits:
 
 
 class NeuronBench(wiring.Component):
-    """A pipeline whose initial state may be another one for every neuron. A step has to wait until
-    its neuron's last one is as far ahead as the pipeline asks for."""
+    """A pipeline whose initial state may be another one for every neuron.
+
+    A step has to wait until its neuron's last one is as far ahead as the pipeline asks for.
+    """
 
     def __init__(self, config: ArrayConfig):
         self.config, self.pipeline = config, NeuronPipeline(config)

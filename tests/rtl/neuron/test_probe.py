@@ -18,7 +18,10 @@ pytestmark = pytest.mark.fast
 
 
 class Chain(wiring.Component):
-    """Probe of several groups; each gets `done` one cycle after the one before it."""
+    """Probes of several groups; each gets `done` one cycle after the one before it.
+
+    The signal `tap` carries the probe words.
+    """
 
     def __init__(self, config: ArrayConfig):
         self.config = config

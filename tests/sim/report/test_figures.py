@@ -147,7 +147,7 @@ def test_a_summary_of_another_network_is_refused(monkeypatch, tmp_path, other):
 @pytest.fixture
 def sources(monkeypatch, tmp_path):
     """A package with a file of every kind, and a summary that was made from it."""
-    for name in ("rtl/array/cell.py", "firmware/compiler/compile.py", "models/network.py",
+    for name in ("rtl/array/cell.py", "firmware/compiler/compile.py", "models/integer/network.py",
                  "sim/report/charts.py", *(f"sim/{name}" for name in deep._MAKERS)):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def sources(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("changed", "fresh"), [
     ("sim/report/charts.py", True), ("sim/report/deep.py", False),
     ("sim/verilator/cpp/harness.cpp", False), ("rtl/array/cell.py", False),
-    ("firmware/compiler/compile.py", False), ("models/network.py", False)])
+    ("firmware/compiler/compile.py", False), ("models/integer/network.py", False)])
 def test_a_summary_lasts_until_the_content_of_its_sources_changes(sources, changed, fresh):
     summary = sources / "summary.json"
     os.utime(sources / changed)                     # a touch, or a fresh clone
