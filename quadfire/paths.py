@@ -5,6 +5,7 @@
 | `PACKAGE` | the package itself: `rtl/`, `models/`, `firmware/`, `sim/` and their data |
 | `CHECKOUT` | the top of the source tree, or None for an installed package |
 | `PRETRAINED` | the trained networks that come with the package |
+| `make_folder(folder)` | makes a folder to write to, or says why it cannot be made |
 | `cache_folder()` | what is built once and used again: generated Verilog, compiled simulations |
 
 The cache is `build/` in a checkout, else the user's cache folder; the variable `QUADFIRE_CACHE`
@@ -15,7 +16,7 @@ for go to `build/` in the folder where the command runs.
 import os
 from pathlib import Path
 
-__all__ = ["CHECKOUT", "PACKAGE", "PRETRAINED", "cache_folder"]
+__all__ = ["CHECKOUT", "PACKAGE", "PRETRAINED", "cache_folder", "make_folder"]
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -34,3 +35,11 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path  # only here: drivers do without
 
     return user_cache_path("quadfire")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are not there; OSError says why it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder} cannot be made: {error.strerror}") from None

@@ -11,6 +11,7 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
+from quadfire.paths import make_folder
 from quadfire.rtl.array.chain import spike_latency
 from quadfire.rtl.array.weight_memory import WeightMemory
 from quadfire.rtl.contract.config import ArrayConfig
@@ -149,9 +150,9 @@ def component_verilog(component, name: str) -> str:
 def write(config: ArrayConfig, folder: str | Path, name: str = TOP,
           generator: Callable[[ArrayConfig], tuple[str, dict]] = generate) -> tuple[Path, Path]:
     """Write what `generator` makes as `name`.v and `name`.json into `folder`; returns the paths."""
-    text, description = generator(config)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    text, description = generator(config)
     source, about = folder / f"{name}.v", folder / f"{name}.json"
     source.write_text(text)
     about.write_text(json.dumps(description, indent=2) + "\n")

@@ -70,15 +70,16 @@ def _load(device: "Accelerator", network: Path) -> "tuple[Program, bool]":
 
 def devices() -> None:
     """List the kinds of devices, and the serial ports of this machine."""
-    table = Table("name", "what it is", "")
+    table = Table("name", "what it is", "needs")
     for kind in KINDS.values():
-        table.add_row(kind.form, kind.about, "" if kind.available else f"needs {kind.needs}")
+        table.add_row(kind.form, kind.about, "" if kind.available else kind.needs)
     console.print(table)
     if KINDS["serial"].available:
         from serial.tools.list_ports import comports
 
         for port in comports():
-            console.print(f"serial:{port.device}  {port.description}")
+            about = "" if port.description in (None, "n/a") else f"  {port.description}"
+            console.print(f"serial:{port.device}{about}")
 
 
 def info(device: Device = "sim", config: OptionalConfig = None, changes: Changes = None) -> None:

@@ -33,7 +33,11 @@ def checked(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
     if network.input_shape[1:] == (1, 1):
         shapes.reverse()
     if inputs.dtype != np.bool_ and inputs.dtype.kind not in "iu":
-        raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}")
+        hint = ""
+        if inputs.dtype.kind == "f":
+            hint = (f": pixels are 0..{(1 << bits) - 1} as integers (uint8)" if bits else
+                    ": spikes are 0 or 1 as integers (uint8)")
+        raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}{hint}")
     if not any(inputs.ndim == len(shape) and all(
             want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
             for shape in shapes):
@@ -47,6 +51,11 @@ def checked(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
 
 def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
     """Inputs from files: one .npy or .npz file, or grey pictures. Raises ValueError, OSError."""
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such file")
+        if path.is_dir():
+            raise ValueError(f"{path}: inputs are .npy, .npz or a picture, not a folder")
     if all(path.suffix.lower() in (".npy", ".npz") for path in paths):
         if len(paths) > 1:
             raise ValueError("give one .npy or .npz file, or any number of pictures")
@@ -123,7 +132,7 @@ def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
     It must have the height and width of the network's input. Where the input is a vector of a
     square number of pixels, the picture must be square.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -134,6 +143,8 @@ def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{path}: the picture is far larger than {network.inputs} pixels, what "
                          "the network takes") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: inputs are .npy, .npz or a picture") from None
     except (SyntaxError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: the picture is damaged: {error}") from None
     return (pixels.reshape(1, -1) >> (8 - network.input_bits)).astype(np.uint8)

@@ -1,6 +1,8 @@
 """The transport to a device behind a serial port: a board, or its simulation."""
 
 import contextlib
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,12 +56,21 @@ class SerialTransport(Transport):
     # The port ------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        """Open the port."""
+        """Open the port; OSError says in one line why it cannot be."""
         try:
             self._serial = serial.Serial(self.port, self.baud, timeout=0.0,
                                          write_timeout=self.patience, exclusive=True)
         except ValueError as error:
             raise OSError(f"{self.port} cannot be used at {self.baud} baud: {error}") from None
+        except serial.SerialException as error:     # its text has the name and the number twice
+            if error.errno == errno.ENOENT:
+                raise FileNotFoundError(f"there is no port {self.port}: `quadfire devices` lists "
+                                        "those there are") from None
+            if error.errno == errno.EAGAIN:
+                raise OSError(f"another program has {self.port} open") from None
+            if error.errno is None:
+                raise
+            raise OSError(f"{self.port} cannot be opened: {os.strerror(error.errno)}") from None
         with contextlib.suppress(OSError, ValueError, NotImplementedError, AttributeError):
             self._serial.set_low_latency_mode(True)     # FTDI: 1 ms instead of 16
 

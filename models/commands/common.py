@@ -82,16 +82,17 @@ def device_of(device: str) -> "torch.device":
 
 def load(path: Path) -> "tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[str, Any]]":
     """A file of either kind, and what it says of itself."""
-    from quadfire.models.integer import IntegerNetwork, NetworkError
-    from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint
+    from quadfire.models.integer import IntegerNetwork, network_file
+    from quadfire.models.training import checkpoint
 
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{path}: there is no such file")
-    try:
-        return load_checkpoint(path)
-    except CheckpointError as checkpoint_error:
-        try:
-            network = IntegerNetwork.load(path)
-        except NetworkError as network_error:
-            raise ValueError(f"{checkpoint_error}\n{network_error}") from None
+    kind = network_file.format_of(path)
+    if kind == checkpoint.FORMAT:
+        return checkpoint.load_checkpoint(path)
+    if kind == network_file.FORMAT:
+        network = IntegerNetwork.load(path)
         return network, network.about
+    hint = ": it is a folder, name a file in it" if path.is_dir() else \
+        f": an array? see `quadfire configs {path}`" if path.suffix == ".json" else ""
+    raise ValueError(f"{path}: neither a checkpoint nor an integer network{hint}")

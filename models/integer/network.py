@@ -123,5 +123,7 @@ class IntegerNetwork:
         """Read and check a network. Raises NetworkError naming the file and what is wrong."""
         try:
             return cls(**network_file.read(Path(path)))
+        except network_file.OtherFile:
+            raise
         except NetworkError as error:
             raise NetworkError(f"{path}: {error}") from None

@@ -43,9 +43,11 @@ from quadfire.rtl.contract.numerics import Neuron
 if TYPE_CHECKING:
     from quadfire.models.integer.network import IntegerNetwork
 
-__all__ = ["FORMAT", "VERSION", "read", "write"]
+__all__ = ["FORMAT", "VERSION", "OtherFile", "format_of", "read", "write"]
 
 FORMAT = "quadfire-integer-network"
+#: The format of `models/training/checkpoint.py`, which needs PyTorch.
+_CHECKPOINT = "quadfire-checkpoint"
 VERSION = 2
 #: Fields of the JSON text, but for the optional "about".
 HEAD = ("format", "version", "input_shape", "input_bits", "steps", "state_bits", "fraction_bits",
@@ -92,16 +94,36 @@ def _scalars(branch: Branch) -> dict[str, Any]:
 # Reading ------------------------------------------------------------------------------------------
 
 
+class OtherFile(NetworkError):
+    """A path that names something else, a folder or a checkpoint; the message has the path."""
+
+
+def format_of(path: Path) -> str | None:
+    """The `format` of a file of ours; None for any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return json.loads(file.metadata()["quadfire"])["format"]
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def read(path: Path) -> dict[str, Any]:
     """The arguments of `IntegerNetwork` in a file. Raises NetworkError for an invalid file."""
+    if path.is_dir():
+        raise OtherFile(f"{path} is a folder: name a .safetensors file")
     if not path.is_file():
         raise NetworkError("there is no such file")
+    if format_of(path) == _CHECKPOINT:
+        raise OtherFile(f"{path} is a checkpoint, not an integer network: run "
+                        f"`quadfire quantize {path}` first")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-        raise NetworkError(f"not a safetensors file: {error}") from None
+    except SafetensorError:
+        raise NetworkError("not a safetensors file") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise NetworkError(f"its tensors cannot be read: {error}") from None
     if "quadfire" not in metadata:
         raise NetworkError('no metadata under "quadfire": not an integer network')
     head = _parse(metadata["quadfire"])

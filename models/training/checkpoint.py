@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from quadfire.models.integer import network_file
 from quadfire.models.networks import ImageNetwork, network_from_config
 from quadfire.models.networks.mlp import SpikingMLP
 
@@ -47,6 +48,10 @@ def write(path: Path, kind: str, tensors: dict[str, Tensor], head: dict[str, Any
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(JSON, tensors) of a file that `write` wrote. CheckpointError for one of another kind."""
+    if Path(path).is_dir():
+        raise CheckpointError(f"{path} is a folder: name a .safetensors file")
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: there is no such file")
     with safe_open(path, framework="pt") as file:
         head = json.loads((file.metadata() or {})["quadfire"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -76,6 +81,9 @@ def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,
 
 def load_checkpoint(path: str | Path) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
     """(network in eval mode, `about`). Raises CheckpointError that says what is wrong."""
+    if network_file.format_of(Path(path)) == network_file.FORMAT:
+        raise CheckpointError(f"{path} is an integer network already: name the checkpoint that it "
+                              "was made from")
     with reading(path, "a checkpoint"):
         head, tensors = read(path, FORMAT)
         network = network_from_config(head["config"])

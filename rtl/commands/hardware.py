@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, console
+from quadfire.paths import make_folder
 from quadfire.rtl.contract.config import LIMITS, PRESETS, ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 from quadfire.rtl.contract.registers import STREAM_BITS
@@ -121,6 +122,7 @@ def registers(form: Annotated[str, typer.Option(
     if form == "html":
         if output is None:
             raise ValueError("--format html writes pages: name their folder, -o FOLDER")
+        make_folder(output)
         page = write_html(output, read_config(config, changes or ()), stream_bits)
         console.print(str(page), soft_wrap=True)
         return
@@ -128,4 +130,5 @@ def registers(form: Annotated[str, typer.Option(
     if output is None:
         typer.echo(text, nl=False)
     else:
+        make_folder(output.parent)
         output.write_text(text)

@@ -74,6 +74,10 @@ def read_config(name: str | Path, changes: Iterable[str] = ()) -> ArrayConfig:
     text = str(name)
     if text in PRESETS:
         config = preset(text)
+    elif Path(text).is_dir():
+        inside = Path(text) / "quadfire.json"
+        raise ValueError(f"{text} is a folder: " + (
+            f"did you mean {inside}?" if inside.is_file() else "name a preset or a .json file"))
     elif text.endswith(".json") or Path(text).is_file():
         if not Path(text).is_file():
             raise ValueError(f"{text}: there is no such file")

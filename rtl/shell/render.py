@@ -204,6 +204,8 @@ FORMATS: dict[str, Callable[[ArrayConfig, int], str]] = {
 
 def render(form: str, config: ArrayConfig | None = None, stream_bits: int = 32) -> str:
     """The register table in one of FORMATS. Raises ValueError for another one."""
+    if form == "html":
+        raise ValueError("html is pages, not one text: call write_html")
     if form not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, not {form!r}")
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, html, not {form!r}")
     return FORMATS[form](config or ArrayConfig(), stream_bits)

@@ -48,14 +48,18 @@ _MAKERS = ("cycles/network_model.py", "cycles/pass_model.py", "cycles/pass_timer
            "verilator/cpp/harness.cpp")
 
 
+def _check_name(name: str) -> None:
+    if name not in INPUTS:
+        raise ValueError(f"no deep network is called {name!r}; there are {', '.join(INPUTS)}")
+
+
 def network_of(name: str, config: ArrayConfig, *, width: float = 1.0, steps: int = 4
                ) -> IntegerNetwork:
     """The integer network of a name, with random weights and QIF neurons (a 0.25, u1 0, u2 0.5).
 
     Raises ValueError if no network has this name.
     """
-    if name not in INPUTS:
-        raise ValueError(f"no deep network is called {name!r}; there are {', '.join(INPUTS)}")
+    _check_name(name)
     floating = untrained(name, make_neuron("qif", a=0.25, u1=0.0, u2=0.5),
                          input_shape=INPUTS[name], steps=steps, width=width,
                          events=name in EVENTS)
@@ -136,6 +140,7 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
     | `width` | factor of all numbers of channels |
     | `steps` | time steps |
     """
+    _check_name(name)
     console, changes = console or Console(highlight=False), list(changes)
     config, sources = read_config(config_name, changes), sources_hash()
     torch.set_num_threads(min(2, torch.get_num_threads()))

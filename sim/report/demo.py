@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.firmware.driver.outputs import Outputs
@@ -66,11 +67,11 @@ class _Run:
     float_accuracy: float
 
 
-def _on_array(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, probed: int,
-              console: Console) -> tuple[Program, Outputs, Outputs]:
-    """(program, outputs of all images, outputs of `probed` images with every membrane)."""
-    device = Accelerator(VerilatedTransport(config), config)
-    program = device.load(network)
+def _on_array(program: Program, images: np.ndarray, probed: int, console: Console
+              ) -> tuple[Outputs, Outputs]:
+    """(outputs of all images, outputs of `probed` images with every membrane)."""
+    device = Accelerator(VerilatedTransport(program.config), program.config)
+    device.load(program)
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -81,7 +82,8 @@ def _on_array(network: IntegerNetwork, config: ArrayConfig, images: np.ndarray, 
             runs.append(device.run(
                 images[:count], probe=probe, spikes=probe or probed < len(images),
                 progress=lambda done, _, task=task: progress.update(task, completed=done)))
-    return program, *runs
+    plain, probed_run = runs
+    return plain, probed_run
 
 
 def run(config: str = "default", images: int | None = None, bits: int = 8,
@@ -127,6 +129,7 @@ def _run(demo: Demo, bits: int, images: int, config: str, shape: ArrayConfig, co
     probed = min(demo.probed, len(x))
     floating, _ = load_checkpoint(PRETRAINED / f"{demo.name}.safetensors")
     network = IntegerNetwork.load(PRETRAINED / f"{demo.name}-int{bits}.safetensors")
+    program = compile_network(network, shape)       # refused before anything is generated
     console.print(f"[bold]Network[/]  {demo.name}, QIF neurons, {network.steps} time steps, {bits}"
                   f"-bit weights, {network.state_bits}-bit membranes\n"
                   f"[bold]Data[/]     {len(x)} held-out MNIST digits, 8-bit pixels\n"
@@ -135,7 +138,7 @@ def _run(demo: Demo, bits: int, images: int, config: str, shape: ArrayConfig, co
         float_accuracy = accuracy(floating, x, labels)
         expected = reference.run(network, x, record=True)
         expected_probe = reference.run(network, x[:probed], record=True)
-    program, plain, probe = _on_array(network, shape, x.numpy(), probed, console)
+    plain, probe = _on_array(program, x.numpy(), probed, console)
     return _Run(network, program, x.numpy(), labels.numpy(), probed, expected, expected_probe,
                 plain, probe, float_accuracy)
 

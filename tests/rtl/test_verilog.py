@@ -70,6 +70,15 @@ def test_the_same_bytes_in_another_process(tmp_path):
     assert str(CHECKOUT) not in text
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_generated(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for folder, reason in ((file, "File exists"), (file / "a", "Not a directory")):
+        with pytest.raises(OSError) as error:
+            write(CONFIGS["tiny"], folder, generator=lambda config: pytest.fail("generated"))
+        assert str(error.value) == f"{folder} cannot be made: {reason}"
+
+
 def test_description(tmp_path):
     config = CONFIGS["tiny"]
     source, about = write(config, tmp_path / "new" / "folder")

@@ -120,6 +120,17 @@ def test_pictures(tmp_path):
 
 
 @pytest.mark.fast
+def test_ports_are_listed(monkeypatch):
+    from serial.tools import list_ports
+
+    ports = [SimpleNamespace(device="/dev/ttyS0", description="n/a"),
+             SimpleNamespace(device="/dev/ttyUSB0", description="FT2232H")]
+    monkeypatch.setattr(list_ports, "comports", lambda: ports)
+    output = quadfire("devices").out
+    assert output.endswith("serial:/dev/ttyS0\nserial:/dev/ttyUSB0  FT2232H\n")
+    assert "needs" in output and "n/a" not in output
+
+
 def test_names_of_devices():
     output = invoke("devices")
     assert all(kind.form.split("[")[0] in output for kind in KINDS.values())

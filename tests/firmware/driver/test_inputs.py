@@ -142,6 +142,18 @@ def test_damaged_pictures_are_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["nothing.npy", "nothing.png"])
+def test_a_file_that_is_not_there(tmp_path, name):
+    refused(tmp_path / name, f"{name}: there is no such file$")
+
+
+def test_what_is_neither_array_nor_picture(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a picture")
+    refused(path, "notes.txt: inputs are .npy, .npz or a picture$")
+    refused(tmp_path, "inputs are .npy, .npz or a picture, not a folder$")
+
+
 # Shapes ------------------------------------------------------------------------------------------
 
 def test_a_vector_may_be_a_map_of_one_pixel():
@@ -151,3 +163,10 @@ def test_a_vector_may_be_a_map_of_one_pixel():
     assert checked(network(bits=0), spikes).shape == spikes.shape
     with pytest.raises(ValueError, match=r"shape \[N, 64\] \(pixels\), not \[2, 1, 64, 1\]"):
         checked(net, values.reshape(2, 1, 64, 1))
+
+
+@pytest.mark.parametrize(("bits", "hint"), [
+    (8, r"pixels are 0\.\.255"), (4, r"pixels are 0\.\.15"), (0, "spikes are 0 or 1")])
+def test_floating_point_numbers_are_refused(bits, hint):
+    with pytest.raises(ValueError, match=f"must be integers or bool, not float32: {hint} as integ"):
+        checked(network(bits=bits), np.zeros((2, 64), np.float32))

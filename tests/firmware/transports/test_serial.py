@@ -172,8 +172,10 @@ def test_a_cable_that_is_pulled_and_plugged_in_again(port):
 
 
 def test_nobody_there(tmp_path):
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(OSError, match=f"^there is no port {tmp_path}/none: `quadfire devices`"):
         SerialTransport(str(tmp_path / "none"), 115200)
+    with pytest.raises(OSError, match=f"^{tmp_path} cannot be opened: Is a directory$"):
+        SerialTransport(str(tmp_path), 115200)
     master, slave = os.openpty()
     tty.setraw(slave)
     with pytest.raises(TimeoutError, match="nothing at .* answers at 115200 baud: is the bit"):

@@ -83,6 +83,19 @@ def test_errors_are_one_line(monkeypatch, capsys, words, message):
     assert message in error and "Traceback" not in error
 
 
+@pytest.mark.parametrize(("name", "hint"), [
+    ("notes.txt", ""), ("quadfire.json", ": an array? see `quadfire configs {}`"),
+    ("", ": it is a folder, name a file in it")])
+def test_a_file_of_neither_kind_is_one_line(tmp_path, name, hint):
+    path = tmp_path / name
+    if name:
+        path.write_text("{}")
+    done = quadfire("show", path)
+    assert done.status == 2
+    assert done.err == (f"error: {path}: neither a checkpoint nor an integer network"
+                        f"{hint.format(path)}\n")
+
+
 def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
     """safetensors has an error of its own for it."""
     def refuse(*_, **__):

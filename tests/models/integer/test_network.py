@@ -319,7 +319,7 @@ def test_files_that_are_none(parts):
     whole = path.read_bytes()
     for content in (whole[:-7], whole[:60], b"", b"PK\x03\x04 a zip of pickles"):
         path.write_bytes(content)
-        with pytest.raises(NetworkError, match="not a safetensors file"):
+        with pytest.raises(NetworkError, match="not a safetensors file$"):
             IntegerNetwork.load(path)
     save_file(tensors, path)
     with pytest.raises(NetworkError, match='no metadata under "quadfire"'):
@@ -330,6 +330,17 @@ def test_files_that_are_none(parts):
     path.unlink()
     with pytest.raises(NetworkError, match="there is no such file"):
         IntegerNetwork.load(path)
+
+
+def test_what_is_something_else_is_named(tmp_path):
+    checkpoint = PRETRAINED / "mnist5k-784-128-10.safetensors"
+    for path, message in (
+            (checkpoint, f"{checkpoint} is a checkpoint, not an integer network: run "
+                         f"`quadfire quantize {checkpoint}` first"),
+            (tmp_path, f"{tmp_path} is a folder: name a .safetensors file")):
+        with pytest.raises(NetworkError) as error:
+            IntegerNetwork.load(path)
+        assert str(error.value) == message
 
 
 def test_reading_a_network_needs_no_torch():

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import QIF
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from quadfire.paths import PRETRAINED
 
 
 def test_checkpoint_comes_back(trained, data, tmp_path):
@@ -44,8 +45,15 @@ def test_checkpoint_errors(tmp_path, metadata, message):
 
 def test_checkpoint_file_errors(tmp_path):
     path = tmp_path / "bad.safetensors"
-    with pytest.raises(CheckpointError, match=r"bad\.safetensors: not a checkpoint: No such file"):
+    with pytest.raises(CheckpointError, match=r"bad\.safetensors: there is no such file"):
         load_checkpoint(path)
     path.write_bytes(b"not a safetensors file at all")
     with pytest.raises(CheckpointError, match="not a checkpoint"):
         load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="is a folder: name a .safetensors file"):
+        load_checkpoint(tmp_path)
+    network = PRETRAINED / "mnist5k-784-128-10-int8.safetensors"
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(network)
+    assert str(error.value) == (f"{network} is an integer network already: name the checkpoint "
+                                "that it was made from")

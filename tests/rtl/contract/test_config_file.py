@@ -66,6 +66,16 @@ def test_names_and_changes_that_cannot_be(name, changes, message):
         read_config(name, changes)
 
 
+def test_a_folder_is_no_configuration(tmp_path):
+    with pytest.raises(ValueError) as error:
+        read_config(tmp_path)
+    assert str(error.value) == f"{tmp_path} is a folder: name a preset or a .json file"
+    (tmp_path / "quadfire.json").write_text("{}")
+    with pytest.raises(ValueError) as error:
+        read_config(tmp_path)
+    assert str(error.value) == f"{tmp_path} is a folder: did you mean {tmp_path}/quadfire.json?"
+
+
 def test_every_verb_takes_a_file_and_changes(tmp_path):
     """From the fields of a file to cycles, a tape, and an answer of the simulated device."""
     path = tmp_path / "mine.json"

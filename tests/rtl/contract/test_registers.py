@@ -54,8 +54,10 @@ def test_constants_tell_the_whole_configuration(stream_bits):
 def test_impossible_requests_are_refused():
     with pytest.raises(ValueError, match="stream_bits must be one of 32, 64, 128, not 48"):
         constants(preset("tiny"), 48)
-    with pytest.raises(ValueError, match="--format must be one of md, c, py, rdl, not 'xml'"):
+    with pytest.raises(ValueError, match="--format must be one of md, c, py, rdl, html, not 'xml'"):
         render("xml")
+    with pytest.raises(ValueError, match="html is pages, not one text: call write_html"):
+        render("html")
     with pytest.raises(KeyError, match="no register 'nothing'"):
         find("nothing")
     with pytest.raises(KeyError, match="no field 'nothing'"):
@@ -173,6 +175,10 @@ def test_the_command(tmp_path):
     assert quadfire("registers", "-o", str(target)).status == 0
     assert target.read_text() == render("md")
     assert quadfire("registers", "--format", "doc").status == 2
+    for words in (["-o", target / "a" / "x.md"], ["--format", "html", "-o", target / "a"]):
+        done = quadfire("registers", *words)
+        assert done.status == 2
+        assert done.err == f"error: {target / 'a'} cannot be made: Not a directory\n"
 
 
 def test_registers_by_name():

@@ -33,6 +33,11 @@ def network(tmp_path):
     return path
 
 
+def test_the_demo_is_refused_before_anything_is_generated(monkeypatch):
+    monkeypatch.setattr("quadfire.sim.report.demo.VerilatedTransport", None)
+    assert "needs 204 spike words at least" in fails("demo", "-c", "tiny")
+
+
 def test_errors_keep_their_brackets():
     for name in ("[bold]nothing[/]", "[/]"):
         assert name in fails("build", "--config", name)

@@ -31,9 +31,10 @@ def test_a_network_at_full_width(name, tmp_path):
     assert summary["cycles"] == summary["predicted_cycles"]
 
 
-def test_an_unknown_network_is_refused(tmp_path):
+def test_an_unknown_network_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="there are resnet19, vgg11, vggsnn"):
         deep.run("resnet20", "tiny-conv", tmp_path)
+    assert not capsys.readouterr().out
 
 
 def test_cost_grows_with_spikes(tmp_path):
