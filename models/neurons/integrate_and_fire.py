@@ -1,13 +1,12 @@
 """Integrate-and-fire: without leak, and with a leak that does not depend on v."""
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
-from quadfire.models.neurons.canonical import Canonical, canonical_if
+from quadfire.models.neurons.canonical import Canonical, canonical_if, canonical_linear
 from quadfire.models.neurons.firing import fire
 from quadfire.models.neurons.lif import lif_step
 from quadfire.models.neurons.spiking_neuron import SpikingNeuron
@@ -85,5 +84,5 @@ class ConstantLeakIF(SpikingNeuron):
     def _canonical(self) -> Canonical:
         if self.towards_rest:
             return super()._canonical()
-        canonical = canonical_if(self.v_threshold, self.v_reset, self.v_initial)
-        return replace(canonical, offset=-canonical.gain * self.leak)
+        return canonical_linear(decay=1.0, threshold=self.v_threshold, reset=self.v_reset,
+                                offset=-self.leak, initial=self.v_initial)
