@@ -26,7 +26,7 @@ class MappedNeuron:
     condition: str = ""
     membrane_delta: float = 0.0
     window: float = 1.0
-    surrogate: str = "rect"
+    surrogate: str = "rectangular"
 
     def canonical(self) -> Canonical:
         """The neuron in canonical form, as the neurons of `quadfire.models.neurons` answer it."""
