@@ -9,6 +9,8 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 QF     := $(VENV)/bin/quadfire
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Libraries of others that tests compare with, without their own requirements: see constraints.txt.
+PEERS  := snntorch spikingjelly norse sinabs nir nirtorch pbr
 READY  := $(VENV)/.ready
 BENCH  := $(VENV)/.ready-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -32,7 +34,7 @@ $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) -e '.[dev]'
-	$(PIP) --no-deps spikingjelly
+	$(PIP) --no-deps $(PEERS)
 	@touch $@
 
 $(BENCH): constraints.txt $(READY)
