@@ -94,7 +94,7 @@ def _flat_input(network: IntegerNetwork) -> IntegerNetwork:
 
     def flat(branch) -> bool:
         return isinstance(branch, ConvBranch) and branch.pool is None and \
-            [*branch.kernel] == sides and not branch.padding
+            [*branch.kernel] == sides and not any(branch.padding)
 
     branches = [branch for layer in network.layers for branch in layer.branches
                 if branch.source == INPUT]

@@ -10,13 +10,19 @@ o + d, and block i is read at pooled pixel site + off - d, where
 so that no block starts inside the map. With a stride, all sums of stride 1 are made and only
 some of them leave. A branch may have a stride that is a multiple of the pass's. Every tap of it is
 then a source of its own that moves several pixels per site; so a projection of stride 2 joins a
-convolution of stride 1.
+convolution of stride 1. Each axis for itself: with a stride of (2, 1), every row of taps is split
+into blocks of 1 x 3.
+
+A pool has a padding of its own on each axis, a source one for both: the larger. On the other axis
+a window may then count that should hold nothing, so every window that is visited is compared.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from quadfire.firmware.compiler.passes import (
     Axis,
@@ -27,9 +33,10 @@ from quadfire.firmware.compiler.passes import (
     branch_geometries,
 )
 from quadfire.firmware.tape.memory_layout import tiles_of, words_of
-from quadfire.models.integer import IntegerNetwork
+from quadfire.models.integer import IntegerNetwork, as_pair, number_or_pair
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, PASS, SOURCE
+from quadfire.rtl.fetch import geometry
 
 __all__ = ["mappings"]
 
@@ -50,7 +57,7 @@ def mappings(network: IntegerNetwork, layer: int, config: ArrayConfig
     modes = {"dense": _dense}
     if network.shapes[layer][1:] != (1, 1):
         modes["tiles"] = _tiles
-    strides = {1, *(branch.stride for branch in branches)} & {1, 2, 4}
+    strides = {1, *(axis.stride for branch in branches for axis in branch.axes)} & {1, 2, 4}
     for stride in sorted(strides) if config.kernel_taps else (1,):
         name = "kernel" if stride == 1 else f"kernel of stride {stride}"
         modes[name] = partial(_kernel, stride=stride)
@@ -60,6 +67,7 @@ def mappings(network: IntegerNetwork, layer: int, config: ArrayConfig
             passes = make(network, layer, branches, config)
             for a_pass in passes:
                 _check(a_pass, config)
+                _check_pools(a_pass, branches)
             found[mode] = passes
         except Unfit as reason:
             reasons[mode] = str(reason)
@@ -95,6 +103,29 @@ def _check(a_pass: Pass, config: ArrayConfig) -> None:
                             f"{low}..{high}: use smaller maps, strides or pools")
 
 
+def _check_pools(a_pass: Pass, branches: list[BranchGeometry]) -> None:
+    """Raise Unfit if the one `pad` of a source makes a window count that is outside of its pool."""
+    for source in a_pass.sources:
+        rows, columns = as_pair(source.output_step)
+        for axis, first, step, sites, output_step, outputs in (
+                (branches[source.branch].y, source.y0, source.step_y,
+                 a_pass.height + a_pass.flush, rows, a_pass.grid[0]),
+                (branches[source.branch].x, source.x0, source.step_x, a_pass.width, columns,
+                 a_pass.grid[1])):
+            if axis.pool_padding == source.pad:
+                continue
+            firsts = np.add.outer(first + step * np.arange(sites),
+                                  output_step * np.arange(outputs)).ravel()
+            _, read = geometry.along(firsts, axis.window, axis.length, source.pad)
+            _, meant = geometry.along(firsts, axis.window, axis.length, axis.pool_padding)
+            if (read != meant).any():
+                y, x = branches[source.branch].axes
+                raise Unfit(f"the array pads a pool alike on both axes, and the padding "
+                            f"({y.pool_padding}, {x.pool_padding}) of the pool of branch "
+                            f"{source.branch} cannot stand for another: give the pool one padding, "
+                            "or the convolution that reads it no padding")
+
+
 def _slots(network: IntegerNetwork, layer: int) -> int:
     """Slots that the input of a layer takes: bit planes or time steps."""
     return network.bits_of(network.layers[layer]) or network.steps
@@ -109,7 +140,8 @@ def _source(branch: BranchGeometry, config: ArrayConfig, *, ky: int, kx: int, y0
     return Source(branch=branch.number, map=branch.map, max_pool=branch.max_pool, ky=ky, kx=kx,
                   y0=y.pixel(y0), x0=x.pixel(x0), step_y=step_y * y.pool_stride,
                   step_x=step_x * x.pool_stride, window_height=y.window, window_width=x.window,
-                  map_height=y.length, map_width=x.length, pad=y.pool_padding,
+                  map_height=y.length, map_width=x.length,
+                  pad=max(y.pool_padding, x.pool_padding),
                   **words | options)
 
 
@@ -137,12 +169,19 @@ def _blocks(axis: Axis) -> list[tuple[int, int]]:
     return [(first, first + 1 - axis.padding) for first in range(0, axis.kernel, 3)]
 
 
+def _starts(axis: Axis, step: int, d: int) -> list[tuple[int, int]]:
+    """(first tap, pooled pixel at the first site) of every block, or tap, along an axis."""
+    if step == 1:
+        return [(first, off - d) for first, off in _blocks(axis)]
+    return [(tap, tap - axis.padding - d * step) for tap in range(axis.kernel)]
+
+
 def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
             config: ArrayConfig, *, stride: int) -> list[Pass]:
     """Kernel passes whose outputs are `stride` positions apart, one per tile."""
     if not config.kernel_taps:
         raise Unfit("the array has no line buffers: use one with line_words above 0")
-    if any(branch.stride % stride for branch in branches):
+    if any(axis.stride % stride for branch in branches for axis in branch.axes):
         raise Unfit("its branches have different strides")
     _check_identities(network, layer, branches, config.wide_bits)
     geometry, down, right = _kernel_sites(network, layer, branches, stride)
@@ -153,18 +192,13 @@ def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
                     f"{1 << (line + 1).bit_length()}, or narrower maps")
     sources: list[tuple[Source, int]] = []
     for branch in branches:
-        step = branch.stride // stride
-        if step == 1:
-            starts = [(ky, kx, off_y - down, off_x - right) for ky, off_y in _blocks(branch.y)
-                      for kx, off_x in _blocks(branch.x)]
-        else:
-            y, x = branch.y, branch.x
-            starts = [(ky, kx, ky - y.padding - down * step, kx - x.padding - right * step)
-                      for ky in range(y.kernel) for kx in range(x.kernel)]
-        for ky, kx, y0, x0 in starts:
-            source = _source(branch, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step,
-                             step_x=step, wide=branch.identity, single_tap=step > 1)
-            sources.append((source, branch.gain))
+        step_y, step_x = (axis.stride // stride for axis in branch.axes)
+        single = number_or_pair((step_y > 1, step_x > 1))
+        for ky, y0 in _starts(branch.y, step_y, down):
+            for kx, x0 in _starts(branch.x, step_x, right):
+                source = _source(branch, config, ky=ky, kx=kx, y0=y0, x0=x0, step_y=step_y,
+                                 step_x=step_x, wide=branch.identity, single_tap=single)
+                sources.append((source, branch.gain))
     return [_kernel_pass(network, layer, config, tile, _busiest_first(sources), geometry)
             for tile in range(tiles_of(network.shapes[layer][0], config))]
 
@@ -172,15 +206,16 @@ def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
 def _kernel_sites(network: IntegerNetwork, layer: int, branches: list[BranchGeometry], stride: int
                   ) -> tuple[dict[str, int], int, int]:
     """(sites and positions that leave, d of the rows, d of the columns) of a kernel pass."""
-    whole = [branch for branch in branches if branch.stride == stride]
-    down = max([0, *(off for branch in whole for _, off in _blocks(branch.y))])
-    right = max([0, *(off for branch in whole for _, off in _blocks(branch.x))])
+    blocks_y = [off for branch in branches if branch.y.stride == stride
+                for _, off in _blocks(branch.y)]
+    whole = [branch.x for branch in branches if branch.x.stride == stride]
+    down, right = max([0, *blocks_y]), max([0, *(off for x in whole for _, off in _blocks(x))])
     _, rows, columns = network.shapes[layer]
     y_high, x_high = down + stride * (rows - 1), right + stride * (columns - 1)
     height, width = y_high + 2, max(3, x_high + 2)
     if right == 0:              # a row's last site wraps to the next row: it must see nothing
-        width = max([width, *(branch.x.pooled - off + 1 for branch in whole
-                              if branch.x.kernel > 1 for _, off in _blocks(branch.x))])
+        width = max([width, *(x.pooled - off + 1 for x in whole if x.kernel > 1
+                              for _, off in _blocks(x))])
     return {"width": width, "height": height, "x_low": right, "x_high": x_high, "y_low": down,
             "y_high": y_high, "stride": stride}, down, right
 
@@ -289,7 +324,8 @@ def _site_pieces(branch: BranchGeometry, config: ArrayConfig) -> list[tuple[Sour
     def piece(row: int, column: int, width: int, height: int, **words: int):
         source = _source(branch, config, ky=row, kx=column, y0=row - y.padding,
                          x0=column - x.padding, step_y=1, step_x=1,
-                         output_step=branch.stride * y.pool_stride, **words)
+                         output_step=number_or_pair((y.stride * y.pool_stride,
+                                                 x.stride * x.pool_stride)), **words)
         return source, width, height
 
     channels = branch.channels

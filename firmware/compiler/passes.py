@@ -13,12 +13,12 @@ Everything here counts pixels, words and channels of maps. `quadfire.firmware.co
 decides where they lie in the memories.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, Pool
+from quadfire.models.integer import ConvBranch, IdentityBranch, IntegerNetwork, Pair, Pool, as_pair
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.fetch import geometry
 
@@ -81,9 +81,9 @@ class BranchGeometry:
     identity: bool
 
     @property
-    def stride(self) -> int:
-        """Stride of the kernel, the same on both axes."""
-        return self.y.stride
+    def axes(self) -> tuple[Axis, Axis]:
+        """(y, x)"""
+        return self.y, self.x
 
 
 def branch_geometries(network: IntegerNetwork, layer: int) -> list[BranchGeometry]:
@@ -95,17 +95,27 @@ def branch_geometries(network: IntegerNetwork, layer: int) -> list[BranchGeometr
         pool, options = None, [{}, {}]
         if isinstance(branch, ConvBranch):
             pool = branch.pool
-            options = [{"kernel": kernel, "stride": branch.stride, "padding": branch.padding}
-                       for kernel in branch.kernel]
+            strides = _strides(branch.stride, sides)
+            options = [{"kernel": kernel, "stride": stride, "padding": padding}
+                       for kernel, stride, padding in zip(branch.kernel, strides, branch.padding,
+                                                          strict=True)]
         window = pool or Pool(kind="sum", size=1, stride=1)
-        y, x = (Axis(length=length, outputs=outputs, window=window.size,
-                     pool_stride=window.stride, pool_padding=window.padding, **option)
-                for length, outputs, option in zip(lengths, sides, options, strict=True))
+        y, x = (Axis(length=lengths[axis], outputs=sides[axis], window=window.size[axis],
+                     pool_stride=window.stride[axis], pool_padding=window.padding[axis],
+                     **options[axis]) for axis in range(2))
         branches.append(BranchGeometry(
             number=number, map=branch.source, channels=channels, y=y, x=x,
             max_pool=window.kind == "max", identity=isinstance(branch, IdentityBranch),
             gain=1 if isinstance(branch, IdentityBranch) else branch.gain))
     return branches
+
+
+def _strides(strides: Pair, sides: Sequence[int]) -> Pair:
+    """The strides; an axis with a single output, where none is seen, takes that of the other."""
+    rows, columns = strides
+    if rows != columns and 1 in sides:
+        rows = columns = columns if sides[0] == 1 else rows
+    return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +131,14 @@ class Source:
     | window_width, window_height | pixels of the window |
     | max_pool | a window counts once where any of its pixels spikes |
     | map_width, map_height | pixels of the map; outside of it there are no spikes |
-    | pad | padding of the pooling: a window that reaches further holds nothing |
+    | pad | padding of the pooling on both axes: a window that reaches further holds nothing |
     | wide | its rows hold one wide weight each (an identity of a kernel pass) |
-    | single_tap | of a kernel pass: it stands for one tap, and lies in the middle bank |
+    | single_tap | of a kernel pass: it stands for one tap, which lies in the middle bank |
     | output_step | of a dense pass: pixels from output to output |
     | offset | first weight row, from the first row of the pass |
+
+    single_tap and output_step are pairs (rows, columns) where the two differ: with a single_tap of
+    (True, False) a source stands for one row of taps, which lies in the middle row of banks.
 
     A source takes `channels` weight rows; in a dense pass it takes as many at every site. There ky
     and kx are the tap of the first site.
@@ -149,8 +162,8 @@ class Source:
     map_height: int
     pad: int = 0
     wide: bool = False
-    single_tap: bool = False
-    output_step: int = 0
+    single_tap: bool | tuple[bool, bool] = False
+    output_step: int | Pair = 0
     offset: int = 0
 
     def first_channel(self, config: ArrayConfig) -> int:
@@ -270,9 +283,11 @@ class Pass:
     def for_output(self, output: int) -> "Pass":
         """This pass for one output pixel of the grid."""
         y, x = divmod(output, self.grid[1])
-        sources = tuple(replace(source, y0=source.y0 + y * source.output_step,
-                                x0=source.x0 + x * source.output_step) for source in self.sources)
-        return replace(self, sources=sources, first_output=output)
+        sources = []
+        for source in self.sources:
+            rows, columns = as_pair(source.output_step)
+            sources.append(replace(source, y0=source.y0 + y * rows, x0=source.x0 + x * columns))
+        return replace(self, sources=tuple(sources), first_output=output)
 
     def _leaving(self, first: int, last: int) -> int:
         """Outputs of a kernel pass that leave while rows first .. last - 1 are visited."""

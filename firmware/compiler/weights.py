@@ -4,7 +4,7 @@ import numpy as np
 
 from quadfire.firmware.compiler.passes import Pass, Source
 from quadfire.firmware.tape.memory_layout import pack_weights, pack_wide
-from quadfire.models.integer import IdentityBranch, IntegerLayer
+from quadfire.models.integer import IdentityBranch, IntegerLayer, as_pair
 from quadfire.rtl.contract.config import ArrayConfig
 
 __all__ = ["pass_weights", "weight_words"]
@@ -43,14 +43,18 @@ def _kernel_rows(layer: IntegerLayer, a_pass: Pass, source: Source, config: Arra
         return words
     weight = branch.weight[outputs, first:first + source.channels]
     taps = np.zeros((3, 3, config.lanes, source.channels), np.int8)
-    for ky in range(3):
-        for kx in range(3):
-            row, column = source.ky + ky, source.kx + kx
-            if source.single_tap:
-                row, column = (source.ky, source.kx) if ky == kx == 1 else (-1, -1)
-            if 0 <= row < branch.kernel[0] and 0 <= column < branch.kernel[1]:
-                taps[ky, kx, :len(weight)] = weight[:, :, row, column]
+    one_row, one_column = as_pair(source.single_tap)
+    for ky, row in _taps_of_banks(source.ky, branch.kernel[0], one_row):
+        for kx, column in _taps_of_banks(source.kx, branch.kernel[1], one_column):
+            taps[ky, kx, :len(weight)] = weight[:, :, row, column]
     return pack_weights(taps.reshape(-1, source.channels), config)
+
+
+def _taps_of_banks(first: int, kernel: int, single: bool) -> list[tuple[int, int]]:
+    """(place 0..2 in the block, tap) along an axis; a single tap lies in the middle."""
+    if single:
+        return [(1, first)]
+    return [(place, first + place) for place in range(3) if 0 <= first + place < kernel]
 
 
 def _tile_rows(layer: IntegerLayer, a_pass: Pass, source: Source, config: ArrayConfig

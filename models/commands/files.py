@@ -20,7 +20,7 @@ from quadfire.models.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from quadfire.models.integer import Branch, IntegerNetwork
+    from quadfire.models.integer import Branch, IntegerNetwork, Pair
     from quadfire.rtl.contract.numerics import Neuron
 
 __all__ = ["evaluate", "show"]
@@ -61,6 +61,12 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     console.print(table)
 
 
+def _sides(pair: Pair) -> str:
+    """A pair as rows x columns; one number where both are equal."""
+    rows, columns = pair
+    return str(rows) if rows == columns else f"{rows}x{columns}"
+
+
 def _describe(network: IntegerNetwork, branch: Branch) -> str:
     """What a branch reads, and how."""
     from quadfire.models.integer import INPUT, IdentityBranch
@@ -69,9 +75,10 @@ def _describe(network: IntegerNetwork, branch: Branch) -> str:
     if isinstance(branch, IdentityBranch):
         return f"{name} itself"
     pool, (height, width) = branch.pool, branch.kernel
-    parts = [f"{name}", f"{pool.kind} {pool.size}/{pool.stride}" if pool else "",
-             f"{height}x{width}/{branch.stride}", f"padded {branch.padding}" if branch.padding else
-             "", f"times {branch.gain}" if branch.gain > 1 else ""]
+    parts = [f"{name}", f"{pool.kind} {_sides(pool.size)}/{_sides(pool.stride)}" if pool else "",
+             f"{height}x{width}/{_sides(branch.stride)}",
+             f"padded {_sides(branch.padding)}" if any(branch.padding) else "",
+             f"times {branch.gain}" if branch.gain > 1 else ""]
     return " ".join(filter(None, parts))
 
 

@@ -3,6 +3,7 @@
 | file | what it holds |
 |---|---|
 | `checks.py` | `NetworkError`, and the checks of one number or one array |
+| `pairs.py` | `Pair`: two numbers, one for the rows and one for the columns |
 | `branches.py` | `Pool`, `ConvBranch`, `IdentityBranch`: what a layer reads and how it sums it |
 | `layer.py` | `IntegerLayer`: branches, shift and bias, a neuron or the readout |
 | `network.py` | `IntegerNetwork`: the layers in order, and the checks that they fit |
@@ -19,6 +20,8 @@ from quadfire.models.integer.branches import INPUT, Branch, ConvBranch, Identity
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer, dense
 from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer.pairs import Pair, PairField, as_pair, number_or_pair
 
 __all__ = ["INPUT", "Branch", "ConvBranch", "IdentityBranch", "IntegerLayer", "IntegerNetwork",
-           "NetworkError", "Pool", "Shape", "dense"]
+           "NetworkError", "Pair", "PairField", "Pool", "Shape", "as_pair", "dense",
+           "number_or_pair"]

@@ -3,11 +3,14 @@
 A map is [C, H, W] of spikes, or of pixels where it is the network's input. numpy only.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from quadfire.models.integer.checks import NetworkError, check_array, check_bits, check_integer
+from quadfire.models.integer.pairs import Pair, PairField, as_pair, check_pair
 
 __all__ = ["IDENTITY_BITS", "INPUT", "Branch", "ConvBranch", "IdentityBranch", "Pool", "Range",
            "Shape"]
@@ -23,49 +26,55 @@ INPUT = -1
 LAST_SOURCE = 1 << 16
 #: Signed bits of the weights of an identity branch.
 IDENTITY_BITS = 20
+#: Largest stride, and largest side of a pooled window, of both axes.
+LARGEST = 255, 255
 
 
-def _windows(length: int, size: int, stride: int, padding: int) -> int:
-    """How many windows of `size`, `stride` apart, fit in `length` values padded at both ends."""
-    return (length + 2 * padding - size) // stride + 1
+def _windows(sides: Sequence[int], size: Pair, stride: Pair, padding: Pair) -> Pair:
+    """How many windows fit along both axes of a map of these sides, padded at all ends."""
+    rows, columns = ((n + 2 * p - k) // s + 1
+                     for n, k, s, p in zip(sides, size, stride, padding, strict=True))
+    return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Square windows of a map of spikes, each of which becomes one value.
+    """Windows of a map of spikes, each of which becomes one value.
 
     | field | meaning |
     |---|---|
     | kind | "sum": number of spikes in the window; "max": 1 where any value spikes (OR) |
-    | size, stride | side of a window, and the distance from one to the next; 1..255 |
+    | size, stride | of a window, and the distance from one to the next; 1..255 |
     | padding | silent rows and columns around the map; at most size / 2 |
 
-    The mean of a window is its sum; the 1 / size^2 belongs to the scale of the weights.
+    Size, stride and padding are pairs (rows, columns); one number stands for two equal ones.
+    The mean of a window is its sum; the 1 / (rows columns) belongs to the scale of the weights.
     """
 
     kind: str
-    size: int
-    stride: int
-    padding: int = 0
+    size: PairField = PairField()
+    stride: PairField = PairField()
+    padding: PairField = PairField(0)
 
     def __post_init__(self):
         if self.kind not in ("sum", "max"):
             raise NetworkError(f"the kind of a pool must be 'sum' or 'max', not {self.kind!r}")
-        check_integer("size of a pool", self.size, 1, 255)
-        check_integer("stride of a pool", self.stride, 1, 255)
-        check_integer("padding of a pool", self.padding, 0, self.size // 2)
+        check_pair("size of a pool", self.size, 1, LARGEST)
+        check_pair("stride of a pool", self.stride, 1, LARGEST)
+        rows, columns = self.size
+        check_pair("padding of a pool", self.padding, 0, (rows // 2, columns // 2))
 
     @property
     def count(self) -> int:
         """The largest value that a window can have."""
-        return self.size ** 2 if self.kind == "sum" else 1
+        return math.prod(self.size) if self.kind == "sum" else 1
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of the pooled map. Raises NetworkError where no window fits."""
         channels, *sides = shape
-        height, width = (_windows(n, self.size, self.stride, self.padding) for n in sides)
+        height, width = _windows(sides, self.size, self.stride, self.padding)
         if min(height, width) < 1:
-            raise NetworkError(f"no window of {self.size} x {self.size} fits in a map of "
+            raise NetworkError(f"no window of {self.size[0]} x {self.size[1]} fits in a map of "
                                f"{sides[0]} x {sides[1]}")
         return channels, height, width
 
@@ -75,16 +84,17 @@ class ConvBranch:
     """A convolution of one map.
 
         acc[o, y, x] += gain * sum over c, i, j of weight[o, c, i, j] p[c, y', x']
-        y' = stride y + i - padding,    x' = stride x + j - padding
+        y' = stride[0] y + i - padding[0],    x' = stride[1] x + j - padding[1]
 
-    p is the map of `source` after `pool`; outside of the map there are no spikes.
+    p is the map of `source` after `pool`; outside of the map there are no spikes. A signal of one
+    dimension is a map of one row, [C, 1, L].
 
     | field | meaning |
     |---|---|
     | source | number of an earlier layer, or -1 for the network's input |
     | weight | int8 [outputs, C, kh, kw], within the weight_bits of the layer |
-    | stride | 1..255, the same for rows and columns |
-    | padding | 0 to one less than the larger side of the kernel |
+    | stride | (rows, columns), each 1..255; one number stands for two equal ones |
+    | padding | likewise, each 0 to one less than the larger side of the kernel |
     | pool | pools the map before the kernel sees it, or None |
     | gain | 1..16; brings a branch of larger weights to the scale of the others |
 
@@ -93,8 +103,8 @@ class ConvBranch:
 
     source: int
     weight: np.ndarray
-    stride: int = 1
-    padding: int = 0
+    stride: PairField = PairField(1)
+    padding: PairField = PairField(0)
     pool: Pool | None = None
     gain: int = 1
 
@@ -104,8 +114,8 @@ class ConvBranch:
                                f"not {list(self.weight.shape)}")
         check_array("weight", self.weight, np.int8, self.weight.shape)
         check_integer("source", self.source, INPUT, LAST_SOURCE)
-        check_integer("stride", self.stride, 1, 255)
-        check_integer("padding", self.padding, 0, max(self.kernel) - 1)
+        check_pair("stride", self.stride, 1, LARGEST)
+        check_pair("padding", self.padding, 0, as_pair(max(self.kernel) - 1))
         check_integer("gain", self.gain, 1, 16)
         if self.pool is not None and not isinstance(self.pool, Pool):
             raise NetworkError(f"pool must be a Pool or None, not {self.pool!r}")
@@ -121,7 +131,7 @@ class ConvBranch:
         return self.weight.shape[1]
 
     @property
-    def kernel(self) -> tuple[int, int]:
+    def kernel(self) -> Pair:
         """Height and width of the kernel."""
         return self.weight.shape[2], self.weight.shape[3]
 
@@ -134,8 +144,7 @@ class ConvBranch:
         channels, *sides = self.pooled_shape(shape)
         if channels != self.channels:
             raise NetworkError(f"takes {self.channels} channels, its source has {channels}")
-        height, width = (_windows(n, k, self.stride, self.padding)
-                         for n, k in zip(sides, self.kernel, strict=True))
+        height, width = _windows(sides, self.kernel, self.stride, self.padding)
         if min(height, width) < 1:
             raise NetworkError(f"its kernel of {self.kernel[0]} x {self.kernel[1]} is larger than "
                                f"its map of {sides[0]} x {sides[1]}")

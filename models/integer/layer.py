@@ -119,7 +119,7 @@ class IntegerLayer:
         """
         first, *others = self.branches
         if others or isinstance(first, IdentityBranch) or first.pool is not None or \
-                (first.stride, first.padding, first.gain) != (1, 0, 1):
+                (first.stride, first.padding, first.gain) != ((1, 1), (0, 0), 1):
             raise NetworkError(f"layer {self.name!r}: is more than one matrix of weights")
         return first.weight.reshape(self.outputs, -1)
 

@@ -17,6 +17,7 @@ LAYER and BRANCH are numbers from 0. The JSON text stands under the metadata key
 | layers | list of {name, weight_bits, neuron, branches} |
 | neuron | the fields of `Neuron`, or null for the readout |
 | branches | list of {kind, ...}, with the scalar fields of `ConvBranch` or `IdentityBranch` |
+| size, stride, padding | one number, or [rows, columns] where the two differ |
 | about | an object for the user, which nothing here reads; may be missing |
 
 A file must have exactly these fields and tensors. Every one is checked for type and range, here or
@@ -38,6 +39,7 @@ from quadfire.files import whole_file
 from quadfire.models.integer.branches import Branch, ConvBranch, IdentityBranch, Pool
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer
+from quadfire.models.integer.pairs import PairField, number_or_pair
 from quadfire.rtl.contract.numerics import Neuron
 
 if TYPE_CHECKING:
@@ -87,8 +89,14 @@ def _scalars(branch: Branch) -> dict[str, Any]:
     kind = next(name for name, made in KINDS.items() if isinstance(branch, made))
     values = {f.name: getattr(branch, f.name) for f in fields(branch) if f.name != "weight"}
     if pool := values.get("pool"):
-        values["pool"] = asdict(pool)
-    return {"kind": kind, **values}
+        values["pool"] = _numbers(asdict(pool))
+    return {"kind": kind, **_numbers(values)}
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with one number for every pair of equal numbers."""
+    return {name: number_or_pair(value) if isinstance(value, tuple) else value
+            for name, value in values.items()}
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -188,10 +196,21 @@ def _check_fields(what: str, value: Any, names: Iterable[str],
 def _make(kind: type, what: str, values: Any, **arrays: np.ndarray) -> Any:
     """kind(**values, **arrays); values must be all other fields of kind. Errors name `what`."""
     _check_fields(what, values, {f.name for f in fields(kind)} - {*arrays})
+    values = {name: _pair(f"{what}: {name}", value)
+              if isinstance(value, list) and isinstance(vars(kind).get(name), PairField) else value
+              for name, value in values.items()}
     try:
         return kind(**values, **arrays)
     except ValueError as error:
         raise NetworkError(f"{what}: {error}") from None
+
+
+def _pair(what: str, values: list[Any]) -> tuple[Any, ...]:
+    """The pair in a list of two numbers; equal ones are no pair, as `write` makes them one."""
+    if len(values) != 2 or values[0] == values[1]:
+        raise NetworkError(f"{what} must be a number, or a list of two that differ, not "
+                           f"{reprlib.repr(values)}")
+    return tuple(values)
 
 
 def _take(tensors: Tensors, name: str) -> np.ndarray:

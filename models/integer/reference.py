@@ -62,10 +62,10 @@ def _pooled(x: Tensor, pool: Pool | None) -> Tensor:
 def _conv(branch: ConvBranch, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sums [B, *shape] of a pooled map x [B, C, H', W'], exact in the dtype of x."""
     weight = torch.from_numpy(branch.weight).to(x.dtype).flatten(1)
-    if tuple(x.shape[2:]) == branch.kernel and not branch.padding:
+    if tuple(x.shape[2:]) == branch.kernel and not any(branch.padding):
         return (x.flatten(1) @ weight.T).view(-1, *shape)
     if branch.kernel == (1, 1):
-        columns = x[..., ::branch.stride, ::branch.stride].flatten(2)
+        columns = x[..., ::branch.stride[0], ::branch.stride[1]].flatten(2)
     else:
         columns = functional.unfold(x, branch.kernel, padding=branch.padding, stride=branch.stride)
     return torch.bmm(weight.expand(len(x), -1, -1), columns).view(-1, *shape)

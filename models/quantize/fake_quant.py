@@ -99,7 +99,7 @@ class GridBranch(nn.Module):
             p = self.pool
             x = functional.max_pool2d(x, p.size, p.stride, p.padding) if p.kind == "max" else \
                 functional.avg_pool2d(x, p.size, p.stride, p.padding, divisor_override=1)
-        if x.shape[2:] == weight.shape[2:] and not self.padding:
+        if x.shape[2:] == weight.shape[2:] and not any(self.padding):
             sums = (x.flatten(1) @ weight.flatten(1).T)[:, :, None, None]
         else:
             sums = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)

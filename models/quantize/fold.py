@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadfire.models.integer import INPUT, Pool, Shape
+from quadfire.models.integer import INPUT, Pair, PairField, Pool, Shape
 from quadfire.models.networks import ConvNet, ImageNetwork, ResNet
 from quadfire.models.networks.layers import ConvLayer, DenseLayer
 from quadfire.models.networks.mlp import SpikingMLP
@@ -36,8 +36,8 @@ class FoldedBranch:
 
     source: int
     weight: Tensor
-    stride: int = 1
-    padding: int = 0
+    stride: PairField = PairField(1)
+    padding: PairField = PairField(0)
     pool: Pool | None = None
 
 
@@ -76,11 +76,11 @@ class _Map:
         """This map after one more pool. Raises ValueError where two pools are no single one."""
         shape = pool.output_shape(self.shape)
         if self.pool is not None:
-            plain = all(p.size == p.stride and not p.padding for p in (self.pool, pool))
+            plain = all(p.size == p.stride and not any(p.padding) for p in (self.pool, pool))
             if self.pool.kind != pool.kind or not plain:
                 raise ValueError("a pool of a pool must be of the same kind, both without overlap "
                                  "and padding: put a layer between them")
-            size = self.pool.size * pool.size
+            size = self.pool.size[0] * pool.size[0], self.pool.size[1] * pool.size[1]
             pool = Pool(kind=pool.kind, size=size, stride=size)
         return _Map(self.source, shape, pool)
 
@@ -89,7 +89,8 @@ class _Map:
         """What a spike counts: 1/k^2 for a mean, else 1."""
         return 1.0 if self.pool is None else 1 / self.pool.count
 
-    def branch(self, weight: Tensor, stride: int = 1, padding: int = 0) -> FoldedBranch:
+    def branch(self, weight: Tensor, stride: int | Pair = 1, padding: int | Pair = 0
+               ) -> FoldedBranch:
         """A convolution that reads this map."""
         return FoldedBranch(source=self.source, weight=weight * self.scale, stride=stride,
                             padding=padding, pool=self.pool)
@@ -115,8 +116,9 @@ class _Graph:
             neuron: SpikingNeuron | None) -> _Map:
         """Any layer; its first branch is a convolution that reads `at`."""
         first = branches[0]
-        sides = [(n + 2 * first.padding - k) // first.stride + 1
-                 for n, k in zip(at.shape[1:], first.weight.shape[2:], strict=True)]
+        sides = [(n + 2 * padding - k) // stride + 1
+                 for n, k, stride, padding in zip(at.shape[1:], first.weight.shape[2:],
+                                                  first.stride, first.padding, strict=True)]
         self.layers.append(FoldedLayer(name=name, branches=branches, bias=bias, neuron=neuron))
         return _Map(len(self.layers) - 1, (len(bias), sides[0], sides[1]))
 

@@ -107,8 +107,9 @@ def test_networks_of_convolutions_stay_inside_of_the_array(name):
             for branch in layer.branches:
                 seen.add(type(branch).__name__)
                 if isinstance(branch, ConvBranch):
-                    seen |= {("kernel", branch.kernel[0]), ("stride", branch.stride),
-                             ("padding", branch.padding), ("gain", branch.gain)}
+                    seen |= {("kernel", branch.kernel[0]), ("gain", branch.gain),
+                             *(("stride", stride) for stride in branch.stride),
+                             *(("padding", padding) for padding in branch.padding)}
                     if branch.pool:
                         seen |= {branch.pool.kind, ("overlap",
                                                     branch.pool.size > branch.pool.stride)}

@@ -24,13 +24,13 @@ from quadfire.rtl.contract.numerics import current, neuron_step
 pytestmark = pytest.mark.fast
 
 
-def windows(x: np.ndarray, size, stride: int, padding: int):
+def windows(x: np.ndarray, size, stride, padding):
     """(y, x, window [C, h, w]) of every place of a kernel on a map [C, H, W]."""
-    padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+    padded = np.pad(x, ((0, 0), *((n, n) for n in padding)))
     (height, width), (rows, columns) = padded.shape[1:], size
-    for y in range(0, height - rows + 1, stride):
-        for z in range(0, width - columns + 1, stride):
-            yield y // stride, z // stride, padded[:, y:y + rows, z:z + columns]
+    for i, y in enumerate(range(0, height - rows + 1, stride[0])):
+        for j, z in enumerate(range(0, width - columns + 1, stride[1])):
+            yield i, j, padded[:, y:y + rows, z:z + columns]
 
 
 def branch_sums(branch, x: np.ndarray, shape) -> np.ndarray:
@@ -39,7 +39,7 @@ def branch_sums(branch, x: np.ndarray, shape) -> np.ndarray:
         return branch.weight[:, None, None] * x
     if branch.pool is not None:
         pool, pooled = branch.pool, np.zeros(branch.pool.output_shape(x.shape), int)
-        for y, z, window in windows(x, (pool.size, pool.size), pool.stride, pool.padding):
+        for y, z, window in windows(x, pool.size, pool.stride, pool.padding):
             pooled[:, y, z] = (window.sum if pool.kind == "sum" else window.max)((1, 2))
         x = pooled
     acc = np.zeros(shape, int)
