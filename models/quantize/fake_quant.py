@@ -25,7 +25,7 @@ from quadfire.models.integer.branches import IDENTITY_BITS
 from quadfire.models.integer.encoding import present_maps
 from quadfire.models.neurons.canonical import Canonical
 from quadfire.models.neurons.surrogate import spike
-from quadfire.models.quantize.fold import FoldedBranch
+from quadfire.models.quantize.folded import FoldedBranch
 from quadfire.rtl.contract.numerics import Neuron
 
 __all__ = ["GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]
@@ -65,7 +65,7 @@ class GridBranch(nn.Module):
         self.weight = nn.Parameter(weight)
         self.source = folded.source
         self.stride, self.padding, self.pool = folded.stride, folded.padding, folded.pool
-        self.gain = 1
+        self.gain, self.gain_is_fixed = folded.gain or 1, bool(folded.gain)
         self.bits = IDENTITY_BITS if self.is_identity else weight_bits
 
     @property
@@ -119,16 +119,23 @@ class GridNeuron:
     window: float
     surrogate: str
 
-    def values(self, rounded: bool) -> dict[str, Any]:
-        """Its values in state LSBs, rounded or not; a factor of None is the state itself."""
+    def values(self, rounded: bool, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+        """Its values in state LSBs, rounded or not; a factor of None is the state itself.
+
+        A strict threshold that is not rounded is the next number of `dtype` above it.
+        """
         if rounded:
             n = self.integer
             return {"factor": None if n.square else n.factor, "theta": n.theta, "lo": n.lo,
                     "hi": n.hi, "initial": n.initial, "reset": n.reset, "delta": n.delta}
         one, c = 1 << self.fraction_bits, self.real
-        return {"factor": None if c.factor is None else c.factor * one} | {
+        values = {"factor": None if c.factor is None else c.factor * one} | {
             name: getattr(c, name) * one
             for name in ("theta", "lo", "hi", "initial", "reset", "delta")}
+        if c.strict:
+            theta = torch.tensor(values["theta"], dtype=dtype)
+            values["theta"] = torch.nextafter(theta, theta.new_tensor(torch.inf)).item()
+        return values
 
 
 class GridLayer(nn.Module):
@@ -144,17 +151,20 @@ class GridLayer(nn.Module):
     | input_bits | bits of the pixels that it reads, 0 where it reads spikes |
     | exponent_range | lowest and highest exponent |
     | learn_scales | exponents move by whole octaves, straight through (arXiv:1903.08066) |
+    | exact | its integers are exact: calibration leaves its bias alone |
 
     A call with neurons sets `rate`, the share of neurons that spiked in a time step. A call in eval
     mode also sets `saturation`, the share of states that lo and hi clamped, and `reach`, the lowest
-    and highest current in state LSBs.
+    and highest current in state LSBs. `watch`, if set, is called with the potentials of every time
+    step in state LSBs, before they are clamped and reset.
     """
 
     start: Tensor
 
     def __init__(self, name: str, branches: list[GridBranch], bias: Tensor, exponent: Tensor,
                  neuron: GridNeuron | None, *, weight_bits: int, fraction_bits: int,
-                 input_bits: int, exponent_range: tuple[int, int], learn_scales: bool = False):
+                 input_bits: int, exponent_range: tuple[int, int], learn_scales: bool = False,
+                 exact: bool = False):
         super().__init__()
         self.name = name
         self.branches = nn.ModuleList(branches)
@@ -167,6 +177,8 @@ class GridLayer(nn.Module):
         self.fraction_bits = fraction_bits
         self.input_bits = input_bits
         self.rounded = True
+        self.exact = exact
+        self.watch: Callable[[Tensor], None] | None = None
         self.rate = self.saturation = 0.0
         self.reach = (0.0, 0.0)
 
@@ -211,7 +223,7 @@ class GridLayer(nn.Module):
 
     def spikes(self, currents: Tensor, neuron: GridNeuron) -> Tensor:
         """Spikes of currents, both [T, N, outputs, H, W]: `neuron_step` through time."""
-        values = neuron.values(self.rounded)
+        values = neuron.values(self.rounded, currents.dtype)
         theta, lo, hi = values["theta"], values["lo"], values["hi"]
         w = torch.full_like(currents[0], values["initial"])
         spikes, clamped = [], 0
@@ -220,6 +232,8 @@ class GridLayer(nn.Module):
             product = w * x / (1 << self.fraction_bits)
             v = (round_half_up(product) if self.rounded else product) + j
             fired = spike(v - theta, neuron.window, neuron.surrogate)
+            if self.watch is not None:
+                self.watch(v)
             if not self.training:
                 clamped += int(((v < lo) | (v > hi)).sum())
             v = v.clamp(lo, hi)
@@ -237,7 +251,8 @@ class GridNetwork(nn.Module):
 
     It takes what the integer reference takes, uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
     or flat. Frames in floating point are spikes where they are above 0. The logits [N, classes] are
-    the mean current of the readout over time, in units of w.
+    the mean current of the readout over time, in units of w; without a readout, the rates of the
+    last neurons.
 
     `float()` makes it compute in float32, several times faster; it is exact where `fits_float32`.
     """
@@ -298,5 +313,6 @@ class GridNetwork(nn.Module):
                     del maps[source]
 
     def forward(self, x: Tensor) -> Tensor:
-        currents = deque(self.run(x), maxlen=1).pop()
-        return currents.mean(0).flatten(1) / (1 << self.fraction_bits)
+        last = deque(self.run(x), maxlen=1).pop().mean(0).flatten(1)
+        *_, layer = self
+        return last / (1 << self.fraction_bits) if layer.neuron is None else last

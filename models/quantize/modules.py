@@ -1,46 +1,78 @@
-"""Reads torch modules for `fold`: what the array computes of them, and a refusal of the rest.
+"""Reads torch modules: the numbers that the array needs of them, and a refusal of the rest.
 
 Every attribute that changes what a module computes is either read here or refused. A module of
 another kind is refused as well, and so is a subclass with a `forward` of its own.
 Errors are ValueErrors that begin with the name of the module, as in `network.named_modules()`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from quadfire.models.integer import Pool
+from quadfire.models.integer import Pool, Shape
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
+from quadfire.models.quantize.folded import Pair
 
-__all__ = ["Convolution", "check_inputs", "check_kind", "convolution", "identity", "linear",
-           "neuron", "pool", "readout"]
+__all__ = ["Convolution", "Window", "check_kind", "convolution", "linear", "named", "neuron",
+           "norm", "pair", "pool"]
+
+Conv = nn.Conv2d | nn.Conv1d
+Means = (nn.AvgPool2d, nn.AvgPool1d)
+Maxima = (nn.MaxPool2d, nn.MaxPool1d)
+Adaptive = (nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool1d)
+Norms = (nn.BatchNorm2d, nn.BatchNorm1d)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """A context in which ValueErrors get the name of a module in front."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 class Convolution(NamedTuple):
-    """A convolution with its norm folded in.
+    """A convolution without groups or dilation, which are zeros in its kernel.
 
-    weight: float64 [outputs, C, kh, kw]. bias: float64 [outputs].
+    weight: float64 [outputs, C, kh, kw]. bias: float64 [outputs] or None. A convolution of signals
+    [C, L] is one of maps [C, 1, L].
     """
 
     weight: Tensor
-    bias: Tensor
-    stride: int
-    padding: int
+    bias: Tensor | None
+    stride: Pair
+    padding: Pair
 
 
-def check_kind(name: str, module: Any, *kinds: type[nn.Module]) -> None:
-    """Raise ValueError unless a module computes what one of these kinds computes."""
+class Window(NamedTuple):
+    """A pool, and what the sum of a window is divided by."""
+
+    pool: Pool
+    divisor: float = 1.0
+
+
+def check_kind(name: str, module: Any, *kinds: type[nn.Module], trusted: bool = False) -> None:
+    """Raise ValueError unless a module computes what one of these kinds computes.
+
+    trusted: its class is known to have a forward of its own that computes the same.
+    """
     if not isinstance(module, kinds):
         raise ValueError(f"{name}: must be {' or '.join(kind.__name__ for kind in kinds)}, not "
                          f"{type(module).__name__}: the array has no layer for it")
     kind = next(kind for kind in kinds if isinstance(module, kind))
-    for method in ("forward", "_conv_forward"):
+    for method in () if trusted else ("forward", "_conv_forward"):
         expected = getattr(kind, method, None)
         if getattr(getattr(module, method, None), "__func__", None) is not expected:
             raise ValueError(f"{name}: a {type(module).__name__} has a {method} of its own, not "
                              f"that of {kind.__name__}")
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ValueError(f"{name}: has a forward hook, which may change what it computes: remove "
+                         "it (weight norms of torch.nn.utils.parametrizations need none)")
 
 
 def _check_values(name: str, module: nn.Module, **expected: Any) -> None:
@@ -52,83 +84,156 @@ def _check_values(name: str, module: nn.Module, **expected: Any) -> None:
                              f"not {found!r}")
 
 
-def _number(name: str, module: nn.Module, attribute: str) -> int:
-    """An attribute that is one number, or a pair of equal numbers."""
+def pair(value: Any, other: int = 1) -> Pair:
+    """(rows, columns) of an attribute; of a signal, one number, with `other` for the rows."""
+    numbers = value if isinstance(value, tuple | list) else (value, value)
+    if len(numbers) == 1:
+        return other, int(numbers[0])
+    return int(numbers[0]), int(numbers[1])
+
+
+def _attribute(module: nn.Module, attribute: str, other: int = 1) -> Pair:
+    """`pair` of an attribute of a layer of maps or of signals."""
     value = getattr(module, attribute)
-    pair = value if isinstance(value, tuple) else (value, value)
-    if pair[0] != pair[1] or not isinstance(pair[0], int):
-        raise ValueError(f"{name}: {attribute} of a {type(module).__name__} must be one number for "
-                         f"rows and columns, not {value!r}")
-    return pair[0]
+    if type(module).__name__.endswith("1d") or isinstance(module, nn.Conv1d | nn.AvgPool1d
+                                                          | nn.MaxPool1d):
+        value = value if isinstance(value, tuple) else (value,)
+    return pair(value, other)
 
 
-def _folded(name: str, norm: Any, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    check_kind(name, norm, TDBatchNorm)
-    return norm.fold(weight, bias)
+def _finite(name: str, **tensors: Tensor | None) -> None:
+    """Raise ValueError unless all numbers are finite."""
+    for what, tensor in tensors.items():
+        if tensor is not None and not torch.isfinite(tensor).all():
+            wrong = "NaN" if torch.isnan(tensor).any() else "infinite"
+            raise ValueError(f"{name}: its {what} is {wrong}")
 
 
-def convolution(where: str, owner: nn.Module, conv: str, norm: str) -> Convolution:
-    """The convolution and the tdBN behind it, which are attributes of the module `where`."""
-    module: Any = getattr(owner, conv)
-    name = f"{where}.{conv}"
-    check_kind(name, module, nn.Conv2d)
-    _check_values(name, module, groups=1, dilation=1, padding_mode="zeros")
-    weight, bias = _folded(f"{where}.{norm}", getattr(owner, norm), module.weight, module.bias)
-    return Convolution(weight, bias, _number(name, module, "stride"),
-                       _number(name, module, "padding"))
-
-
-def linear(where: str, owner: nn.Module) -> tuple[Tensor, Tensor]:
-    """(weight, bias) of `linear` and the tdBN `norm` behind it, float64."""
-    module: Any = owner.linear
-    check_kind(f"{where}.linear", module, nn.Linear)
-    return _folded(f"{where}.norm", owner.norm, module.weight, module.bias)
-
-
-def identity(where: str, owner: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
-    """(weight, bias) [channels] of a shortcut that is the spikes themselves, and its tdBN."""
-    check_kind(f"{where}.shortcut", owner.shortcut, nn.Identity, nn.Conv2d)
-    weight, bias = _folded(f"{where}.shortcut_norm", owner.shortcut_norm,
-                           torch.ones(channels, 1), None)
-    return weight[:, 0], bias
-
-
-def readout(module: Any) -> tuple[Tensor, Tensor]:
-    """(weight, bias) of the readout, float64; without a bias it is 0."""
-    check_kind("readout", module, nn.Linear)
+@torch.no_grad()
+def convolution(name: str, module: Any, *, trusted: bool = False) -> Convolution:
+    """A Conv2d or Conv1d."""
+    check_kind(name, module, nn.Conv2d, nn.Conv1d, trusted=trusted)
+    _check_values(name, module, padding_mode="zeros")
     weight = module.weight.detach().double()
-    return weight, weight.new_zeros(len(weight)) if module.bias is None else \
-        module.bias.detach().double()
+    bias = None if module.bias is None else module.bias.detach().double()
+    _finite(name, weight=weight, bias=bias)
+    if weight.ndim == 3:
+        weight = weight.unsqueeze(2)
+    weight = _dilated(_ungrouped(weight, module.groups), _attribute(module, "dilation"))
+    stride = _attribute(module, "stride")
+    if module.padding == "same":
+        weight, padding = _same(weight)
+    else:
+        padding = (0, 0) if module.padding == "valid" else _attribute(module, "padding", 0)
+    for side, p in zip(weight.shape[2:], padding, strict=True):
+        if p >= side:
+            raise ValueError(f"{name}: padding of a {type(module).__name__} must be below its "
+                             f"kernel of {side}, not {p}")
+    return Convolution(weight, bias, stride, padding)
 
 
-def pool(name: str, module: Any) -> Pool:
-    """Mean or maximum of square windows."""
-    check_kind(name, module, nn.AvgPool2d, nn.MaxPool2d)
-    size, stride, padding = (_number(name, module, attribute)
-                             for attribute in ("kernel_size", "stride", "padding"))
-    _check_values(name, module, ceil_mode=False)
-    if isinstance(module, nn.MaxPool2d):
+def _ungrouped(weight: Tensor, groups: int) -> Tensor:
+    """The kernel over all input channels: zeros where an output does not read a channel."""
+    outputs, channels = weight.shape[:2]
+    wide = weight.new_zeros(outputs, channels * groups, *weight.shape[2:])
+    for group, rows in enumerate(torch.arange(outputs).chunk(groups)):
+        wide[rows, channels * group:channels * (group + 1)] = weight[rows]
+    return wide
+
+
+def _dilated(weight: Tensor, dilation: Pair) -> Tensor:
+    """The kernel with dilation - 1 zeros between its weights."""
+    if dilation == (1, 1):
+        return weight
+    rows, columns = ((n - 1) * d + 1 for n, d in zip(weight.shape[2:], dilation, strict=True))
+    wide = weight.new_zeros(*weight.shape[:2], rows, columns)
+    wide[:, :, ::dilation[0], ::dilation[1]] = weight
+    return wide
+
+
+def _same(weight: Tensor) -> tuple[Tensor, Pair]:
+    """(kernel, padding) that keep the size of a map. An even kernel gets a row of zeros in front.
+
+    torch pads such a kernel by one more behind than in front.
+    """
+    odd = [(n % 2 == 0) * 1 for n in weight.shape[2:]]
+    weight = nn.functional.pad(weight, (odd[1], 0, odd[0], 0))
+    return weight, (weight.shape[2] // 2, weight.shape[3] // 2)
+
+
+@torch.no_grad()
+def linear(name: str, module: Any, *, trusted: bool = False) -> tuple[Tensor, Tensor | None]:
+    """(weight, bias) of a Linear, float64; bias may be None."""
+    check_kind(name, module, nn.Linear, trusted=trusted)
+    weight = module.weight.detach().double()
+    bias = None if module.bias is None else module.bias.detach().double()
+    _finite(name, weight=weight, bias=bias)
+    return weight, bias
+
+
+@torch.no_grad()
+def norm(name: str, module: Any, *kinds: type[nn.Module],
+         trusted: bool = False) -> tuple[Tensor, Tensor]:
+    """(scale, shift) [C] of a norm in eval mode: tdBN, BatchNorm2d or BatchNorm1d.
+
+    kinds: those that may stand here; by default all of them.
+    """
+    check_kind(name, module, *(kinds or (TDBatchNorm, *Norms)), trusted=trusted)
+    if isinstance(module, TDBatchNorm):
+        weight, shift = module.fold(torch.ones(len(module.gamma), 1, dtype=torch.float64))
+        scale = weight[:, 0]
+    else:
+        if module.running_mean is None or module.running_var is None:
+            raise ValueError(f"{name}: track_running_stats of a {type(module).__name__} must be "
+                             "True: without running means it has no fixed weights")
+        scale = (module.running_var.double() + module.eps).rsqrt()
+        if module.weight is not None:
+            scale = scale * module.weight.double()
+        shift = -module.running_mean.double() * scale
+        if module.bias is not None:
+            shift = shift + module.bias.double()
+    _finite(name, scale=scale, shift=shift)
+    return scale, shift
+
+
+def pool(name: str, module: Any, shape: Shape, *, trusted: bool = False) -> Window:
+    """Mean or maximum of windows of a map of this shape; of signals, a map of one row."""
+    check_kind(name, module, *Means, *Maxima, *Adaptive, trusted=trusted)
+    if isinstance(module, Adaptive):
+        return _adaptive(name, module, shape)
+    size, stride = (_attribute(module, attribute) for attribute in ("kernel_size", "stride"))
+    padding = _attribute(module, "padding", 0)
+    if module.ceil_mode and any((n + 2 * p - k) % s for n, p, k, s in
+                                zip(shape[1:], padding, size, stride, strict=True)):
+        raise ValueError(f"{name}: ceil_mode of a {type(module).__name__} must be False for a map "
+                         f"of {shape[1]} x {shape[2]}, whose last window is cut off")
+    if isinstance(module, Maxima):
         _check_values(name, module, dilation=1, return_indices=False)
-        return Pool(kind="max", size=size, stride=stride, padding=padding)
-    _check_values(name, module, divisor_override=None)
-    if padding:
+        return Window(Pool(kind="max", size=size, stride=stride, padding=padding))
+    if any(padding):
         _check_values(name, module, count_include_pad=True)
-    return Pool(kind="sum", size=size, stride=stride, padding=padding)
+    divisor = getattr(module, "divisor_override", None) or size[0] * size[1]
+    return Window(Pool(kind="sum", size=size, stride=stride, padding=padding), divisor)
 
 
-def neuron(where: str, owner: nn.Module) -> SpikingNeuron:
-    """The neuron of a layer."""
-    found = owner.neuron
+def _adaptive(name: str, module: Any, shape: Shape) -> Window:
+    """Windows that divide the map evenly."""
+    wanted = module.output_size
+    if isinstance(module, nn.AdaptiveAvgPool1d):
+        wanted = (shape[1], *wanted) if isinstance(wanted, tuple) else (shape[1], wanted)
+    numbers = wanted if isinstance(wanted, tuple | list) else (wanted, wanted)
+    outputs = [n if k is None else k for n, k in zip(shape[1:], numbers, strict=True)]
+    if any(n % k for n, k in zip(shape[1:], outputs, strict=True)):
+        raise ValueError(f"{name}: output_size of a {type(module).__name__} must divide its map of "
+                         f"{shape[1]} x {shape[2]}, not {outputs[0]} x {outputs[1]}")
+    size = (shape[1] // outputs[0], shape[2] // outputs[1])
+    return Window(Pool(kind="sum", size=size, stride=size), size[0] * size[1])
+
+
+def neuron(name: str, found: Any) -> SpikingNeuron:
+    """A neuron of ours that runs sequences."""
     if not isinstance(found, SpikingNeuron):
-        raise ValueError(f"{where}.neuron: must be a SpikingNeuron, not {type(found).__name__}")
+        raise ValueError(f"{name}: must be a SpikingNeuron, not {type(found).__name__}")
     if found.step_mode != "m":
-        raise ValueError(f"{where}.neuron: step_mode must be 'm', not {found.step_mode!r}")
+        raise ValueError(f"{name}: step_mode must be 'm', not {found.step_mode!r}")
     return found
-
-
-def check_inputs(name: str, weight: Tensor, shape: tuple[int, int, int]) -> None:
-    """Raise ValueError unless weight [outputs, inputs] reads all of a map of this shape."""
-    inputs, count = weight.shape[1], shape[0] * shape[1] * shape[2]
-    if inputs != count:
-        raise ValueError(f"{name}: takes {inputs} inputs, its map of {' x '.join(map(str, shape))} "
-                         f"has {count}")

@@ -17,7 +17,8 @@ its logits have the LSB 2^-F in all channels.
 | `to_grid` and `to_integer` in one | `quantize` |
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,31 +29,118 @@ from quadfire.models.integer import INPUT, ConvBranch, IdentityBranch, IntegerLa
 from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.networks.mlp import SpikingMLP
+from quadfire.models.neurons.canonical import Canonical
 from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
-from quadfire.models.quantize.fold import FoldedLayer, fold
+from quadfire.models.quantize.fold import fold
+from quadfire.models.quantize.folded import Folded, FoldedLayer
 from quadfire.models.quantize.scales import choose_exponent
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.numerics import Neuron
 
-__all__ = ["calibrate", "quantize", "to_grid", "to_integer"]
+__all__ = ["calibrate", "fitted", "quantize", "real_network", "to_grid", "to_integer"]
+
+#: Share of the potentials that may be clamped when `fitted` chooses the unit of w.
+MOST_CLAMPED = 1e-4
+#: Powers of two that are told apart there.
+_OCTAVES = range(-20, 21)
 
 
-def _neuron(layer: FoldedLayer, state_bits: int, fraction_bits: int) -> GridNeuron | None:
+def _on_grid(layer: FoldedLayer, canonical: Canonical, state_bits: int,
+             fraction_bits: int) -> GridNeuron:
     """The neuron of a layer on the grid. Raises ValueError where the state cannot hold it."""
-    if layer.neuron is None:
-        return None
-    canonical = layer.neuron.canonical()
+    assert layer.neuron is not None
     try:
         integer = canonical.integer(state_bits, fraction_bits)
     except ValueError as error:
         raise ValueError(f"layer {layer.name!r}: {error}") from None
-    window = canonical.scale * float(layer.neuron.window)
+    scale = torch.as_tensor(canonical.scale, dtype=torch.float64).mean().item()
+    window = scale * float(layer.neuron.window)
     return GridNeuron(integer, canonical, fraction_bits, window * (1 << fraction_bits),
                       layer.neuron.surrogate)
 
 
-def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_bits: int = 12,
-            fraction_bits: int = 10, accumulator_bits: int = ArrayConfig.accumulator_bits,
-            input_bits: int = 8, learn_scales: bool = False) -> GridNetwork:
+def _gain(canonical: Canonical | None) -> tuple[Tensor, Tensor]:
+    """(gain, offset) of J = gain I + offset, float64, one number or [channels]; a readout has I."""
+    gain, offset = (1.0, 0.0) if canonical is None else (canonical.gain, canonical.offset)
+    return torch.tensor(gain, dtype=torch.float64), torch.tensor(offset, dtype=torch.float64)
+
+
+def _branches(layer: FoldedLayer, gain: Tensor, weight_bits: int) -> list[GridBranch]:
+    """The branches of a layer in units of w."""
+    made = []
+    for branch in layer.branches:
+        each = gain.view(-1, *[1] * (branch.weight.ndim - 1)) if gain.ndim else gain
+        made.append(GridBranch(branch, each * branch.weight, weight_bits))
+    return made
+
+
+def _input_bits(layer: FoldedLayer, input_bits: int) -> int:
+    """Bits of the pixels that a layer reads, 0 where it reads spikes."""
+    return input_bits if any(branch.source == INPUT for branch in layer.branches) else 0
+
+
+def real_network(graph: Folded, neurons: Sequence[Canonical | None], *,
+                 input_bits: int = 0) -> GridNetwork:
+    """The folded network in real numbers, float64: nothing is rounded or clamped by a format.
+
+    neurons: the canonical neuron of every layer, in any unit of w.
+    """
+    layers = []
+    for folded, canonical in zip(graph.layers, neurons, strict=True):
+        gain, offset = _gain(canonical)
+        neuron = None
+        if canonical is not None:
+            # Integers that are not used: the real neuron computes.
+            whole = Neuron(square=canonical.factor is None, soft=canonical.soft, factor=0, theta=1,
+                           lo=-1, hi=1, initial=0, reset=0, delta=0)
+            neuron = GridNeuron(whole, canonical, 0, 1.0, "rectangular")
+        bits = _input_bits(folded, input_bits)
+        layer = GridLayer(folded.name, _branches(folded, gain, 8), gain * folded.bias + offset,
+                          torch.zeros(len(folded.bias)), neuron, weight_bits=8, fraction_bits=0,
+                          input_bits=bits, exponent_range=(0, 0))
+        layer.rounded = False
+        layers.append(layer)
+    return GridNetwork(layers, input_shape=graph.input_shape, steps=graph.steps,
+                       input_bits=input_bits, state_bits=18, fraction_bits=0).eval()
+
+
+@torch.no_grad()
+def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *,
+           input_bits: int = 0, reach: float = 2.0) -> list[Canonical | None]:
+    """The neurons in units of w in which the potentials seen on `inputs` stay within +-reach.
+
+    A linear neuron spikes alike in any unit. The largest power of two is taken under which at most
+    a share of MOST_CLAMPED of the potentials, and all of its own values, are out of reach.
+    """
+    network = real_network(graph, neurons, input_bits=input_bits)
+    seen = [torch.zeros(len(_OCTAVES), dtype=torch.int64) for _ in neurons]
+    for layer, counts in zip(network, seen, strict=True):
+        def watch(v: Tensor, counts: Tensor = counts) -> None:
+            octave = torch.log2(v.abs().clamp(min=1e-30)).floor().long() + 1 - _OCTAVES.start
+            counts += torch.bincount(octave.clamp(0, len(_OCTAVES) - 1).flatten(),
+                                     minlength=len(_OCTAVES))
+        layer.watch = watch
+    for _ in network.run(inputs):
+        pass
+    result: list[Canonical | None] = []
+    for layer, canonical, counts in zip(graph.layers, neurons, seen, strict=True):
+        if canonical is None or canonical.factor is None or layer.exact:
+            result.append(canonical)
+            continue
+        above = counts.flip(0).cumsum(0).flip(0) - counts       # potentials beyond 2^octave
+        fits = above <= MOST_CLAMPED * counts.sum()
+        octave = _OCTAVES[int(fits.int().argmax())] if counts.sum() else 0
+        own = max(abs(value) for value in (canonical.theta, canonical.delta, canonical.initial,
+                                           canonical.reset))
+        octave = max(octave, math.floor(math.log2(own)) + 1)
+        result.append(canonical.rescaled(reach * 2.0 ** -octave))
+    return result
+
+
+def to_grid(network: SpikingMLP | ImageNetwork | Folded, *, weight_bits: int = 8,
+            state_bits: int = 12, fraction_bits: int = 10,
+            accumulator_bits: int = ArrayConfig.accumulator_bits, input_bits: int | None = None,
+            learn_scales: bool = False, inputs: Tensor | None = None) -> GridNetwork:
     """The network on the grid, the numbers that the array can hold; see `fake_quant`.
 
     | argument | meaning |
@@ -60,22 +148,28 @@ def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_b
     | weight_bits | 4 or 8 |
     | state_bits, fraction_bits | the membrane potential is Q(W-F).F |
     | accumulator_bits | no sum of weights leaves this many bits |
-    | input_bits | of an ImageNetwork: 8 for bytes, 0 for spikes; a SpikingMLP has its own |
+    | input_bits | 8 for bytes, 0 for spikes; None: what the network says, else 8 |
     | learn_scales | training on the grid moves the exponents, too |
+    | inputs | samples that choose the unit of w of every linear neuron, see `fitted` |
 
     The result is quantised as it stands; training it on adapts the weights to the grid.
     Raises ValueError for a network that cannot be folded, and for a neuron or a channel that does
     not fit its format.
     """
-    if isinstance(network, SpikingMLP):
-        input_bits = network.input_bits
     graph, layers = fold(network), []
-    for folded in graph.layers:
-        neuron = _neuron(folded, state_bits, fraction_bits)
-        gain, offset = (1.0, 0.0) if neuron is None else (neuron.real.gain, neuron.real.offset)
-        branches = [GridBranch(branch, gain * branch.weight, weight_bits)
-                    for branch in folded.branches]
-        bits = input_bits if any(branch.source == INPUT for branch in branches) else 0
+    if graph.input_bits is not None:
+        input_bits = graph.input_bits
+    elif input_bits is None:
+        input_bits = 8
+    neurons = [layer.neuron and layer.neuron.canonical() for layer in graph.layers]
+    if inputs is not None:
+        neurons = fitted(graph, neurons, inputs, input_bits=input_bits,
+                         reach=2.0 ** (state_bits - fraction_bits - 1))
+    for folded, canonical in zip(graph.layers, neurons, strict=True):
+        neuron = canonical and _on_grid(folded, canonical, state_bits, fraction_bits)
+        gain, offset = _gain(canonical)
+        branches = _branches(folded, gain, weight_bits)
+        bits = _input_bits(folded, input_bits)
         limits = (-bits, 31 - bits)     # the array can do 0 <= shift + fraction_bits <= 31
         try:
             exponent = choose_exponent(branches, accumulator_bits=accumulator_bits,
@@ -85,47 +179,44 @@ def to_grid(network: SpikingMLP | ImageNetwork, *, weight_bits: int = 8, state_b
         layers.append(GridLayer(folded.name, branches, gain * folded.bias + offset, exponent,
                                 neuron, weight_bits=weight_bits, fraction_bits=fraction_bits,
                                 input_bits=bits, exponent_range=limits,
-                                learn_scales=learn_scales))
+                                learn_scales=learn_scales, exact=folded.exact))
     return GridNetwork(layers, input_shape=graph.input_shape, steps=graph.steps,
                        input_bits=input_bits, state_bits=state_bits, fraction_bits=fraction_bits)
 
 
 @torch.no_grad()
-def calibrate(grid: GridNetwork, network: SpikingMLP | ImageNetwork, inputs: Tensor) -> None:
+def calibrate(grid: GridNetwork, network: SpikingMLP | ImageNetwork | Folded,
+              inputs: Tensor) -> None:
     """Set the biases of `grid` so that every channel has the mean current that it has in `network`.
 
     It goes layer by layer, with the spikes of the layers that are calibrated already, and takes out
     what rounding adds to a mean (arXiv:1906.04721, section 4.2). It needs no labels.
-    inputs: some hundred samples, as both networks take them. Both are in eval mode afterwards.
+    inputs: some hundred samples, as both networks take them. `grid` is in eval mode afterwards.
     """
-    graph, means = fold(network), {}
+    first, *_ = grid.eval()
+    real = real_network(fold(network), [layer.neuron and layer.neuron.real for layer in grid],
+                        input_bits=grid.input_bits).to(first.bias.dtype)
+    means: dict[str, Tensor] = {}
 
     def mean(values: Tensor) -> Tensor:
         """Mean of every channel of [T, N, channels, ...]."""
         return values.double().transpose(0, 2).flatten(1).mean(1)
 
-    def keep(name: str) -> Callable[..., None]:
-        """A hook that keeps the mean of a neuron's input, or of the readout's output."""
-        return lambda _, args, *result: means.update({name: mean(*result or args)})
-
-    hooks = [layer.neuron.register_forward_pre_hook(keep(layer.name))
-             for layer in graph.layers if layer.neuron is not None]
-    hooks.append(graph.readout.register_forward_hook(keep(graph.layers[-1].name)))
-    try:
-        network.eval()(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def keep(layer: GridLayer, currents: Tensor) -> Tensor:
+        means[layer.name] = mean(currents)
+        return currents
 
     def adjust(layer: GridLayer, currents: Tensor) -> Tensor:
-        real = None if layer.neuron is None else layer.neuron.real
-        target = means[layer.name] if real is None else real.gain * means[layer.name] + real.offset
+        if layer.exact:
+            return currents
         one = 1 << layer.fraction_bits
         before = layer.integer_bias()
-        layer.bias += target.to(layer.bias) - mean(currents).to(layer.bias) / one
+        layer.bias += means[layer.name].to(layer.bias) - mean(currents).to(layer.bias) / one
         return currents + (layer.integer_bias() - before)[:, None, None]
 
-    for _ in grid.eval().run(inputs, adjust):
+    for _ in real.run(inputs, keep):
+        pass
+    for _ in grid.run(inputs, adjust):
         pass
 
 
@@ -168,6 +259,6 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
                           fraction_bits=grid.fraction_bits, about=about or {})
 
 
-def quantize(network: SpikingMLP | ImageNetwork, **options: Any) -> IntegerNetwork:
+def quantize(network: SpikingMLP | ImageNetwork | Folded, **options: Any) -> IntegerNetwork:
     """Post-training quantisation: `to_integer(to_grid(network, **options))`."""
     return to_integer(to_grid(network, **options))

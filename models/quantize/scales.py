@@ -4,8 +4,10 @@ All branches of a layer share the scale of a channel. A `gain` of 2 or 4 makes r
 whose weights are larger than those of the first.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ __all__ = ["choose_exponent"]
 
 #: Gains that every convolution but the first may get.
 GAINS = (1, 2, 4)
+#: Up to so many choices of gains all are tried.
+MOST_COMBINATIONS = 81
 
 
 def _errors(branch: GridBranch, exponents: range) -> tuple[Tensor, Tensor]:
@@ -39,6 +43,27 @@ def _errors(branch: GridBranch, exponents: range) -> tuple[Tensor, Tensor]:
     return torch.stack(errors), torch.stack(sums)
 
 
+class _Result(NamedTuple):
+    """What a choice of gains costs: in all, and for every channel at its best exponent."""
+
+    total: float
+    gains: tuple[int, ...]
+    error: Tensor
+    best: Tensor
+
+
+def _search(choices: list[list[Any]], result: Callable[[Sequence[Any]], _Result]) -> _Result:
+    """The best choice of one entry for each branch: of all, or of many branches one at a time."""
+    if math.prod(map(len, choices)) <= MOST_COMBINATIONS:
+        return min(map(result, product(*choices)), key=lambda r: r.total)
+    chosen = [tried[0] for tried in choices]
+    for _ in range(2):
+        for number, tried in enumerate(choices):
+            chosen[number] = min(tried, key=lambda entry, n=number: result(
+                [*chosen[:n], entry, *chosen[n + 1:]]).total)
+    return result(chosen)
+
+
 @torch.no_grad()
 def choose_exponent(branches: Sequence[GridBranch], *,
                     accumulator_bits: int = ArrayConfig.accumulator_bits, lowest: int = 0,
@@ -56,18 +81,20 @@ def choose_exponent(branches: Sequence[GridBranch], *,
     exponents = range(lowest, max(lowest, min(highest, beyond)) + 1)
     choices = []
     for number, branch in enumerate(branches):
+        free = number and not branch.is_identity and not branch.gain_is_fixed
         tried = []
-        for gain in GAINS if number and not branch.is_identity else (1,):
+        for gain in GAINS if free else (branch.gain if branch.gain_is_fixed else 1,):
             branch.gain = gain
             tried.append((gain, *_errors(branch, exponents)))
         choices.append(tried)
-    results = []
-    for combination in product(*choices):
+
+    def result(combination: Sequence[tuple[int, Tensor, Tensor]]) -> _Result:
         gains, errors, sums = zip(*combination, strict=True)
         fits = torch.stack(sums).sum(0) < 1 << (accumulator_bits - 1)
         error, best = torch.stack(errors).sum(0).where(fits, torch.inf).min(0)
-        results.append((error.sum().item(), gains, error, best))
-    _, gains, error, best = min(results, key=lambda result: result[0])
+        return _Result(error.sum().item(), gains, error, best)
+
+    _, gains, error, best = _search(choices, result)
     if error.isinf().any():
         count = sum(branch.weight[0].numel() for branch in branches)
         raise ValueError(f"channel {int(error.argmax())}: its {count} weights overflow an "
