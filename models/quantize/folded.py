@@ -11,13 +11,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from quadfire.models.integer import Pool, Shape
+from quadfire.models.integer import PairField, Pool, Shape
 from quadfire.models.neurons.canonical import Canonical
 
-__all__ = ["Folded", "FoldedBranch", "FoldedLayer", "FoldedNeuron", "Pair"]
-
-#: (rows, columns)
-Pair = tuple[int, int]
+__all__ = ["Folded", "FoldedBranch", "FoldedLayer", "FoldedNeuron"]
 
 
 class FoldedNeuron(Protocol):
@@ -45,8 +42,8 @@ class FoldedBranch:
 
     source: int
     weight: Tensor
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    stride: PairField = PairField(1)
+    padding: PairField = PairField(0)
     pool: Pool | None = None
     gain: int = 0
 

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import INPUT, Pool, Shape
+from quadfire.models.integer import INPUT, Pair, Pool, Shape
 from quadfire.models.neurons.canonical import Canonical, canonical_linear
-from quadfire.models.quantize.folded import Folded, FoldedBranch, FoldedLayer, FoldedNeuron, Pair
+from quadfire.models.quantize.folded import Folded, FoldedBranch, FoldedLayer, FoldedNeuron
 from quadfire.models.quantize.values import Current, Maps, Source, Value, as_kernel, merged
 
 __all__ = ["Lowering"]

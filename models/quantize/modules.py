@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quadfire.models.integer import Pool, Shape
+from quadfire.models.integer import Pair, Pool, Shape
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
-from quadfire.models.quantize.folded import Pair
 
 __all__ = ["Convolution", "Window", "check_kind", "convolution", "linear", "named", "neuron",
            "norm", "pair", "pool"]
@@ -44,9 +43,9 @@ class Convolution(NamedTuple):
     """
 
     weight: Tensor
-    bias: Tensor | None
-    stride: Pair
     padding: Pair
+    stride: Pair
+    bias: Tensor | None
 
 
 class Window(NamedTuple):
@@ -125,11 +124,7 @@ def convolution(name: str, module: Any, *, trusted: bool = False) -> Convolution
         weight, padding = _same(weight)
     else:
         padding = (0, 0) if module.padding == "valid" else _attribute(module, "padding", 0)
-    for side, p in zip(weight.shape[2:], padding, strict=True):
-        if p >= side:
-            raise ValueError(f"{name}: padding of a {type(module).__name__} must be below its "
-                             f"kernel of {side}, not {p}")
-    return Convolution(weight, bias, stride, padding)
+    return Convolution(*_reaching(weight, padding), stride=stride, bias=bias)
 
 
 def _ungrouped(weight: Tensor, groups: int) -> Tensor:
@@ -149,6 +144,13 @@ def _dilated(weight: Tensor, dilation: Pair) -> Tensor:
     wide = weight.new_zeros(*weight.shape[:2], rows, columns)
     wide[:, :, ::dilation[0], ::dilation[1]] = weight
     return wide
+
+
+def _reaching(weight: Tensor, padding: Pair) -> tuple[Tensor, Pair]:
+    """(kernel, padding) with a padding below the kernel's sides, which zeros around it make."""
+    down, right = (max(0, p - n + 1) for n, p in zip(weight.shape[2:], padding, strict=True))
+    return (nn.functional.pad(weight, (right, right, down, down)),
+            (padding[0] + down, padding[1] + right))
 
 
 def _same(weight: Tensor) -> tuple[Tensor, Pair]:

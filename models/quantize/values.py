@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import Pool, Shape
-from quadfire.models.quantize.folded import FoldedBranch, Pair
+from quadfire.models.integer import Pair, Pool, Shape
+from quadfire.models.quantize.folded import FoldedBranch
 
 __all__ = ["Current", "Maps", "Source", "Value", "as_kernel", "merged"]
 

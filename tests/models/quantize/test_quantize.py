@@ -9,7 +9,7 @@ from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons import IF, LIF, QIF
 from quadfire.models.quantize.fake_quant import GridBranch, round_half_up
-from quadfire.models.quantize.fold import FoldedBranch
+from quadfire.models.quantize.folded import FoldedBranch
 from quadfire.models.quantize.quantize import quantize, to_grid, to_integer
 from quadfire.models.quantize.scales import choose_exponent
 from quadfire.models.training.options import Options
