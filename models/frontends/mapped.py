@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from quadfire.models.neurons.canonical import Canonical
+from quadfire.models.neurons.canonical import Canonical, Value
 
 __all__ = ["MappedNeuron"]
 
@@ -16,15 +16,19 @@ class MappedNeuron:
     | form | the map w' = w x + J in real numbers, which the array runs |
     | text | the neuron as read, for people: "Leaky(beta=0.9, threshold=1), subtract, delayed" |
     | condition | under which the spikes are the same; empty: always |
-    | membrane_delta | the library's potential after a spike is w + membrane_delta (in units of w): 0, |
-    |  | or delta where the library subtracts in the next step |
+    | spiking | False: a leaky integrator that answers with its potential and has no threshold |
+    | spike_value | what a spike is worth to the layers that read it |
+    | membrane_delta | after a spike the library's potential, in units of w, is w + that: 0, |
+    |  | or delta where the library subtracts in the next step; None: it cannot be had from w |
     | window, surrogate | of the spike's derivative, in units of u, for training on |
     """
 
     form: Canonical
     text: str
     condition: str = ""
-    membrane_delta: float = 0.0
+    spiking: bool = True
+    spike_value: Value = 1.0
+    membrane_delta: float | None = 0.0
     window: float = 1.0
     surrogate: str = "rectangular"
 
