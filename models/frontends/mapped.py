@@ -1,6 +1,7 @@
 """What a frontend says of one neuron of another library: how the array runs it, and how exactly."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from quadfire.models.neurons.canonical import Canonical, Value
 
@@ -34,4 +35,4 @@ class MappedNeuron:
 
     def canonical(self) -> Canonical:
         """The neuron in canonical form, as the neurons of `quadfire.models.neurons` answer it."""
-        return self.form
+        return self.form if self.spiking else replace(self.form, theta=math.inf, strict=False)

@@ -14,12 +14,15 @@ An operation that is in no table here becomes a node `unknown`. The translation 
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
+
+from quadfire.models.frontends.neurons import CallForm, check_states
 
 __all__ = ["Node", "Recording", "Ref", "Traced", "record"]
 
@@ -152,16 +155,16 @@ class _Recorder(TorchFunctionMode):
     """Watches one run. known: what kind of node a module is, "module", "neuron", or "" for none."""
 
     def __init__(self, root: nn.Module, known: Callable[[nn.Module], str],
-                 takes_steps: Callable[[nn.Module], bool], keep: bool):
+                 form: Callable[[nn.Module], CallForm], keep: bool):
         super().__init__()
-        self.root, self.known, self.takes_steps, self.keep = root, known, takes_steps, keep
+        self.root, self.known, self.form, self.keep = root, known, form, keep
         self.names = {module: name for name, module in root.named_modules()}
         self.nodes: list[Node] = []
         self.by_key: dict[tuple, Node] = {}
         self.values: dict[int, tuple[Tensor, Traced]] = {}
         self.inside = 0
         self.stack: list[str] = []
-        self.steps: dict[Node, int] = {}
+        self.lengths: dict[Node, int] = {}
         self.has_time = False
         self.constants = {id(t) for t in (*root.parameters(), *root.buffers())}
 
@@ -220,7 +223,7 @@ class _Recorder(TorchFunctionMode):
                              "a constant; draw spikes before the network")
         value = self.values[id(first)][1]
         if kind == "neuron":
-            value = self.neuron(module, name, value, args, kwargs, result)
+            value = self.neuron(module, name, value, first, (args, kwargs), result)
         else:
             node = self.node(kind, name, (value.ref,), tuple(next(tensors_in(result)).shape),
                              module)
@@ -241,26 +244,29 @@ class _Recorder(TorchFunctionMode):
             return replace(value, ref=Ref(node), over="mean", steps=frozenset())
         return value
 
-    def neuron(self, module: nn.Module, name: str, value: Traced, args: tuple, kwargs: dict,
+    def neuron(self, module: nn.Module, name: str, value: Traced, current: Tensor, given: Any,
                result: Any) -> Traced:
-        """A call of neurons."""
+        """A call of neurons with an input current. given: all that the call was given."""
         if value.over:
             raise ValueError(f"layer {name!r} reads a {value.over} over time steps: neurons read "
                              "every step")
         node = self.node("neuron", name, (value.ref,), tuple(next(tensors_in(result)).shape),
                          module)
-        if not self.takes_steps(module):
+        form = self.form(module)
+        if form.time == "sequence":
             node.calls += 1
             if node.calls > 1:
                 raise ValueError(f"layer {name!r} was called {node.calls} times with all time "
                                  "steps: give every layer a module of its own")
-            return replace(value, ref=Ref(node), spread=False)
+            self.has_time |= not value.spread
+            self.lengths[node] = _length(form, current)
+            return replace(value, ref=Ref(node), spread=False, over=form.decoded or "")
         step = node.calls
         node.calls += 1
         if value.step not in (None, step):
             raise ValueError(f"layer {name!r} reads time step {value.step} in its step {step}: "
                              "delays cannot be imported yet")
-        states = [t for t in tensors_in((args, kwargs))][1:]
+        states = list(tensors_in(given))[1:]
         self.check_states(name, node, step, states)
         others = [other for other in self.nodes
                   if other.module is module and other is not node and other.kind == "neuron"]
@@ -303,13 +309,15 @@ class _Recorder(TorchFunctionMode):
         """States that come by hand are zero in the first step, and then those that came back."""
         for state in states:
             known = self.values.get(id(state))
+            if known is None and not step:
+                try:
+                    check_states(node.module, *states)
+                except ValueError as error:
+                    raise ValueError(f"layer {name!r}: {error}") from None
+                return
             if known is None:
-                if step and state.numel():
-                    raise ValueError(f"layer {name!r}: the state that it gets in step {step} was "
-                                     "not recorded: hand on the state that it gave")
-                if state.numel() and state.any():
-                    raise ValueError(f"layer {name!r} starts in a state other than 0")
-                continue
+                raise ValueError(f"layer {name!r}: the state that it gets in step {step} was not "
+                                 "recorded: hand on the state that it gave")
             value = known[1]
             if value.ref.node is not node or value.step != step - 1:
                 raise ValueError(f"layer {name!r}: the state that it gets in step {step} comes "
@@ -320,6 +328,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (),
                            kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
+        if func in _TO_SINGLE:              # spike functions of snnTorch do: all is float64 here
+            func = Tensor.double
         result = func(*args, **kwargs)
         if self.inside:
             return result
@@ -427,7 +437,6 @@ class _Recorder(TorchFunctionMode):
             return Traced(Ref(node))
         steps = [value.step for value in values]
         if steps == list(range(len(values))):
-            self.steps[first.ref.node] = len(values)
             return replace(first, step=None)
         if set(steps) == {None}:
             return replace(first, spread=True)
@@ -482,6 +491,21 @@ class _Recorder(TorchFunctionMode):
         return None
 
 
+#: Functions that would leave float64.
+_TO_SINGLE = (Tensor.float, Tensor.half, Tensor.bfloat16)
+
+
+@contextmanager
+def _double() -> Iterator[None]:
+    """A context in which new tensors are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _argument(value: Any, traced: dict[int, Any]) -> Any:
     """An argument as a node keeps it: traced tensors by a mark, weights as they are."""
     if isinstance(value, Tensor):
@@ -493,30 +517,27 @@ def _argument(value: Any, traced: dict[int, Any]) -> Any:
 
 @torch.no_grad()
 def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], str],
-           takes_steps: Callable[[nn.Module], bool], keep: bool = False,
-           copied: bool = True) -> Recording:
-    """Run `module(example)` in eval mode and float64, and record it.
+           form: Callable[[nn.Module], CallForm], keep: bool = False) -> Recording:
+    """Run a copy of `module` on `example` in eval mode and float64, and record it.
 
     | argument | meaning |
     |---|---|
     | known | "module" or "neuron" for modules that count as one node, "" for all others |
-    | takes_steps | whether a module of neurons runs one time step a call |
+    | form | how a module of neurons is called |
     | keep | keep what every call of neurons read and gave |
 
     Raises ValueError naming the layer where the time steps do not repeat one pattern.
     """
-    if copied:
-        module = copy.deepcopy(module)
-    module = module.double().eval()
+    module = copy.deepcopy(module).double().eval()
     example = example.double() if example.is_floating_point() else example
-    recorder = _Recorder(module, known, takes_steps, keep)
+    recorder = _Recorder(module, known, form, keep)
     source = recorder.node("input", "input", (), tuple(example.shape))
     recorder.trace(example, Traced(Ref(source)))
     hooks = [hook for each in module.modules() for hook in (
         each.register_forward_pre_hook(recorder.enter, with_kwargs=True),
         each.register_forward_hook(recorder.leave, with_kwargs=True))]
     try:
-        with recorder:
+        with _double(), recorder:
             result = module(example)
     finally:
         for hook in hooks:
@@ -530,11 +551,22 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
 
 def _steps(recorder: _Recorder) -> int:
     """How often neurons were called. Raises ValueError where they were not called alike."""
-    looped = [node for node in recorder.nodes
-              if node.kind == "neuron" and recorder.takes_steps(node.module)]
-    for node in looped:
-        if node.calls != looped[0].calls:
-            raise ValueError(f"steps differ: {looped[0].name!r} was called {looped[0].calls} "
-                             f"times, {node.name!r} {node.calls}: the graph must be the same in "
-                             "every step")
-    return looped[0].calls if looped else 1
+    lengths = {node: recorder.lengths.get(node, node.calls) for node in recorder.nodes
+               if node.kind == "neuron"}
+    first = next(iter(lengths), None)
+    if first is None:
+        return 1
+    for node, length in lengths.items():
+        if length != lengths[first]:
+            raise ValueError(f"steps differ: {first.name!r} ran {lengths[first]}, {node.name!r} "
+                             f"{length}: the graph must be the same in every step")
+    return lengths[first]
+
+
+def _length(form: CallForm, current: Tensor) -> int:
+    """Time steps of a current that a multi-step module takes."""
+    if form.layout != "(NT)":
+        return current.shape[form.layout.index("T")]
+    if form.num_timesteps > 0:
+        return form.num_timesteps
+    return current.shape[0] // max(form.batch_size, 1)

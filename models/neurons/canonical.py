@@ -50,7 +50,7 @@ class Canonical:
     | scale, center | the change of variable, u being the membrane potential as trained |
     | gain, offset | J = gain * I + offset, I being the input current as trained |
     | factor | second operand of the product; None: w itself (QIF) |
-    | theta | fires where w' >= theta |
+    | theta | fires where w' >= theta; infinite: an integrator, which never fires |
     | strict | fires where w' > theta instead |
     | initial | w before the first time step |
     | soft, reset, delta | after a spike: w' - delta where soft, else reset |
@@ -124,7 +124,8 @@ class Canonical:
                 math.floor(value * one + 0.5)
 
         initial = fixed("initial state", self.initial)
-        theta = within("threshold", self.theta, _threshold(self.theta * one, self.strict))
+        theta = high if self.theta == math.inf else within(
+            "threshold", self.theta, _threshold(self.theta * one, self.strict))
         return Neuron(square=self.factor is None, soft=self.soft,
                       factor=0 if self.factor is None else fixed("factor", self.factor),
                       theta=theta, lo=limit(self.lo), hi=limit(self.hi),

@@ -334,11 +334,17 @@ class Lowering:
             modules=tuple(dict.fromkeys(n for n in names if n)), notes=tuple(notes), exact=exact))
         return self._map(len(self.layers) - 1, shape)
 
-    def folded(self, steps: int, input_bits: int | None = None, **options: Any) -> Folded:
-        """The graph that ends with the last layer. Layers that it does not need are left out."""
+    def folded(self, steps: int, input_bits: int | None = None, *, last: str | None = None,
+               made: type[Folded] = Folded, **options: Any) -> Any:
+        """The graph that ends with a layer, by default the last one.
+
+        Layers that it does not need are left out. made: `Folded`, or a class that has more fields,
+        which come as options.
+        """
         if not self.layers:
             raise ValueError("the network has no layer that the array could run")
-        needed = {len(self.layers) - 1}
+        names = [layer.name for layer in self.layers]
+        needed = {len(names) - 1 if last is None else names.index(last)}
         for number in reversed(range(len(self.layers))):
             if number in needed:
                 needed |= {branch.source for branch in self.layers[number].branches} - {INPUT}
@@ -346,8 +352,8 @@ class Lowering:
         layers = tuple(replace(self.layers[number], branches=tuple(
             replace(branch, source=place[branch.source])
             for branch in self.layers[number].branches)) for number in sorted(needed))
-        return Folded(input_shape=self.shape, layers=layers, steps=steps, input_bits=input_bits,
-                      **options)
+        return made(input_shape=self.shape, layers=layers, steps=steps, input_bits=input_bits,
+                    **options)
 
 
 def _binary(source: Source) -> bool:

@@ -131,8 +131,8 @@ def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *
         fits = above <= MOST_CLAMPED * counts.sum()
         octave = _OCTAVES[int(fits.int().argmax())] if counts.sum() else 0
         own = max(abs(value) for value in (canonical.theta, canonical.delta, canonical.initial,
-                                           canonical.reset))
-        octave = max(octave, math.floor(math.log2(own)) + 1)
+                                           canonical.reset) if math.isfinite(value))
+        octave = max(octave, math.floor(math.log2(own)) + 1) if own else octave
         result.append(canonical.rescaled(reach * 2.0 ** -octave))
     return result
 

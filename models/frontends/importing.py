@@ -1,0 +1,188 @@
+"""`from_module` and its kin: a trained torch module becomes an `Imported` network.
+
+The module's own `forward` runs once on an example (`recording`), what it did is translated
+(`translation`), and input and answer are given their meaning here.
+"""
+
+import importlib.metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadfire.models.frontends.imported import Imported, ImportProblems
+from quadfire.models.frontends.recording import Recording, Traced, record
+from quadfire.models.frontends.translation import Translation, form_of, kind_of
+from quadfire.models.integer import Shape
+from quadfire.models.quantize.lowering import Lowering
+from quadfire.models.quantize.values import Value
+
+__all__ = ["INPUTS", "OUTPUTS", "from_module", "input_value"]
+
+INPUTS = ("pixels", "spikes", "counts")
+OUTPUTS = ("count", "current", "membrane")
+#: Packages by the module's name that its neurons come from.
+LIBRARIES = {"snntorch": "snntorch", "spikingjelly": "spikingjelly", "norse": "norse",
+             "sinabs": "sinabs", "quadfire": "quadfire"}
+
+
+def input_value(graph: Lowering, kind: str, *, mean: Any = 0.0, std: Any = 1.0,
+                count_bits: int = 0) -> Value:
+    """The input as the network was trained on it.
+
+    A pixel p of the array stands for p / 256; the network was trained on (p / 255 - mean) / std.
+    """
+    if kind == "counts":
+        return graph.count_planes(count_bits)
+    if kind == "spikes":
+        return graph.input
+    mean, std = (torch.as_tensor(v, dtype=torch.float64) for v in (mean, std))
+    if (std <= 0).any():
+        raise ValueError(f"std must be above 0, not {std.tolist()}")
+    return graph.affine(graph.input, 256 / 255 / std, -mean / std)
+
+
+def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
+                input: str = "spikes", output: str | None = None,  # noqa: A002
+                mean: Any = 0.0, std: Any = 1.0, move_pools: bool = False) -> Imported:
+    """A trained module as a graph that `to_grid`, `calibrate` and `to_integer` take.
+
+    | argument | meaning |
+    |---|---|
+    | module | of layers of torch and neurons of snnTorch, SpikingJelly, Norse, Sinabs or ours |
+    | example | an input as `module` takes it: spikes or counts [T, N, ...], pixels [N, ...] |
+    | steps | time steps T, where the module runs one step a call; else it must be the module's |
+    | input | "pixels" (the same in every step), "spikes" (0 or 1), "counts" (0, 1, 2...) |
+    | output | "count" of spikes, mean "current" or "membrane"; None: what the module gives |
+    | mean, std | what the pixels p / 255 were normalised with: numbers, or one for every channel |
+    | move_pools | put a max pool of currents behind the neurons, which changes the network |
+
+    Raises `ImportProblems` (a ValueError) with everything that cannot be honoured, by layer.
+    """
+    if input not in INPUTS:
+        raise ValueError(f"input must be {', '.join(INPUTS)}, not {input!r}")
+    if output is not None and output not in OUTPUTS:
+        raise ValueError(f"output must be {', '.join(OUTPUTS)}, not {output!r}")
+    bits = _check_example(example, input)
+    recording = record(module, example, known=kind_of, form=form_of)
+    count = _steps(recording, steps)
+    _check_time(recording, example, input)
+    shape = _input_shape(recording, example)
+    if input == "counts":
+        shape = (shape[0] * bits, *shape[1:])
+    translation = translated(recording, shape, count, input, bits=bits, mean=mean, std=std,
+                             move_pools=move_pools)
+    if translation.problems:
+        raise ImportProblems(translation.problems, translation.lines)
+    last, answer = _answer(translation, output)
+    return translation.graph.folded(
+        count, 8 if input == "pixels" else 0, last=last, made=Imported,
+        lines=tuple(translation.lines), library=_library(recording), input=input, output=answer,
+        count_bits=bits, mean=mean, std=std, move_pools=move_pools)
+
+
+def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bits: int = 0,
+               mean: Any = 0.0, std: Any = 1.0, move_pools: bool = False) -> Translation:
+    """The translation of a recording, run."""
+    translation = Translation(
+        recording, shape, lambda graph: input_value(graph, kind, mean=mean, std=std,
+                                                    count_bits=bits),
+        steps, Lowering(shape, move_pools=move_pools))
+    translation.run()
+    return translation
+
+
+def _check_example(example: Tensor, kind: str) -> int:
+    """Raise ValueError unless an example holds what its kind says. Returns the bits of counts."""
+    low, high = (float(example.min()), float(example.max())) if example.numel() else (0.0, 0.0)
+    whole = not example.is_floating_point() or bool((example == example.round()).all())
+    if kind == "spikes" and not (whole and low >= 0 and high <= 1):
+        raise ValueError(f"the example holds values {low:g}..{high:g}, which are no spikes of 0 "
+                         "or 1: say --input pixels or --input counts, or draw spikes first")
+    if kind == "counts":
+        if not whole or low < 0:
+            raise ValueError(f"the example holds values {low:g}..{high:g}, which are no counts")
+        bits = max(int(high).bit_length(), 1)
+        if bits > 5:
+            raise ValueError(f"the example holds counts up to {high:g}: the array takes up to 31 "
+                             "(gains up to 16); clip them, or use shorter time steps")
+        return bits
+    return 0
+
+
+def _steps(recording: Recording, steps: int | None) -> int:
+    """Time steps of the network."""
+    found = recording.steps
+    if steps is None:
+        if found == 1:
+            raise ValueError("the module runs one time step a call: say how many with --steps")
+        return found
+    if steps < 1:
+        raise ValueError(f"steps must be above 0, not {steps!r}")
+    if found not in (1, steps):
+        raise ValueError(f"the module runs {found} time steps, not {steps}")
+    return steps
+
+
+def _check_time(recording: Recording, example: Tensor, kind: str) -> None:
+    """Raise ValueError where the example's time axis does not go with the kind of input."""
+    if kind == "pixels" and recording.has_time:
+        if bool((example != example[:1]).any()):
+            raise ValueError("the input changes from step to step, pixels are the same in every "
+                             "one: say --input spikes or --input counts")
+    elif kind != "pixels" and not recording.has_time and recording.steps > 1:
+        raise ValueError("the module reads the same input in every time step: say --input pixels, "
+                         "or give it [T, N, ...]")
+
+
+def _input_shape(recording: Recording, example: Tensor) -> Shape:
+    """(C, H, W) of one sample in one time step."""
+    squeezed = any(node.kind == "neuron" and form_of(node.module).layout == "(NT)"
+                   for node in recording.nodes if node.module is not None)
+    lead = 2 if recording.has_time and not squeezed else 1
+    if example.ndim <= lead:
+        axes = "[T, N, ...]" if lead == 2 else "[N, ...]"
+        raise ValueError(f"the example must have the axes {axes}, not {list(example.shape)}")
+    sides = tuple(example.shape[lead:])
+    if len(sides) == 1:
+        return (sides[0], 1, 1)
+    if len(sides) == 2:
+        return (sides[0], 1, sides[1])
+    if len(sides) == 3:
+        return (sides[0], sides[1], sides[2])
+    raise ValueError(f"a sample must have one to three axes, not {list(sides)}")
+
+
+def _answer(translation: Translation, wanted: str | None) -> tuple[str | None, str]:
+    """(layer that the graph ends with, kind of answer); a readout is added where one is needed."""
+    kind, output, node = translation.answer(wanted)
+    if kind == "count":
+        if output.over == "last":
+            raise ValueError("the answer is the spikes of the last time step alone: count them "
+                             "over all steps, or read currents or membranes")
+        return translation.layer_of[node], "count"
+    if kind == "membrane":
+        return translation.layer_of[node], _membrane(output)
+    if output.over == "last":
+        raise ValueError("the answer is the current of the last time step alone: take the mean "
+                         "over all steps")
+    value = translation.values[node]
+    translation.graph.readout(value, node.name if node.module is not None else "readout")
+    return None, "current"
+
+
+def _membrane(output: Traced) -> str:
+    return f"membrane-{output.over or 'last'}"
+
+
+def _library(recording: Recording) -> str:
+    """Name and version of the library that the neurons come from."""
+    found = {type(node.module).__module__.split(".")[0] for node in recording.nodes
+             if node.kind == "neuron"}
+    names = []
+    for name in sorted(found & LIBRARIES.keys()):
+        try:
+            names.append(f"{name} {importlib.metadata.version(LIBRARIES[name])}")
+        except importlib.metadata.PackageNotFoundError:
+            names.append(name)
+    return ", ".join(names) or "torch"

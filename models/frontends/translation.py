@@ -1,0 +1,423 @@
+"""Translation: a recorded graph becomes a `Folded` graph, node by node.
+
+| node | becomes |
+|---|---|
+| Conv1d, Conv2d, Linear, norms, pools, sums, factors | numbers of a `Lowering` value |
+| neurons, AND of spikes | a layer |
+| Flatten, Dropout, Identity, changes of shape | nothing |
+
+Every problem is collected, so that a user sees all of them at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadfire.models.frontends import neurons
+from quadfire.models.frontends.imported import Line
+from quadfire.models.frontends.mapped import MappedNeuron
+from quadfire.models.frontends.neurons import CallForm
+from quadfire.models.frontends.recording import Node, Recording, Ref, Traced
+from quadfire.models.integer import Pool, Shape
+from quadfire.models.neurons import SpikingNeuron
+from quadfire.models.neurons.tdbn import TDBatchNorm
+from quadfire.models.quantize import modules
+from quadfire.models.quantize.lowering import Lowering
+from quadfire.models.quantize.values import Current, Maps, Value
+
+__all__ = ["Translation", "form_of", "kind_of"]
+
+#: Layers of other libraries that compute what the torch layer that they derive from computes.
+TRUSTED = tuple(("spikingjelly.activation_based", name) for name in (
+    "Conv1d", "Conv2d", "Linear", "BatchNorm1d", "BatchNorm2d", "AvgPool1d", "AvgPool2d",
+    "MaxPool1d", "MaxPool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "Flatten", "Dropout",
+    "Dropout2d", "ThresholdDependentBatchNorm1d", "ThresholdDependentBatchNorm2d"))
+#: Modules that hand on what they get, in eval mode.
+NOTHING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
+           nn.AlphaDropout)
+LINEAR = (nn.Linear, nn.Conv2d, nn.Conv1d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, TDBatchNorm)
+POOLS = (nn.AvgPool2d, nn.AvgPool1d, nn.MaxPool2d, nn.MaxPool1d, nn.AdaptiveAvgPool2d,
+         nn.AdaptiveAvgPool1d)
+#: Modules of libraries that are no torch layers, by class: what the translation does with them.
+SUM_POOL = ("sinabs.layers", "SumPool2d")
+VOTING = ("spikingjelly.activation_based", "VotingLayer")
+
+
+def _in(module: Any, wanted: tuple[str, str]) -> bool:
+    """Whether a module's class has this name and comes from that package."""
+    return type(module).__qualname__ == wanted[1] and \
+        f"{type(module).__module__}.".startswith(f"{wanted[0]}.")
+
+
+def kind_of(module: nn.Module) -> str:
+    """What a module is for the recorder: "neuron", "module", or "" for all that is transparent."""
+    if isinstance(module, SpikingNeuron) or neurons.is_neuron(module):
+        return "neuron"
+    known = isinstance(module, (*NOTHING, *LINEAR, *NORMS, *POOLS))
+    return "module" if known or _in(module, SUM_POOL) or _in(module, VOTING) else ""
+
+
+def form_of(module: nn.Module) -> CallForm:
+    """How a module of neurons is called."""
+    if isinstance(module, SpikingNeuron):
+        sequence = module.step_mode == "m"
+        return CallForm(time="sequence" if sequence else "step", layout="TN" if sequence else "N")
+    return neurons.call_form(module)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    result = 1
+    for n in shape:
+        result *= n
+    return result
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+@dataclass
+class Translation:
+    """The work of one translation, and what it found.
+
+    | field | meaning |
+    |---|---|
+    | recording | the graph to translate |
+    | graph | where the layers go; made by `run` |
+    | values | what every node holds |
+    | mapped | the neuron of every node of neurons |
+    | lines | a line a node, for `explain` |
+    | problems | what cannot be honoured |
+    | layer_of | the layer that a node of neurons became |
+    """
+
+    recording: Recording
+    input_shape: Shape
+    start: Callable[[Lowering], Value]
+    steps: int
+    graph: Lowering
+    values: dict[Node, Value] = field(default_factory=dict)
+    mapped: dict[Node, MappedNeuron] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    layer_of: dict[Node, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Translate all nodes that the outputs need."""
+        needed = self._needed()
+        for node in self.recording.nodes:
+            if node not in needed:
+                continue
+            if node.kind == "input":
+                self.values[node] = self.start(self.graph)
+                continue
+            missing = [ref for ref in node.inputs if ref.node not in self.values]
+            if missing:
+                continue        # the reason stands in an earlier line
+            try:
+                self.values[node] = self._translated(node)
+            except ValueError as error:
+                text = str(error)
+                problem = text if text.startswith(node.label) else f"{node.label}: {text}"
+                self.problems.append(problem)
+                self._line(node, "", problem)
+                continue
+            except NotImplementedError as error:
+                raise AssertionError(node.label) from error
+
+    def _needed(self) -> set[Node]:
+        """All nodes that an output comes from, and all neurons, which a user wants to hear of."""
+        open_ = [output.ref.node for output in self.recording.outputs]
+        found: set[Node] = set()
+        while open_:
+            node = open_.pop()
+            if node not in found:
+                found.add(node)
+                open_ += [ref.node for ref in node.inputs]
+        return found
+
+    def _line(self, node: Node, becomes: str, problem: str = "", condition: str = "") -> None:
+        read = self.mapped[node].text if node in self.mapped else _described(node)
+        self.lines.append(Line(name=node.name, read=read, becomes=becomes, condition=condition,
+                               problem=problem))
+
+    def _inputs(self, node: Node) -> list[Value]:
+        """What a node reads. Only the first result of a neuron, its spikes, can be read."""
+        for ref in node.inputs:
+            if ref.port and ref.node.kind == "neuron":
+                raise ValueError(f"reads the membrane potential of {ref.node.name!r}, layers read "
+                                 "spikes")
+            if ref.node in self.mapped and not self.mapped[ref.node].spiking:
+                raise ValueError(f"reads the potential of {ref.node.name!r}, which has no spikes: "
+                                 "only the answer may be a potential")
+        return [self.values[ref.node] for ref in node.inputs]
+
+    def _translated(self, node: Node) -> Value:
+        inputs = self._inputs(node)
+        if node.kind == "neuron":
+            value = self._neuron(node, inputs[0])
+        elif node.kind == "module":
+            value = self._module(node, inputs[0])
+            self._line(node, _becomes(value))
+        elif node.kind == "function" and node.name in _FUNCTIONS:
+            value = _FUNCTIONS[node.name](self, node, inputs)
+            self._line(node, _becomes(value))
+        else:
+            raise ValueError("the array has no layer for it")
+        axes = len(node.shape)
+        if axes and not any(_size(node.shape[at:]) == _size(value.shape) for at in range(axes + 1)):
+            raise ValueError(f"gave a tensor of {list(node.shape)}, its map is "
+                             f"{_times(value.shape)}: a change of shape mixes values")
+        return value
+
+    # Neurons --------------------------------------------------------------------------------------
+
+    def _neuron(self, node: Node, x: Value) -> Value:
+        module: Any = node.module
+        if isinstance(module, SpikingNeuron):
+            form = module.canonical()
+            mapped = MappedNeuron(form=form, text=repr(module), window=float(module.window),
+                                  surrogate=module.surrogate)
+        else:
+            mapped = neurons.read(module, self._sample_shape(node, x))
+        self.mapped[node] = mapped
+        channels = mapped.form.channels
+        if channels not in (None, 1, x.shape[0]):
+            raise ValueError(f"has values for {channels} channels, its map has {x.shape[0]}")
+        value = torch.tensor(mapped.spike_value, dtype=torch.float64)
+        made = self.graph.neuron(x, mapped, node.name, spike_value=value, module=node.name,
+                                 notes=(mapped.condition,) if mapped.condition else ())
+        layer = self.graph.layers[-1]
+        self.layer_of[node] = layer.name
+        self._line(node, f"layer {layer.name!r}, {_times(layer.shape)}: {_map_text(mapped)}",
+                   condition=mapped.condition)
+        return made
+
+    @staticmethod
+    def _sample_shape(node: Node, x: Value) -> tuple[int, ...]:
+        """(C, H, W), or (C,) where the module saw vectors."""
+        flat = node.shape and node.shape[-1] == _size(x.shape) and x.shape[1:] == (1, 1)
+        if flat:
+            return (x.shape[0],)
+        signal = len(node.shape) >= 2 and node.shape[-2:] == (x.shape[0], x.shape[2]) \
+            and x.shape[1] == 1 and node.shape[-3:] != x.shape
+        return (x.shape[0], x.shape[2]) if signal else x.shape
+
+    # Modules --------------------------------------------------------------------------------------
+
+    def _module(self, node: Node, x: Value) -> Value:
+        module: Any = node.module
+        trusted, name = any(_in(module, layer) for layer in TRUSTED), node.label
+        if isinstance(module, NOTHING):
+            modules.check_kind(name, module, *NOTHING, trusted=trusted)
+            return x
+        if isinstance(module, nn.Linear):
+            weight, bias = modules.linear(name, module, trusted=trusted)
+            return self.graph.linear(x, weight, bias, name=node.name)
+        if isinstance(module, LINEAR):
+            found = modules.convolution(name, module, trusted=trusted)
+            return self.graph.conv(x, found.weight, found.bias, stride=found.stride,
+                                   padding=found.padding, name=node.name)
+        if isinstance(module, NORMS):
+            scale, shift = modules.norm(name, module, trusted=trusted)
+            if len(scale) != x.shape[0]:
+                raise ValueError(f"has {len(scale)} features, its map of {_times(x.shape)} has "
+                                 f"{x.shape[0]} channels")
+            return self.graph.affine(x, scale, shift, name=node.name)
+        if _in(module, VOTING):
+            return self._voting(x, int(module.voting_size), node.name)
+        if _in(module, SUM_POOL):
+            size = modules.pair(module.kernel_size)
+            stride = size if module.stride is None else modules.pair(module.stride)
+            if module.ceil_mode:
+                raise ValueError("ceil_mode of a SumPool2d must be False")
+            return self.graph.pool(x, Pool(kind="sum", size=size, stride=stride), name=node.name)
+        window = modules.pool(name, module, x.shape, trusted=trusted)
+        return self.graph.pool(x, window.pool, divisor=window.divisor, name=node.name)
+
+    def _voting(self, x: Value, size: int, name: str) -> Value:
+        """The mean of every `size` neurons: a fully connected layer."""
+        groups, rest = divmod(x.shape[0], size)
+        if rest or x.shape[1:] != (1, 1):
+            raise ValueError(f"votes in groups of {size}, its map is {_times(x.shape)}")
+        weight = torch.eye(groups, dtype=torch.float64).repeat_interleave(size, 1) / size
+        return self.graph.linear(x, weight, name=name)
+
+    # Functions ------------------------------------------------------------------------------------
+
+    def _steps(self, node: Node, inputs: list[Value]) -> Value:
+        """A sum over all time steps, as T times the mean."""
+        return self.graph.affine(inputs[0], float(self.steps))
+
+    def _sum(self, node: Node, inputs: list[Value]) -> Value:
+        args = node.arguments["args"]
+        alpha = float(node.arguments.get("alpha", 1))
+        sign = {"sub": -1.0, "rsub": -1.0}.get(node.name, 1.0) * alpha
+        if len(inputs) == 2:
+            first, second = inputs
+            if node.name == "rsub":
+                first, second = second, first
+            return self.graph.add(first, self.graph.affine(second, sign) if sign != 1 else second)
+        x, = inputs
+        traced_first = args[0] == "..." if not isinstance(args[0], Tensor) else False
+        constant = self._constant(node, args[1] if traced_first else args[0], x)
+        if node.name == "rsub" or (node.name == "sub" and not traced_first):
+            return self.graph.affine(x, -1.0, constant)
+        return self.graph.affine(x, 1.0, constant * sign)
+
+    def _product(self, node: Node, inputs: list[Value]) -> Value:
+        args = node.arguments["args"]
+        if len(inputs) == 2:
+            if node.name == "div":
+                raise ValueError("divides one map by another")
+            made = self.graph.product(*inputs, f"and{len(self.graph.layers)}")
+            return made
+        if node.name == "neg":
+            return self.graph.affine(inputs[0], -1.0)
+        traced_first = args[0] == "..." if not isinstance(args[0], Tensor) else False
+        constant = self._constant(node, args[1] if traced_first else args[0], inputs[0])
+        if node.name == "div":
+            if not traced_first:
+                raise ValueError("divides a number by a map")
+            if node.arguments.get("rounding_mode") is not None:
+                raise ValueError("rounding_mode of a division must be None")
+            constant = 1.0 / constant
+        return self.graph.affine(inputs[0], constant)
+
+    @staticmethod
+    def _constant(node: Node, value: Any, x: Value) -> Any:
+        """A number, or one for every channel [C]."""
+        if isinstance(value, int | float):
+            return float(value)
+        if not isinstance(value, Tensor):
+            raise ValueError(f"cannot read {value!r}")
+        value = value.detach().double()
+        if value.numel() == 1:
+            return value.reshape(())
+        axes = 1 if node.arguments["rank"] == value.ndim == 1 or value.ndim == 1 else value.ndim
+        if axes == 1 and x.shape[1:] == (1, 1) and len(value) == x.shape[0]:
+            return value
+        shape = tuple(value.shape[-3:])
+        if len(shape) == 3 and shape == (x.shape[0], 1, 1) and value.numel() == x.shape[0]:
+            return value.reshape(-1)
+        raise ValueError(f"a constant of shape {list(value.shape)} is neither one number nor one "
+                         "for every channel")
+
+    def _cat(self, node: Node, inputs: list[Value]) -> Value:
+        args = node.arguments["args"]
+        dim = node.arguments.get("dim", args[1] if len(args) > 1 else 0)
+        axes = 1 if all(v.shape[1:] == (1, 1) and node.shape[-1] != 1 for v in inputs) else 3
+        if any(v.shape[1:] != (1, 1) for v in inputs) and node.shape[-1] == sum(
+                _size(v.shape) for v in inputs):
+            axes = 1        # flattened before
+        if dim % len(node.shape) != len(node.shape) - axes:
+            raise ValueError(f"joins along axis {dim}, which is not that of the channels")
+        return self.graph.cat(inputs)
+
+    def _pool(self, node: Node, inputs: list[Value]) -> Value:
+        """A functional pool, read by the module that it corresponds to."""
+        kind = {"max_pool2d": nn.MaxPool2d, "max_pool1d": nn.MaxPool1d,
+                "avg_pool2d": nn.AvgPool2d, "avg_pool1d": nn.AvgPool1d,
+                "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
+                "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d}[node.name]
+        options = {key: value for key, value in node.arguments.items()
+                   if key not in ("args", "rank") and value != "..."}
+        module = kind(*node.arguments["args"][1:], **options)
+        window = modules.pool(node.label, module, inputs[0].shape)
+        return self.graph.pool(inputs[0], window.pool, divisor=window.divisor)
+
+    def _mean(self, node: Node, inputs: list[Value]) -> Value:
+        """The mean or sum over the rows and columns of a map."""
+        args = node.arguments["args"]
+        axes = args[1] if len(args) > 1 else node.arguments.get("dim",
+                                                                node.arguments.get("axis"))
+        x, = inputs
+        keep = node.arguments.get("keepdim", args[2] if len(args) > 2 else False)
+        rank = len(node.shape) + (0 if keep else len(axes) if isinstance(axes, tuple) else 1)
+        found = sorted(a % rank for a in axes) if isinstance(axes, tuple) else None
+        if found != [rank - 2, rank - 1]:
+            raise ValueError(f"a {node.name} over axes {axes}: only that over all rows and "
+                             "columns of a map, or over time at the end, is a layer")
+        size = x.shape[1:]
+        divisor = float(size[0] * size[1]) if node.name == "mean" else 1.0
+        return self.graph.pool(x, Pool(kind="sum", size=size, stride=size), divisor=divisor)
+
+    def _dropout(self, node: Node, inputs: list[Value]) -> Value:
+        args = node.arguments["args"]
+        training = node.arguments.get("training", args[2] if len(args) > 2 else True)
+        if training:
+            raise ValueError("is on in eval mode: give it training=self.training")
+        return inputs[0]
+
+    # The answer -----------------------------------------------------------------------------------
+
+    def answer(self, wanted: str | None) -> tuple[str, Traced, Node]:
+        """(count, current or membrane; the output; its node): which output the map gives.
+
+        Raises ValueError where the outputs have no such answer.
+        """
+        found: dict[str, tuple[str, Traced, Node]] = {}
+        for output in self.recording.outputs:
+            node = self._stripped(output.ref)
+            kind = "current"
+            if node.kind == "neuron":
+                form = None if isinstance(node.module, SpikingNeuron) else form_of(node.module)
+                potential = bool(output.ref.port) or (form and form.returns == "membrane")
+                kind = "membrane" if potential else "count"
+            found.setdefault(kind, (kind, output, node))
+        if wanted is None:
+            return next(iter(found.values()))
+        if wanted not in found:
+            raise ValueError(f"--output {wanted}: the network gives {' and '.join(found)}")
+        return found[wanted]
+
+    @staticmethod
+    def _stripped(ref: Ref) -> Node:
+        """The node behind products with positive numbers, which change no answer."""
+        node = ref.node
+        while node.kind == "function" and node.name in ("mul", "div", "steps") \
+                and len(node.inputs) == 1 and all(
+                    isinstance(a, int | float) and a > 0 or isinstance(a, str)
+                    for a in node.arguments.get("args", ())):
+            node = node.inputs[0].node
+        return node
+
+
+_FUNCTIONS: dict[str, Callable[[Translation, Node, list[Value]], Value]] = {
+    "steps": Translation._steps,
+    **dict.fromkeys(("add", "sub", "rsub"), Translation._sum),
+    **dict.fromkeys(("mul", "div", "neg", "logical_and"), Translation._product),
+    **dict.fromkeys(("max_pool2d", "max_pool1d", "avg_pool2d", "avg_pool1d",
+                     "adaptive_avg_pool2d", "adaptive_avg_pool1d"), Translation._pool),
+    **dict.fromkeys(("mean", "sum"), Translation._mean),
+    "cat": Translation._cat, "dropout": Translation._dropout}
+
+
+def _described(node: Node) -> str:
+    """A node as read, for `explain`."""
+    if node.module is not None:
+        text = repr(node.module)
+        return text if len(text) < 100 and "\n" not in text else type(node.module).__name__
+    return f"{node.name}()"
+
+
+def _becomes(value: Value) -> str:
+    """What a node that is no layer becomes."""
+    kind = "currents" if isinstance(value, Current) else "spikes"
+    assert isinstance(value, Maps | Current)
+    return f"{kind} of {_times(value.shape)}"
+
+
+def _map_text(mapped: MappedNeuron) -> str:
+    """The canonical map of a neuron in words."""
+    form = mapped.form
+    x = "w" if form.factor is None else f"{form.factor:g}"
+    fires = ">" if form.strict else ">="
+    after = f"w - {form.delta:g}" if form.soft else f"{form.reset:g}"
+    if not mapped.spiking:
+        return f"w' = {x} w + J, never fires"
+    return f"w' = {x} w + J, fires {fires} {form.theta:g}, then {after}"
