@@ -126,11 +126,11 @@ def _steps(recording: Recording, steps: int | None) -> int:
 
 def _check_time(recording: Recording, example: Tensor, kind: str) -> None:
     """Raise ValueError where the example's time axis does not go with the kind of input."""
-    if kind == "pixels" and recording.has_time:
-        if bool((example != example[:1]).any()):
+    if kind == "pixels" and recording.time_axis is not None:
+        if bool((example != example.narrow(recording.time_axis, 0, 1)).any()):
             raise ValueError("the input changes from step to step, pixels are the same in every "
                              "one: say --input spikes or --input counts")
-    elif kind != "pixels" and not recording.has_time and recording.steps > 1:
+    elif kind != "pixels" and recording.time_axis is None and recording.steps > 1:
         raise ValueError("the module reads the same input in every time step: say --input pixels, "
                          "or give it [T, N, ...]")
 
@@ -139,7 +139,7 @@ def _input_shape(recording: Recording, example: Tensor) -> Shape:
     """(C, H, W) of one sample in one time step."""
     squeezed = any(node.kind == "neuron" and form_of(node.module).layout == "(NT)"
                    for node in recording.nodes if node.module is not None)
-    lead = 2 if recording.has_time and not squeezed else 1
+    lead = 2 if recording.time_axis is not None and not squeezed else 1
     if example.ndim <= lead:
         axes = "[T, N, ...]" if lead == 2 else "[N, ...]"
         raise ValueError(f"the example must have the axes {axes}, not {list(example.shape)}")

@@ -100,13 +100,13 @@ class Recording:
     | nodes | in order of their first calls; the input comes first |
     | outputs | the tensors that `forward` gave, those that come from the input |
     | steps | how often the neurons were called, or their time axis is long; 1 for a single step |
-    | has_time | whether the example has a time axis |
+    | time_axis | which axis of the example is time, where the network reads it so; None: none |
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[Traced, ...]
     steps: int
-    has_time: bool
+    time_axis: int | None
 
 
 #: Functions that hand on what they get.
@@ -165,7 +165,7 @@ class _Recorder(TorchFunctionMode):
         self.inside = 0
         self.stack: list[str] = []
         self.lengths: dict[Node, int] = {}
-        self.has_time = False
+        self.time_axis: int | None = None
         self.constants = {id(t) for t in (*root.parameters(), *root.buffers())}
 
     # Values ---------------------------------------------------------------------------------------
@@ -258,7 +258,8 @@ class _Recorder(TorchFunctionMode):
             if node.calls > 1:
                 raise ValueError(f"layer {name!r} was called {node.calls} times with all time "
                                  "steps: give every layer a module of its own")
-            self.has_time |= not value.spread
+            if not value.spread:
+                self.time_axis = max(form.layout.find("T"), 0)
             self.lengths[node] = _length(form, current)
             return replace(value, ref=Ref(node), spread=False, over=form.decoded or "")
         step = node.calls
@@ -400,7 +401,8 @@ class _Recorder(TorchFunctionMode):
         if name == "unbind":
             axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
             if axis in (0, 1) and value.step is None and not value.over:
-                self.has_time |= source.kind == "input" and not value.spread
+                if source.kind == "input" and not value.spread:
+                    self.time_axis = axis
                 return [self.at_step(value, step) for step in range(len(results))]
         if name == "__getitem__":
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -414,7 +416,8 @@ class _Recorder(TorchFunctionMode):
                     and value.step is None and not value.over:
                 (place, step), = numbers
                 length = args[0].shape[place]
-                self.has_time |= source.kind == "input" and not value.spread
+                if source.kind == "input" and not value.spread:
+                    self.time_axis = place
                 return [self.at_step(value, step % length, last=step % length == length - 1)]
         node = self.node("unknown", name, (value.ref,), tuple(results[0].shape),
                          index=repr(args[1:]))
@@ -517,7 +520,8 @@ def _argument(value: Any, traced: dict[int, Any]) -> Any:
 
 @torch.no_grad()
 def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], str],
-           form: Callable[[nn.Module], CallForm], keep: bool = False) -> Recording:
+           form: Callable[[nn.Module], CallForm], keep: bool = False,
+           repeat: int = 0) -> Recording:
     """Run a copy of `module` on `example` in eval mode and float64, and record it.
 
     | argument | meaning |
@@ -525,6 +529,7 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
     | known | "module" or "neuron" for modules that count as one node, "" for all others |
     | form | how a module of neurons is called |
     | keep | keep what every call of neurons read and gave |
+    | repeat | call the module so often, for every step of an example [T, N, ...]; 0: once |
 
     Raises ValueError naming the layer where the time steps do not repeat one pattern.
     """
@@ -538,7 +543,8 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
         each.register_forward_hook(recorder.leave, with_kwargs=True))]
     try:
         with _double(), recorder:
-            result = module(example)
+            result = [module(example[step]) for step in range(repeat)] if repeat \
+                else module(example)
     finally:
         for hook in hooks:
             hook.remove()
@@ -546,7 +552,8 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
     if not outputs:
         raise ValueError("what the network gives does not come from its input by recorded "
                          "operations")
-    return Recording(tuple(recorder.nodes), tuple(outputs), _steps(recorder), recorder.has_time)
+    return Recording(tuple(recorder.nodes), tuple(outputs), _steps(recorder),
+                     recorder.time_axis)
 
 
 def _steps(recorder: _Recorder) -> int:
