@@ -5,7 +5,8 @@
 | snntorch.py, spikingjelly.py, norse.py, sinabs.py | the neurons of a library, by the same calls |
 | common.py | what these share: values of channels, refusals, how one asks a spike function |
 
-No library is imported here: a module that arrives has brought its own.
+No library is imported here: a module that arrives has brought its own. ../CONFORMANCE.md lists the
+neurons and settings that were compared with their libraries, spike by spike.
 """
 
 from types import ModuleType

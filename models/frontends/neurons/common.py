@@ -198,7 +198,8 @@ def fires_above(function: Callable[[Tensor], Tensor], what: str) -> bool:
         try:
             s = function(x.repeat(16, 1))
         except Exception as error:
-            raise ValueError(f"{what} cannot be tried: {error}") from None
+            raise ValueError(f"{what} fails on potentials around the threshold "
+                             f"({type(error).__name__}): train with one that is a step") from None
     first = s[0].tolist() if isinstance(s, Tensor) and s.shape == (16, 9) else []
     if first not in ([0, 0, 0, 0, at, 1, 1, 1, 1] for at in (0, 1)) or (s != s[0]).any():
         raise ValueError(f"{what} is no step from 0 to 1 at the threshold: the array's spikes are "
@@ -217,4 +218,4 @@ def check_start(name: str, state: Any, start: Any) -> None:
         state = torch.as_tensor(state)
     if (state.detach() != torch.as_tensor(start, device=state.device)).any():
         raise ValueError(f"{name} starts at {in_words(state.detach().double().flatten())}: the "
-                         f"array starts every neuron alike; start it at {number(float(start))}")
+                         f"array starts every neuron alike; start it at {number(start)}")

@@ -19,7 +19,8 @@ where that is learnt, and g = 1 - a with norm_input, else 1:
 | `SingleSpike`, `MaxSpike(1)` | 0 or 1 |
 | `MultiSpike`, `MaxSpike` | v / threshold, rounded to zero: 0 or 1 while v < 2 threshold |
 
-Then v is at least min_v_mem. Layers take [N, T, ...]; the Squeeze ones both axes in one.
+Then v is at least min_v_mem; `ExpLeak` answers with v before that. Layers take [N, T, ...]; the
+Squeeze ones both axes in one.
 """
 
 from typing import Any
@@ -81,6 +82,9 @@ def read(module: Any, shape: Shape = None) -> MappedNeuron:
                  else values("min_v_mem", module.min_v_mem, shape)}
     text = f"{name}(alpha={number(decay)}, norm_input={bool(module.norm_input)}, "
     text += "" if module.min_v_mem is None else f"min_v_mem={number(arguments['low'])}, "
+    if not module.spike_fn and module.min_v_mem is not None:
+        raise ValueError(f"{name} answers with its potential before min_v_mem limits it, the array "
+                         "with the limited one: train with min_v_mem=None")
     if not module.spike_fn:
         return integrator(linear(threshold=1.0, **arguments), f"{text.rstrip(', ')}), no spikes")
     return _spiking(module, name, text, arguments, shape)
