@@ -52,6 +52,7 @@ class Imported(Folded):
     | library | the library that it came from, and its version |
     | input, output | what it takes (pixels, spikes, counts) and gives (count, current, membrane) |
     | count_bits | bits of the counts; 0 for other inputs |
+    | repeat | how often the module is called for an input, if it runs one step a call; else 0 |
     | mean, std, move_pools | as `from_module` was told |
     | remarks | what a user should know of the whole |
     """
@@ -61,6 +62,7 @@ class Imported(Folded):
     input: str = "spikes"
     output: str = "count"
     count_bits: int = 0
+    repeat: int = 0
     mean: Any = 0.0
     std: Any = 1.0
     move_pools: bool = False

@@ -78,7 +78,8 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
     return translation.graph.folded(
         count, 8 if input == "pixels" else 0, last=last, made=Imported,
         lines=tuple(translation.lines), library=_library(recording), input=input, output=answer,
-        count_bits=bits, mean=mean, std=std, move_pools=move_pools)
+        count_bits=bits, repeat=0 if recording.steps > 1 else count, mean=mean, std=std,
+        move_pools=move_pools)
 
 
 def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bits: int = 0,
