@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadfire.models.frontends.encoding import array_inputs, pixel_values, with_time_first
 from quadfire.models.frontends.imported import Imported
 from quadfire.models.frontends.importing import translated
-from quadfire.models.frontends.recording import Node, Recording, record
+from quadfire.models.frontends.recording import Node, record
 from quadfire.models.frontends.translation import form_of, kind_of
 from quadfire.models.integer import INPUT
 from quadfire.models.quantize.fake_quant import GridLayer
@@ -78,27 +79,13 @@ class CheckReport:
         return "\n".join(self.lines())
 
 
-def input_map(network: Imported, recording: Recording, x: Tensor) -> Tensor:
+def input_map(network: Imported, x: Tensor) -> Tensor:
     """What the layers of the map read of an input as the module takes it: [T or 1, N, C, H, W]."""
-    shape, steps = network.input_shape, network.steps
-    x = x.double()
-    if network.input == "pixels":
-        if recording.time_axis is not None:
-            x = x.select(recording.time_axis, 0)
-        x = x.reshape(1, -1, *shape)
-        mean, std = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, *[1] * 2 * (
-            torch.as_tensor(v).ndim > 0)) for v in (network.mean, network.std))
-        return 255 * (x * std + mean)
-    if recording.time_axis == 1:
-        x = x.transpose(0, 1)
-    elif any(node.module is not None and form_of(node.module).layout == "(NT)"
-             for node in recording.nodes if node.kind == "neuron"):
-        x = x.reshape(-1, steps, *x.shape[1:]).transpose(0, 1)
-    if network.input == "spikes":
-        return x.reshape(steps, -1, *shape)
-    bits = network.count_bits
-    counts = x.reshape(steps, -1, shape[0] // bits, *shape[1:]).long()
-    return torch.cat([(counts >> bit & 1).double() for bit in range(bits)], 2)
+    if network.input != "pixels":
+        return array_inputs(network, x).double()
+    if network.layout != "N":
+        x = with_time_first(x, network.steps, network.layout)[0]
+    return pixel_values(network, x).unsqueeze(0)
 
 
 def _spikes(node: Node, steps: int, shape: tuple[int, ...]) -> Tensor | None:
@@ -107,11 +94,8 @@ def _spikes(node: Node, steps: int, shape: tuple[int, ...]) -> Tensor | None:
     if len(outputs) > 1:
         whole = torch.stack(outputs)
     else:
-        whole, layout = outputs[0], form_of(node.module).layout if node.module else "TN"
-        if layout == "NT":
-            whole = whole.transpose(0, 1)
-        elif layout == "(NT)":
-            whole = whole.reshape(-1, steps, *whole.shape[1:]).transpose(0, 1)
+        assert node.module is not None
+        whole = with_time_first(outputs[0], steps, form_of(node.module).layout)
     size = whole[0, 0].numel() if whole.ndim > 1 else 0
     if size != shape[0] * shape[1] * shape[2]:
         return None
@@ -144,6 +128,7 @@ def check(network: Imported, module: nn.Module, x: Tensor) -> CheckReport:
     Returns a `CheckReport`; `report.exact` says whether all spikes are the same.
     Raises ValueError where the module is not the one that the network was made of.
     """
+    pixels = x
     if network.repeat and network.input == "pixels":
         x = x.expand(network.repeat, *x.shape)
     if network.repeat and len(x) != network.repeat:
@@ -157,7 +142,7 @@ def check(network: Imported, module: nn.Module, x: Tensor) -> CheckReport:
     conditions = {name: translation.mapped[node].condition for name, node in nodes.items()}
     neurons = [layer.neuron and layer.neuron.canonical() for layer in network.layers]
     real = real_network(network, neurons, input_bits=network.input_bits or 0)
-    maps = {INPUT: input_map(network, recording, x)}
+    maps = {INPUT: input_map(network, pixels if network.input == "pixels" else x)}
     report = CheckReport()
     for number, (layer, folded) in enumerate(zip(real, network.layers, strict=True)):
         if layer.neuron is None:
@@ -174,6 +159,9 @@ def check(network: Imported, module: nn.Module, x: Tensor) -> CheckReport:
         if node is None or not translation.mapped[node].spiking:
             continue
         spikes = _spikes(node, network.steps, folded.shape)
+        if spikes is not None and spikes.shape != found.shape:
+            raise ValueError(f"layer {folded.name!r}: the module gave spikes {list(spikes.shape)}, "
+                             f"the map {list(found.shape)} [T, N, C, H, W]")
         if spikes is None:
             report.skipped.append(folded.name)
             continue

@@ -1,9 +1,15 @@
 """An imported network: its graph, what was read, and how it became what it is."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
 
 from quadfire.models.quantize.folded import Folded
+
+if TYPE_CHECKING:
+    from quadfire.models.frontends.check import CheckReport
+    from quadfire.models.quantize.fake_quant import GridNetwork
 
 __all__ = ["ImportProblems", "Imported", "Line"]
 
@@ -52,6 +58,7 @@ class Imported(Folded):
     | library | the library that it came from, and its version |
     | input, output | what it takes (pixels, spikes, counts) and gives (count, current, membrane) |
     | count_bits | bits of the counts; 0 for other inputs |
+    | layout | axes of the module's input before those of a sample: "N", "TN", "NT" or "(NT)" |
     | repeat | how often the module is called for an input, if it runs one step a call; else 0 |
     | mean, std, move_pools | as `from_module` was told |
     | remarks | what a user should know of the whole |
@@ -62,6 +69,7 @@ class Imported(Folded):
     input: str = "spikes"
     output: str = "count"
     count_bits: int = 0
+    layout: str = "TN"
     repeat: int = 0
     mean: Any = 0.0
     std: Any = 1.0
@@ -81,3 +89,30 @@ class Imported(Folded):
         text += [*self.remarks, *(f"{layer.name}: {note}" for layer in self.layers
                                   for note in layer.notes)]
         return "\n".join(line.rstrip() for line in text)
+
+    def check(self, module: nn.Module, x: Tensor) -> "CheckReport":
+        """Every spike of every layer of `module` on x against this map, in float64: `check`."""
+        from quadfire.models.frontends.check import check
+
+        return check(self, module, x)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Inputs as the module takes them, as the array takes them.
+
+        | input | x | result |
+        |---|---|---|
+        | pixels | [N, ...] in the module's own units | uint8 [N, C, H, W], rounded |
+        | spikes | [T, N, ...] of 0 and 1 | uint8 [T, N, C, H, W] |
+        | counts | [T, N, ...] of 0, 1, 2... | uint8 [T, N, bits C, H, W], bit planes |
+
+        Raises ValueError for values that the array has no number for.
+        """
+        from quadfire.models.frontends.encoding import array_inputs
+
+        return array_inputs(self, x)
+
+    def to_grid(self, **options: Any) -> "GridNetwork":
+        """The network on the grid, see `quadfire.models.quantize.quantize.to_grid`."""
+        from quadfire.models.quantize.quantize import to_grid
+
+        return to_grid(self, **options)

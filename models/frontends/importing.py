@@ -78,8 +78,8 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
     return translation.graph.folded(
         count, 8 if input == "pixels" else 0, last=last, made=Imported,
         lines=tuple(translation.lines), library=_library(recording), input=input, output=answer,
-        count_bits=bits, repeat=0 if recording.steps > 1 else count, mean=mean, std=std,
-        move_pools=move_pools)
+        count_bits=bits, layout=_layout(recording, input), mean=mean, std=std,
+        repeat=0 if recording.steps > 1 else count, move_pools=move_pools)
 
 
 def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bits: int = 0,
@@ -174,6 +174,17 @@ def _answer(translation: Translation, wanted: str | None) -> tuple[str | None, s
 
 def _membrane(output: Traced) -> str:
     return f"membrane-{output.over or 'last'}"
+
+
+def _layout(recording: Recording, kind: str) -> str:
+    """The axes of the module's input before those of a sample, as it will be given whole."""
+    squeezed = any(node.module is not None and node.kind == "neuron"
+                   and form_of(node.module).layout == "(NT)" for node in recording.nodes)
+    if squeezed:
+        return "(NT)"
+    if recording.time_axis is None:
+        return "N" if kind == "pixels" else "TN"
+    return ("TN", "NT")[recording.time_axis]
 
 
 def _library(recording: Recording) -> str:
