@@ -159,6 +159,13 @@ class Memory:
     outputs: tuple[Region | None, ...]
     workspaces: dict[int, tuple[int, int]] = field(default_factory=dict)
 
+    def as_of(self, network: IntegerNetwork, config: ArrayConfig) -> "Memory":
+        """The same places, for the network with fewer time steps."""
+        return Memory(
+            tuple(region_of(network, INPUT, config, region.base) for region in self.inputs),
+            tuple(region and region_of(network, layer, config, region.base)
+                  for layer, region in enumerate(self.outputs)), self.workspaces)
+
     @property
     def regions(self) -> list[Region]:
         """All maps on the chip, inputs first."""

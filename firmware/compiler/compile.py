@@ -21,13 +21,13 @@ from quadfire.firmware.compiler.allocation import (
 )
 from quadfire.firmware.compiler.cost_model import estimate
 from quadfire.firmware.compiler.mapping import mappings
-from quadfire.firmware.compiler.overflow import check_layer, idle_bias
+from quadfire.firmware.compiler.overflow import Bounds, check_layer, idle_bias
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
-from quadfire.firmware.compiler.report import layer_report
+from quadfire.firmware.compiler.report import LayerReport, layer_report, sum_of_chunks
 from quadfire.firmware.compiler.schedule import schedule
 from quadfire.firmware.compiler.segments import Segmentation
-from quadfire.firmware.compiler.time_chunks import allocate_states, chunks_of
+from quadfire.firmware.compiler.time_chunks import allocate_states, chunks_of, spans_of
 from quadfire.firmware.compiler.weights import weight_words
 from quadfire.firmware.errors import CompileError
 from quadfire.models.integer import INPUT, ConvBranch, IntegerNetwork
@@ -46,18 +46,20 @@ def compile_network(network: IntegerNetwork, config: ArrayConfig) -> Program:
     bounds = [check_layer(layer, config, steps=network.steps, input_bits=network.bits_of(layer))
               for layer in network.layers]
     idle = _idle_biases(network, config)
-    chunks = chunks_of(network, config)
-    inner = _flat_input(replace(network, steps=network.steps // chunks))
+    spans = spans_of(network.steps, chunks_of(network, config))
+    inner = _flat_input(replace(network, steps=len(spans[0])))
     passes = [a_pass for layer in range(len(inner.layers))
               for a_pass in _fastest(inner, layer, config)]
     passes = allocate_parameters(allocate_weights(passes, config), config)
     memory = _allocate_maps(inner, config, passes)
-    actions = schedule(inner, config, passes, memory)
-    layers = tuple(layer_report(inner, config, index, bound, passes=passes, memory=memory,
-                                actions=actions) for index, bound in enumerate(bounds))
-    return Program(network, inner, config, passes=tuple(passes), memory=memory, actions=actions,
-                   layers=layers, idle_biases=tuple(idle), chunks=chunks,
-                   states=allocate_states(inner, config, passes) if chunks > 1 else {})
+    program = Program(
+        network, inner, config, passes=tuple(passes), memory=memory,
+        actions=schedule(inner, config, passes, memory), layers=(), idle_biases=tuple(idle),
+        chunks=len(spans),
+        states=allocate_states(inner, config, passes) if len(spans) > 1 else {})
+    if inner.steps * program.chunks > network.steps:
+        program = replace(program, shorter=_shorter(program))
+    return replace(program, layers=_reports(program, bounds))
 
 
 def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
@@ -129,6 +131,26 @@ def _cost(passes: list[Pass], network: IntegerNetwork, config: ArrayConfig) -> f
     return max(compute, sum(weight_words(a_pass, config)
                             * (a_pass.runs if a_pass.every_output else 1)
                             for a_pass in allocate_weights(passes, config)))
+
+
+def _shorter(program: Program) -> Program:
+    """The program of a chunk that is a time step shorter. Everything lies where it did before."""
+    config, inner = program.config, replace(program.inner, steps=program.inner.steps - 1)
+    passes = tuple(a_pass if inner.bits_of(inner.layers[a_pass.layer])
+                   else replace(a_pass, slots=inner.steps) for a_pass in program.passes)
+    memory = program.memory.as_of(inner, config)
+    return replace(program, inner=inner, passes=passes, memory=memory,
+                   actions=schedule(inner, config, passes, memory))
+
+
+def _reports(program: Program, bounds: list[Bounds]) -> tuple[LayerReport, ...]:
+    """The report of every layer, for all chunks of an image."""
+    parts = {part.inner.steps: part for part in (program, program.shorter) if part is not None}
+    reports = {steps: [layer_report(part.inner, part.config, index, bound, passes=part.passes,
+                                    memory=part.memory, actions=part.actions)
+                       for index, bound in enumerate(bounds)] for steps, part in parts.items()}
+    of_chunks = [reports[len(span)] for span in program.spans]
+    return tuple(sum_of_chunks(layer) for layer in zip(*of_chunks, strict=True))
 
 
 def _allocate_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pass]) -> Memory:

@@ -28,7 +28,7 @@ def pass_payload(program: Program, run: Run, bases: dict[int, int], emit: Emit, 
     |---|---|
     | bases | {map: spike word of its first pixel} |
     | emit | what the pass answers with, if it drains |
-    | chunk | number of the chunk of time |
+    | chunk | number of the chunk of time, of which `program` is the program |
     """
     a_pass = run.a_pass
     emit = emit if a_pass.drain else Emit.NONE

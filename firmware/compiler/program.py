@@ -12,6 +12,7 @@ from quadfire.firmware.compiler.network_id import document_id
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.report import LayerReport
 from quadfire.firmware.compiler.schedule import Action
+from quadfire.firmware.compiler.time_chunks import spans_of
 from quadfire.firmware.compiler.weights import pass_weights
 from quadfire.firmware.tape.memory_layout import pack_parameters
 from quadfire.firmware.tape.writer import Block
@@ -32,7 +33,7 @@ class Program:
     | field | meaning |
     |---|---|
     | network | as it was given |
-    | inner | as the array computes it: the input may be a vector, the steps are those of a chunk |
+    | inner | as the array computes it: the input may be a vector, the steps are those of chunk 0 |
     | config | the array |
     | passes | all of them, in order |
     | memory | the spike memory |
@@ -41,6 +42,7 @@ class Program:
     | idle_biases | of every layer: the bias of unused lanes |
     | chunks | chunks of time, see `quadfire.firmware.compiler.time_chunks` |
     | states | {(layer, first tile of a pass): first state word}, if there is more than one chunk |
+    | shorter | the program of the later chunks, if these are a step shorter than the first |
 
     `quadfire.firmware.driver.session` makes the tapes that load and run it.
     """
@@ -55,6 +57,7 @@ class Program:
     idle_biases: tuple[int, ...]
     chunks: int
     states: dict[tuple[int, int], int]
+    shorter: "Program | None" = None
 
     def report(self) -> tuple[LayerReport, ...]:
         """What became of every layer, in order."""
@@ -67,11 +70,27 @@ class Program:
 
     def id_document(self) -> dict[str, Any]:
         """What `network_id` depends on: all that is written into the device, and how it is used."""
-        return {"format": _ID_FORMAT, "configuration": self.config.hash,
-                "steps": self.inner.steps, "input_bits": self.inner.input_bits,
-                "chunks": self.chunks, "states": self.states, "memory": self.memory,
-                "passes": self.passes,
-                "blocks": [[block for block in self._blocks(a_pass)] for a_pass in self.passes]}
+        document = {
+            "format": _ID_FORMAT, "configuration": self.config.hash, "steps": self.inner.steps,
+            "input_bits": self.inner.input_bits, "chunks": self.chunks, "states": self.states,
+            "memory": self.memory, "passes": self.passes,
+            "blocks": [[block for block in self._blocks(a_pass)] for a_pass in self.passes]}
+        if self.shorter is not None:        # else the steps are those of a chunk, times the chunks
+            document["network_steps"] = self.network.steps
+        return document
+
+    # Chunks of time ------------------------------------------------------------------------------
+
+    @cached_property
+    def spans(self) -> tuple[range, ...]:
+        """The time steps of every chunk."""
+        return spans_of(self.network.steps, self.chunks)
+
+    def of_chunk(self, chunk: int) -> "Program":
+        """The program that computes a chunk. Only its steps, and what hangs on them, differ."""
+        if self.shorter is None or len(self.spans[chunk]) == self.inner.steps:
+            return self
+        return self.shorter
 
     # What is written into the device -------------------------------------------------------------
 
@@ -125,7 +144,9 @@ class Program:
     @property
     def input_words(self) -> int:
         """Stream words of an image that are sent where the input lies on the chip."""
-        return sum(region.size for region in self.memory.inputs[:1]) * self.config.stream_words
+        parts = map(self.of_chunk, range(self.chunks))
+        return sum(region.size for part in parts
+                   for region in part.memory.inputs[:1]) * self.config.stream_words
 
     def row_words(self, source: int) -> int:
         """Spike words of a row of pixels of a map."""

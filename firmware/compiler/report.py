@@ -1,7 +1,7 @@
 """What became of every layer, in numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quadfire.firmware.compiler.allocation import Memory, region_of
 from quadfire.firmware.compiler.cost_model import estimate
@@ -15,7 +15,7 @@ from quadfire.models.integer.bounds import signed_bits
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS
 
-__all__ = ["LayerReport", "layer_report"]
+__all__ = ["LayerReport", "layer_report", "sum_of_chunks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,13 @@ class LayerReport:
     accumulator_bits: int
     current_bits: int
     saturation: str         # see `quadfire.firmware.compiler.overflow.saturation`
+
+
+def sum_of_chunks(reports: Sequence[LayerReport]) -> LayerReport:
+    """The report of a layer for an image, from its reports for the image's chunks of time."""
+    per_image = ("streamed_words", "map_words", "estimated_cycles")
+    return replace(reports[0], **{name: sum(getattr(report, name) for report in reports)
+                                  for name in per_image})
 
 
 def _shape(shape: tuple[int, int, int]) -> str:
@@ -76,7 +83,10 @@ def _map_words(network: IntegerNetwork, config: ArrayConfig, layer: int,
 
 def layer_report(network: IntegerNetwork, config: ArrayConfig, index: int, bounds: Bounds, *,
                  passes: Sequence[Pass], memory: Memory, actions: Sequence[Action]) -> LayerReport:
-    """The report of layer `index`; passes, memory and actions are those of the whole network."""
+    """The report of layer `index` for one chunk of time.
+
+    passes, memory and actions are those of the whole network.
+    """
     layer = network.layers[index]
     mine = [a_pass for a_pass in passes if a_pass.layer == index]
     region = memory.outputs[index]

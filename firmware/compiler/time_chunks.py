@@ -1,11 +1,14 @@
-"""Sequences longer than an array has slots run in chunks of time of equal length.
+"""Sequences longer than an array has slots run in chunks of time.
 
-A chunk is as many time steps as the slots hold. The first one starts the neurons anew, each later
-one goes on from the membranes that the chunk before left in the array's state memory. The driver
-divides the inputs and joins the outputs (`quadfire.firmware.driver.sequences`).
+The chunks are as few as the slots allow, and as equal as they can be: the first ones may be a time
+step longer than the others, so 17 steps on 8 slots are 6 + 6 + 5. The first chunk starts the
+neurons anew, each later one goes on from the membranes that the chunk before left in the array's
+state memory. The driver divides the inputs and joins the outputs
+(`quadfire.firmware.driver.sequences`).
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.errors import CompileError
@@ -13,13 +16,13 @@ from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
 
-__all__ = ["allocate_states", "chunks_of"]
+__all__ = ["allocate_states", "chunks_of", "spans_of"]
 
 
 def chunks_of(network: IntegerNetwork, config: ArrayConfig) -> int:
-    """Number of chunks: the least that divides the time steps into pieces that fit the slots.
+    """Number of chunks: the fewest that fit the slots, 1 where these suffice.
 
-    1 where the slots suffice. Raises CompileError where the array keeps no membranes.
+    Raises CompileError where the array keeps no membranes.
     """
     if network.steps <= config.slots:
         return 1
@@ -27,8 +30,14 @@ def chunks_of(network: IntegerNetwork, config: ArrayConfig) -> int:
         raise CompileError(f"the network has {network.steps} time steps, the array only "
                            f"{config.slots} slots and no memory for membranes: use one with slots "
                            f"= {network.steps} or with state_words, or fewer time steps")
-    return next(chunks for chunks in range(2, network.steps + 1)
-                if network.steps % chunks == 0 and network.steps // chunks <= config.slots)
+    return -(-network.steps // config.slots)
+
+
+def spans_of(steps: int, chunks: int) -> tuple[range, ...]:
+    """The time steps of every chunk. Lengths differ by 1 at most, the longer chunks come first."""
+    length, longer = divmod(steps, chunks)
+    starts = [chunk * length + min(chunk, longer) for chunk in range(chunks + 1)]
+    return tuple(range(*span) for span in pairwise(starts))
 
 
 def allocate_states(network: IntegerNetwork, config: ArrayConfig, passes: Iterable[Pass]

@@ -12,7 +12,7 @@ from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.inputs import checked
 from quadfire.firmware.driver.outputs import Collector, Outputs
-from quadfire.firmware.driver.sequences import chunk_inputs, join_chunks
+from quadfire.firmware.driver.sequences import join_chunks
 from quadfire.firmware.driver.session import Tapes, inference_tapes, setup_tape
 from quadfire.firmware.errors import DeviceError
 from quadfire.firmware.tape.packets import PacketError, decode, encode, unpack
@@ -84,7 +84,7 @@ class Accelerator:
     |---|---|
     | transport | the way to it |
     | config | what it was made from |
-    | batch | most images in one tape |
+    | batch | most images in one tape; of long sequences, which run in chunks, most chunks |
     | retries | how often a tape is played again that was damaged, or not answered |
 
     Before a retry the device is asked what it still knows, and the network is loaded again if it
@@ -296,11 +296,9 @@ class Accelerator:
             raise RuntimeError("no network is loaded: call load() first")
         inputs = checked(program.network, inputs)
         pixels, chunks = program.network.input_bits > 0, program.chunks
-        if chunks > 1:
-            inputs = chunk_inputs(inputs, chunks, pixels)
-        images = inputs.shape[0 if pixels else 1]
-        collector = Collector(program, images, profile=profile, probe=probe, spikes=spikes)
-        batch = -(-self._batch(program) // chunks) * chunks     # whole sequences
+        images, batch = inputs.shape[0 if pixels else 1], self._batch(program)
+        collector = Collector(program, images * chunks, profile=profile, probe=probe,
+                              spikes=spikes)
         for first in range(0, images, batch):
             some = inputs[first:first + batch] if pixels else inputs[:, first:first + batch]
 
@@ -309,12 +307,12 @@ class Accelerator:
                     program, some, self._next_tag, profile=profile, probe=probe,
                     read_spikes=spikes,
                     put_map=lambda image, layer, words: collector.put_map(
-                        first + image, layer, words)))
+                        first * chunks + image, layer, words)))
 
-            collector.put(first, self._again(play, program))
+            collector.put(first * chunks, self._again(play, program))
             if progress is not None:
-                progress(min(first + batch, images) // chunks, images // chunks)
-        return join_chunks(collector.outputs(), chunks, program.network)
+                progress(min(first + batch, images), images)
+        return join_chunks(collector.outputs(), program)
 
     def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
         """Play tapes, each made from the answers to the one before, and return all answers."""
@@ -330,7 +328,7 @@ class Accelerator:
     def _batch(self, program: Program) -> int:
         """Images per tape, so that no tape streams too many words."""
         words = sum(layer.streamed_words for layer in program.layers) + 1
-        return max(1, min(self.batch, self.STREAMED_WORDS // words))
+        return max(1, min(-(-self.batch // program.chunks), self.STREAMED_WORDS // words))
 
 
 def _may_pass(error: Exception) -> bool:

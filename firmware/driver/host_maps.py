@@ -31,6 +31,11 @@ class HostMaps:
         """Whether all answers have come that this map waits for."""
         return not self._open.get(source)
 
+    @property
+    def all_complete(self) -> bool:
+        """Whether no map waits for answers."""
+        return not any(self._open.values())
+
     def rows(self, source: int, rows: range) -> np.ndarray:
         """Stream words of some rows."""
         return self._maps[source][rows.start:rows.stop].ravel()

@@ -51,7 +51,10 @@ class Outputs:
 
 
 class Collector:
-    """Puts the payloads of answers where their `Expected` says. Options as of `Accelerator.run`."""
+    """Puts the payloads of answers where their `Expected` says. Options as of `Accelerator.run`.
+
+    images: chunks of all images, see `quadfire.firmware.driver.sequences`.
+    """
 
     def __init__(self, program: Program, images: int, *, profile: bool, probe: bool, spikes: bool):
         self.program, config = program, program.config
@@ -73,7 +76,7 @@ class Collector:
     def put_map(self, image: int, layer: int, words: np.ndarray) -> None:
         """Take a complete map that the host kept."""
         if (kept := self.words[layer]) is not None:
-            kept[image] = words
+            kept[image, :len(words)] = words
 
     def put(self, first: int, answers: Iterable[tuple[Expected, np.ndarray]]) -> None:
         """Take the answers of tapes whose image 0 is image `first` of the run."""
@@ -100,11 +103,10 @@ class Collector:
 
     def outputs(self) -> Outputs:
         """Everything that came, without the unused lanes of tiles."""
-        network, config = self.program.network, self.program.config
+        network = self.program.network
         layers, shapes = network.layers, network.shapes
-        spikes = [None if words is None else
-                  _squeezed(np.moveaxis(unpack_map(words, shape, config), 0, 1))
-                  for words, shape in zip(self.words, shapes, strict=True)]
+        spikes = [None if words is None else _squeezed(self._unpacked(layer, words))
+                  for layer, words in enumerate(self.words)]
         membranes = [_squeezed(np.moveaxis(array[..., :channels], -1, 2).reshape(
                          *array.shape[:2], channels, *sides))
                      for array, (channels, *sides) in zip(self.membranes, shapes, strict=False)]
@@ -113,6 +115,18 @@ class Collector:
             outputs=self.logits[:, :layers[-1].outputs].astype(np.int64) if last is None else last,
             spikes=spikes if self.ask else [], membranes=membranes,
             counters=dict(zip(COUNTERS, map(int, self.totals), strict=True)), profile=self.profile)
+
+
+    def _unpacked(self, layer: int, words: np.ndarray) -> np.ndarray:
+        """The spikes bool [steps, images, C, H, W] of a layer's words."""
+        program, shape = self.program, self.program.network.shapes[layer]
+        maps = np.zeros((program.inner.steps, len(words), *shape), bool)
+        for chunk in range(program.chunks):
+            inner = program.of_chunk(chunk).inner
+            size = region_of(inner, layer, program.config).size * program.config.stream_words
+            found = unpack_map(words[chunk::program.chunks, :size], shape, program.config)
+            maps[:inner.steps, chunk::program.chunks] = np.moveaxis(found, 0, 1)
+        return maps
 
 
 def _squeezed(maps: np.ndarray) -> np.ndarray:

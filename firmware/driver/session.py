@@ -3,7 +3,7 @@
 | function | makes |
 |---|---|
 | `setup_tape` | the tape that writes everything that stays on the chip |
-| `pack_inputs` | inputs as stream words |
+| `pack_inputs` | inputs of a chunk of time as stream words |
 | `inference_tape` | the one tape of some images, for networks whose maps all stay on the chip |
 | `inference_tapes` | the tapes of some images, for every network |
 
@@ -12,6 +12,7 @@ next.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
 from quadfire.firmware.driver.host_maps import HostMaps
+from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.writer import Block, Expected, Tape, TapeWriter, Uses
 from quadfire.models.integer import INPUT
@@ -46,14 +48,21 @@ def setup_tape(program: Program, tag: int = 0) -> Tape:
 def pack_inputs(program: Program, inputs: np.ndarray) -> np.ndarray:
     """Inputs as stream words uint32, a row per image.
 
-    inputs: pixels uint8 [images, C, H, W], or spikes 0 or 1 [steps, images, C, H, W]; both may be
-    flat, [..., C * H * W].
+    inputs: pixels uint8 [images, C, H, W], or spikes 0 or 1 [steps, images, C, H, W], of as many
+    steps as `program.inner` has; both may be flat, [..., C * H * W].
     """
     shape = program.inner.input_shape
     if bits := program.inner.input_bits:
         return pack_map(planes_of(inputs.reshape(len(inputs), *shape), bits), program.config)
     maps = inputs.reshape(*inputs.shape[:2], *shape)
     return pack_map(np.moveaxis(maps, 0, 1), program.config)
+
+
+def _pack_chunks(program: Program, inputs: np.ndarray) -> list[np.ndarray]:
+    """Inputs of whole sequences as stream words, an array for every chunk of every image."""
+    parts = [pack_inputs(program.of_chunk(chunk), part)
+             for chunk, part in enumerate(divide(inputs, program))]
+    return [words for chunks in zip(*parts, strict=True) for words in chunks]
 
 
 def inference_tape(program: Program, inputs: np.ndarray, tag: int = 0, *, profile: bool = False,
@@ -79,17 +88,18 @@ def inference_tapes(program: Program, inputs: np.ndarray, next_tag: Callable[[],
     """The tapes that run some images.
 
     They are played in order, and the payloads of each tape's answers are sent into the generator.
+    Chunk k of image n counts as image n * chunks + k.
 
     | argument | meaning |
     |---|---|
-    | inputs | see `pack_inputs` |
+    | inputs | see `pack_inputs`, with all time steps |
     | next_tag | gives every tape its tag |
     | profile | counters after every layer; no input is then loaded while another image runs |
     | probe | membranes of every layer and time step |
     | read_spikes | spikes of hidden layers as well |
     | put_map | called with (image, layer, stream words) of every map of the host once complete |
     """
-    session = Session(program, pack_inputs(program, inputs), next_tag, profile=profile,
+    session = Session(program, _pack_chunks(program, inputs), next_tag, profile=profile,
                       probe=probe, read_spikes=read_spikes)
     for image in range(len(session.images)):
         yield from session.image(image)
@@ -99,27 +109,63 @@ def inference_tapes(program: Program, inputs: np.ndarray, next_tag: Callable[[],
     yield from session.end()
 
 
-class Session:
-    """Writes the tapes of some images, action by action; arguments as for `inference_tapes`."""
+class _Part:
+    """What a session looks up in the program of a chunk of time."""
 
-    def __init__(self, program: Program, images: np.ndarray, next_tag: Callable[[], int], *,
-                 profile: bool, probe: bool, read_spikes: bool):
+    def __init__(self, program: Program):
+        self.program = program
+        self.host = HostMaps(program.inner, program.config)
+
+    @cached_property
+    def input_free_after(self) -> int | None:
+        """Number of the run during which the next input may be loaded; None: after the last."""
+        return _input_free_after(self.program) if self.program.memory.inputs else None
+
+    @cached_property
+    def layer_of_action(self) -> list[int]:
+        """The layer that every action belongs to."""
+        return _layers_of_actions(self.program)
+
+    @cached_property
+    def layer_ends(self) -> dict[int, int]:
+        """{the last action of a layer: the layer}."""
+        ends = {layer: index for index, layer in enumerate(self.layer_of_action)
+                if not isinstance(self.program.actions[index], Load)}
+        return {index: layer for layer, index in ends.items()}
+
+
+class Session:
+    """Writes the tapes of some images, action by action; arguments as for `inference_tapes`.
+
+    images: stream words, of every chunk of every image.
+    """
+
+    def __init__(self, program: Program, images: Sequence[np.ndarray],
+                 next_tag: Callable[[], int], *, profile: bool, probe: bool, read_spikes: bool):
         self.program, self.images, self.next_tag = program, images, next_tag
         self.profile, self.probe, self.read_spikes = profile, probe, read_spikes
         self.layers = program.inner.layers
-        self.host = HostMaps(program.inner, program.config)
+        self.first = _Part(program)
+        self.later = self.first if program.shorter is None else _Part(program.shorter)
+        self.part = self.first          # that of the current image
         self.tape = self._begin()
         self.loaded = -1                # the last image whose input has been loaded
-        self.ahead = None if profile or not program.memory.inputs else _input_free_after(program)
-        layers = _layers_of_actions(program)
-        ends = {layer: index for index, layer in enumerate(layers)
-                if not isinstance(program.actions[index], Load)}
-        self.layer_ends = {index: layer for layer, index in ends.items()}
-        self.layer_of_action = layers
+
+    @property
+    def host(self) -> HostMaps:
+        """The maps of the current image that the host keeps."""
+        return self.part.host
 
     def _begin(self) -> TapeWriter:
         """A new tape."""
         return TapeWriter(self.program.config, self.program.network_id, self.next_tag())
+
+    def _enter(self, image: int) -> None:
+        """Begin an image."""
+        program = self.program.of_chunk(image % self.program.chunks)
+        self.part = self.first if program is self.program else self.later
+        self._load_input(image)
+        self.host.begin(self.images[image])
 
     def end(self) -> Tapes:
         """The last tape, which ends with a REPORT."""
@@ -144,24 +190,21 @@ class Session:
 
     def image(self, image: int) -> Tapes:
         """All actions of an image."""
-        program = self.program
-        self._load_input(image)
-        self.host.begin(self.images[image])
-        runs = 0
+        self._enter(image)
+        program, layer_ends = self.part.program, self.part.layer_ends
+        ahead, runs = None if self.profile else self.part.input_free_after, 0
         for index, action in enumerate(program.actions):
             match action:
                 case Load():
                     if not self.host.complete(action.map):
-                        layer = self.layer_of_action[index]
-                        self.tape.report(image=image, layer=layer if self.profile else -1)
-                        yield from self._play()
-                        self.tape = self._begin()
+                        layer = self.part.layer_of_action[index]
+                        yield from self._wait(image, layer if self.profile else -1)
                     words = self.host.rows(action.map, action.rows)
                     base = action.base * program.config.stream_words
                     self.tape.write([Block(Opcode.SPIKES, base, words)])
                 case Run():
                     self._run(action, image)
-                    if runs == self.ahead:
+                    if runs == ahead:
                         self._load_input(image + 1)
                     runs += 1
                 case Fetch():
@@ -169,12 +212,20 @@ class Session:
                                    lambda length, at, action=action: Expected(
                                        "map", length, layer=action.layer, index=at, fetch=action))
                     self.host.ask(action)
-            if index in self.layer_ends:
-                self._layer_over(self.layer_ends[index], image)
+            if index in layer_ends:
+                self._layer_over(layer_ends[index], image)
+        if not self.host.all_complete:      # a map of which no layer reads a pixel
+            yield from self._wait(image)
+
+    def _wait(self, image: int, layer: int = -1) -> Tapes:
+        """End the tape, so that all maps of the host are complete, and begin the next one."""
+        self.tape.report(image=image, layer=layer)
+        yield from self._play()
+        self.tape = self._begin()
 
     def _run(self, run: Run, image: int) -> None:
         """Write what a run needs, then its PASS."""
-        program, a_pass = self.program, run.a_pass
+        program, a_pass = self.part.program, run.a_pass
         inputs = program.memory.inputs
         buffer = inputs[image % len(inputs)] if inputs else None
         bases = run.bases if buffer is None else run.bases | {INPUT: buffer.base}
@@ -188,7 +239,7 @@ class Session:
 
     def _answers(self, a_pass: Pass, image: int, emit: Emit) -> Iterator[Expected]:
         """The answers of a pass, outermost to innermost: pixel, tile, time step."""
-        steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.program.inner.steps}[emit]
+        steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.part.program.inner.steps}[emit]
         what = "logits" if emit == Emit.LOGITS else "membranes"
         if not steps or not a_pass.drain:
             return
@@ -200,7 +251,7 @@ class Session:
 
     def _layer_over(self, layer: int, image: int) -> None:
         """Read what the caller wants of a layer that has ended."""
-        region = self.program.memory.outputs[layer]
+        region = self.part.program.memory.outputs[layer]
         last = layer == len(self.layers) - 1
         if region is not None and self.layers[layer].neuron is not None and (
                 self.read_spikes or last):

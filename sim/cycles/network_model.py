@@ -18,7 +18,7 @@ from quadfire.firmware.compiler.pass_payload import pass_payload
 from quadfire.firmware.compiler.passes import Axis, Pass, branch_geometries
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
-from quadfire.firmware.driver.sequences import chunk_inputs, chunk_steps
+from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.packets import unpack
 from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
@@ -39,6 +39,7 @@ def maps_of(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
 
     | argument | meaning |
     |---|---|
+    | `program` | of one chunk of time |
     | `inputs` | as `Accelerator.run` takes them; pixels become bit planes |
     | `spikes` | by layer, [steps, images, C, H, W], or [steps, images, C] for maps of one pixel |
     """
@@ -99,16 +100,16 @@ def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
     inputs, spikes: see `maps_of`. probe: every membrane is read. A pass that runs several times for
     an image, for its segments or outputs, has the sum of its runs.
     """
-    chunks, pixels = program.chunks, program.inner.input_bits > 0
-    inputs = chunk_inputs(inputs, chunks, pixels)
-    spikes = [chunk_steps(fired, chunks) for fired in spikes]
-    images = inputs.shape[0 if pixels else 1]
+    images = inputs.shape[0 if program.inner.input_bits else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
-    for image in range(images):
-        maps = maps_of(program, inputs, spikes, image)
-        for number, cycles in run_cycles(program, maps, probe=probe):
-            result[image, number] += astuple(cycles)
-    return result.reshape(-1, chunks, *result.shape[1:]).sum(axis=1)
+    for chunk, (span, given) in enumerate(zip(program.spans, divide(inputs, program), strict=True)):
+        part = program.of_chunk(chunk)
+        fired = [layer[span.start:span.stop] for layer in spikes]
+        for image in range(images):
+            maps = maps_of(part, given, fired, image)
+            for number, cycles in run_cycles(part, maps, probe=probe):
+                result[image, number] += astuple(cycles)
+    return result
 
 
 def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = False

@@ -58,6 +58,7 @@ class Device:
         self.parameters = noise.integers(0, 1 << 32, (c.groups, c.parameter_words), np.uint32)
         self.spikes = noise.integers(0, 1 << 32, c.spike_words * c.stream_words, np.uint32)
         self.sums = noise.integers(-99, 99, (c.slots, c.banks, c.lanes))
+        self.membranes = noise.integers(c.state_min, c.state_max + 1, (c.state_words, c.lanes))
         self.events = 0
         self.passes = 0
         self.known = None       # what `unpacked` found
@@ -170,7 +171,9 @@ class Device:
         bounds = {"slots": c.slots, "steps": c.slots, "rounds": c.banks, "emit": 3,
                   "column": c.tiles_per_word, "sources": c.sources, "output_base": c.spike_words,
                   "parameters": c.parameter_words, "tile": c.parameter_words}
+        keeps = item["load"] or item["store"]
         if any(item[name] >= bound for name, bound in bounds.items()) \
+                or (keeps and item["state"] >= c.state_words) \
                 or len(payload) != PASS_WORDS + count * SOURCE_WORDS \
                 or (item["taps"] and (item["rounds"] or item["line"] > c.line_words - 2)):
             raise RefusedError(Fault.ARGUMENT)
@@ -347,14 +350,20 @@ class Device:
             return np.zeros(j.shape, bool), j.cumsum(axis=0), True
         operand, theta, lo, hi, w, change, top = np.repeat(
             signed(heads[:, 1:], c.state_bits), c.group_lanes, axis=0).T
+        place = item["state"] + self.written * (item["rounds"] + 1) + tile
+        assert place < c.state_words or not (item["load"] or item["store"]), "no such membranes"
+        if item["load"]:
+            w = self.membranes[place]
         spikes, taps = np.zeros(j.shape, bool), np.zeros(j.shape, np.int64)
         for step, currents in enumerate(j):
-            x = np.where(flags & 1, w, operand) if step else operand
+            x = np.where(flags & 1, w, operand) if step or item["load"] else operand
             v = round_shift(w * x, c.fraction_bits) + currents
             spikes[step] = v >= theta
             fired = np.where(v > hi, top, np.where(flags & 2, v, 0) + change)
             w = np.where(spikes[step], fired, np.maximum(v, lo))
             taps[step] = w
+        if item["store"]:
+            self.membranes[place] = w
         return spikes, taps, False
 
 

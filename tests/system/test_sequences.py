@@ -14,14 +14,14 @@ from quadfire.models.integer.random_network import (
     random_network,
 )
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.contract.tape import COUNTERS
-from quadfire.sim.cycles import network_model
 from quadfire.sim.report.compare import first_mismatch
 from quadfire.sim.verilator.core import VerilatedTransport
 
+from tests.system.checks import assert_cycles
+
 CONFIG = preset("tiny-conv")
-#: Time steps, and the number of chunks on 8 slots.
-STEPS = {9: 3, 12: 2, 11: 11, 24: 3}
+#: Time steps, and those of the chunks on 8 slots.
+STEPS = {9: (5, 4), 12: (6, 6), 11: (6, 5), 17: (6, 6, 5), 24: (8, 8, 8)}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,7 @@ def network_of(seed: int, steps: int, convolutions: bool):
 def test_random_networks(device, seed, steps, convolutions):
     network, inputs = network_of(seed, steps, convolutions)
     program = device.load(network)
-    assert program.chunks == STEPS[steps]
-    assert program.inner.steps * program.chunks == steps
+    assert tuple(map(len, program.spans)) == STEPS[steps]
     expected = reference.run(network, inputs, record=True)
     outputs = device.run(inputs, probe=True, spikes=True)
     compared, _, first = first_mismatch(outputs, expected, network)
@@ -63,11 +62,7 @@ def test_random_networks(device, seed, steps, convolutions):
     assert compared["membrane"] >= steps * 3 * 9 * (not convolutions)
     if network.layers[-1].neuron is not None:
         assert np.array_equal(outputs.outputs, expected.spikes[-1].numpy())
-    profile = device.run(inputs, profile=True).profile
-    assert profile is not None and profile.shape[0] == 3
-    predicted = network_model.predict(program, inputs, [layer.numpy() for layer in expected.spikes])
-    assert np.array_equal(profile[:, :, COUNTERS.index("events")].sum(axis=1),
-                          predicted[:, :, network_model.CLASSES.index("events")].sum(axis=1))
+    assert_cycles(device, inputs, expected.spikes, f"{steps} steps")
 
 
 def test_without_a_state_memory_a_long_sequence_is_refused():

@@ -29,6 +29,7 @@ from quadfire.models.integer.random_network import random_conv_network, random_i
 from quadfire.rtl.contract.config import ArrayConfig, preset
 from quadfire.rtl.contract.tape import Opcode
 from quadfire.sim.cycles import network_model
+from quadfire.sim.cycles.estimate import estimate
 
 from tests.firmware.compiler.test_compile import check_memories
 from tests.firmware.device import FakeTransport
@@ -226,6 +227,21 @@ def test_a_layer_that_reads_only_padding_of_a_map_of_the_host():
     check(program, random_inputs(np.random.default_rng(0), network, 2))
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_map_of_the_host_of_which_no_layer_reads_a_pixel(images):
+    """The host has fetched all of it by the end of its image."""
+    config = replace(preset("tiny"), spike_words=64)
+    padded = one_layer(config, (1, 2, 24), 3, conv(3, 1, (1, 3), stride=3, padding=1), steps=1)
+    first = one_layer(config, (1, 2, 24), 1, conv(1, 1, 1), steps=1).layers[0]
+    layers = [replace(layer, name=f"layer{1 + source}", branches=(
+        replace(layer.branches[0], source=source),)) for source, layer in enumerate(padded.layers)]
+    network = replace(padded, layers=(first, *layers))
+    program = compile_network(network, config)
+    assert 0 in program.memory.on_host
+    assert not any(isinstance(action, Load) and action.map == 0 for action in program.actions)
+    check(program, random_inputs(np.random.default_rng(0), network, images))
+
+
 def test_many_runs_are_scheduled_in_linear_time():
     """Four times the outputs, each with runs of its own: calls grow with them, not faster."""
     config = replace(preset("tiny"), spike_words=40, accumulator_bits=20)
@@ -239,6 +255,57 @@ def test_many_runs_are_scheduled_in_linear_time():
 
     (few, short), (many, long) = calls(28), calls(103)
     assert many > 3.9 * few and long < 4.5 * short
+
+
+def chunked(steps, bits, words=1024):
+    """A residual network on 8 slots: its program, in chunks of time."""
+    config = replace(CONV, spike_words=words, state_words=512, weight_rows=40)
+    return compile_network(residual_network(
+        config, 6, (6,), steps=steps, input_bits=bits, blocks=(1,)), config)
+
+
+@pytest.mark.parametrize(("bits", "late"), [(0, False), (3, True)], ids=["spikes", "pixels"])
+@pytest.mark.parametrize(("steps", "words", "lengths"), [
+    (11, 1024, [6, 5]), (17, 230, [6, 6, 5]), (16, 300, [8, 8])])
+def test_long_sequences(steps, words, lengths, bits, late):
+    """Chunks of unequal length: on the chip or with maps of the host, with streamed weights."""
+    program = chunked(steps, bits, words)
+    assert [len(span) for span in program.spans] == lengths
+    assert bool(program.memory.on_host) == (words < 1024)
+    assert any(a_pass.streamed for a_pass in program.passes)
+    check(program, random_inputs(np.random.default_rng(0), program.network, 2), late=late)
+
+
+def test_a_prime_number_of_steps_costs_what_its_neighbours_cost():
+    """Cycles of an image grow with the steps; where a chunk is added, by its overhead alone."""
+    def cycles(steps: int) -> int:
+        return sum(layer.estimated_cycles for layer in chunked(steps, 0).layers)
+
+    costs = {steps: cycles(steps) / steps for steps in range(9, 33)}
+    for prime in (11, 13, 17, 19, 23, 29, 31):
+        assert 0.9 < costs[prime] / costs[prime - 1] < 1.1
+
+
+def test_a_report_is_that_of_all_chunks():
+    """What is sent and computed for an image is the sum over its chunks."""
+    for steps, words in ((11, 1024), (17, 230)):
+        program = chunked(steps, 0, words)
+        inputs = random_inputs(np.random.default_rng(0), program.network, 1)
+        device = Accelerator(FakeTransport(program.config), program.config)
+        device.load(program)
+        sent = []
+        device.transport.tamper = lambda _, packet, sent=sent: sent.append(packet) or packet
+        device.run(inputs)
+        length = {opcode: sum(len(packet) - 2 - (opcode != Opcode.READ) for packet in sent
+                              if int(packet[0]) >> 24 == opcode) for opcode in Opcode}
+        read = sum(int(packet[2]) for packet in sent if int(packet[0]) >> 24 == Opcode.READ)
+        layers = program.layers
+        assert sum(layer.map_words for layer in layers) + program.input_words == \
+            length[Opcode.SPIKES] + read
+        assert sum(layer.streamed_words for layer in layers) == \
+            length[Opcode.WEIGHTS] + length[Opcode.PARAMETERS]
+        assert sum(layer.words for layer in estimate(program)) == \
+            length[Opcode.SPIKES] + read + length[Opcode.WEIGHTS] + length[Opcode.PARAMETERS]
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
