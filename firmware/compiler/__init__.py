@@ -4,6 +4,7 @@ The files, in the order in which data flow:
 
 | file | holds |
 |---|---|
+| `remedy` | the array that would do, as an error proposes it |
 | `overflow` | proofs that no accumulator, current or readout overflows |
 | `time_chunks` | sequences longer than the slots, in chunks of time |
 | `passes` | what a pass is: sites, sources, windows |

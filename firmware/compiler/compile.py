@@ -24,6 +24,7 @@ from quadfire.firmware.compiler.mapping import mappings
 from quadfire.firmware.compiler.overflow import Bounds, check_layer, idle_bias
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
+from quadfire.firmware.compiler.remedy import array_with, remedies
 from quadfire.firmware.compiler.report import LayerReport, layer_report, sum_of_chunks
 from quadfire.firmware.compiler.schedule import schedule
 from quadfire.firmware.compiler.segments import Segmentation
@@ -56,7 +57,7 @@ def compile_network(network: IntegerNetwork, config: ArrayConfig) -> Program:
         network, inner, config, passes=tuple(passes), memory=memory,
         actions=schedule(inner, config, passes, memory), layers=(), idle_biases=tuple(idle),
         chunks=len(spans),
-        states=allocate_states(inner, config, passes) if len(spans) > 1 else {})
+        states=allocate_states(network, config, passes) if len(spans) > 1 else {})
     if inner.steps * program.chunks > network.steps:
         program = replace(program, shorter=_shorter(program))
     return replace(program, layers=_reports(program, bounds))
@@ -66,12 +67,14 @@ def _check_format(network: IntegerNetwork, config: ArrayConfig) -> None:
     """Raise CompileError unless the array has the network's formats and enough slots."""
     for name, what in (("state_bits", "membrane bits"), ("fraction_bits", "fraction bits")):
         if getattr(network, name) != getattr(config, name):
+            same = array_with(config, state_bits=network.state_bits,
+                              fraction_bits=network.fraction_bits)
             raise CompileError(f"the network has {getattr(network, name)} {what}, the array "
-                               f"{getattr(config, name)}: quantise the network for this array, or "
-                               f"use one with {name} = {getattr(network, name)}")
+                               f"{getattr(config, name)}: "
+                               + remedies("quantise the network for this array", same))
     if (bits := network.input_bits) > config.slots:
         raise CompileError(f"the network has {bits} bits of a pixel, the array only {config.slots} "
-                           f"slots: use one with slots = {bits}")
+                           f"slots: {array_with(config, slots=bits)}")
 
 
 def _idle_biases(network: IntegerNetwork, config: ArrayConfig) -> list[int]:
@@ -173,5 +176,6 @@ def _allocate_maps(network: IntegerNetwork, config: ArrayConfig, passes: list[Pa
                          layer) for layer in layers)
     raise CompileError(
         f"layer {network.layers[layer].name!r}: a segment of its inputs and outputs needs "
-        f"{needed} spike words at least, the array has {config.spike_words}: use one with "
-        f"spike_words = {needed}, fewer time steps, or a narrower layer")
+        f"{needed} spike words at least, the array has {config.spike_words}: "
+        + remedies(array_with(config, spike_words=needed), "use fewer time steps",
+                   "a narrower layer"))

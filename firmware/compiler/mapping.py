@@ -32,8 +32,10 @@ from quadfire.firmware.compiler.passes import (
     Unfit,
     branch_geometries,
 )
+from quadfire.firmware.compiler.remedy import array_with, remedies
 from quadfire.firmware.tape.memory_layout import tiles_of, words_of
 from quadfire.models.integer import IntegerNetwork, as_pair, number_or_pair
+from quadfire.models.integer.bounds import signed_bits
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import NEURON_WORDS, PASS, SOURCE
 from quadfire.rtl.fetch import geometry
@@ -78,11 +80,12 @@ def _check(a_pass: Pass, config: ArrayConfig) -> None:
     """Raise Unfit if a field cannot hold its value, or the weight memory not all rows."""
     if a_pass.rows > config.weight_rows:
         raise Unfit(f"it needs {a_pass.rows} weight rows at once, the array has "
-                    f"{config.weight_rows}: use one with weight_rows = {a_pass.rows}")
+                    f"{config.weight_rows}: "
+                    + (array_with(config, weight_rows=a_pass.rows) or "use fewer channels"))
     if len(a_pass.sources) > config.sources:
         raise Unfit(f"it reads {len(a_pass.sources)} sources at once, the array {config.sources}: "
-                    + (f"use one with sources = {len(a_pass.sources)}"
-                       if len(a_pass.sources) <= 16 else "use a smaller kernel or gain"))
+                    + (array_with(config, sources=len(a_pass.sources))
+                       or "use a smaller kernel or gain"))
     if max(a_pass.width, a_pass.height + a_pass.row) > _SITES:
         raise Unfit(f"its {a_pass.width} x {a_pass.height} sites are more than {_SITES} in a row "
                     "or column: use smaller maps")
@@ -179,17 +182,16 @@ def _starts(axis: Axis, step: int, d: int) -> list[tuple[int, int]]:
 def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
             config: ArrayConfig, *, stride: int) -> list[Pass]:
     """Kernel passes whose outputs are `stride` positions apart, one per tile."""
-    if not config.kernel_taps:
-        raise Unfit("the array has no line buffers: use one with line_words above 0")
     if any(axis.stride % stride for branch in branches for axis in branch.axes):
         raise Unfit("its branches have different strides")
-    _check_identities(network, layer, branches, config.wide_bits)
+    if config.kernel_taps:
+        _check_identities(network, layer, branches, config, config.wide_bits)
     geometry, down, right = _kernel_sites(network, layer, branches, stride)
     width = geometry["width"]
     if (line := (width - 3) * _slots(network, layer)) > config.line_words - 2:
+        larger = array_with(config, line_words=1 << (line + 1).bit_length())
         raise Unfit(f"its line buffers need {line + 2} words for rows of {width} sites, the array "
-                    f"has {config.line_words}: use one with line_words = "
-                    f"{1 << (line + 1).bit_length()}, or narrower maps")
+                    f"has {config.line_words or 'none'}: {remedies(larger, 'use narrower maps')}")
     sources: list[tuple[Source, int]] = []
     for branch in branches:
         step_y, step_x = (axis.stride // stride for axis in branch.axes)
@@ -251,7 +253,7 @@ def _tiles(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
            config: ArrayConfig) -> list[Pass]:
     """Passes whose sites are the output pixels, every kernel tap a source."""
     outputs, height, width = network.shapes[layer]
-    _check_identities(network, layer, branches, config.weight_bits)
+    _check_identities(network, layer, branches, config, config.weight_bits)
     sources = []
     for branch in branches:
         y, x = branch.y, branch.x
@@ -267,7 +269,7 @@ def _tiles(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
 
 
 def _check_identities(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
-                      bits: int) -> None:
+                      config: ArrayConfig, bits: int) -> None:
     """Raise Unfit if an identity has a weight of more than `bits` bits."""
     layer_branches = network.layers[layer].branches
     for branch in branches:
@@ -275,9 +277,19 @@ def _check_identities(network: IntegerNetwork, layer: int, branches: list[Branch
             weight = layer_branches[branch.number].weight
             low, high = int(weight.min()), int(weight.max())
             if low < -1 << (bits - 1) or high >= 1 << (bits - 1):
+                wider = _with_wide_weights(config, signed_bits(low, high)) \
+                    if bits == config.wide_bits else ""
                 raise Unfit(f"the weights of its identity, {low}..{high}, do not fit in {bits} "
-                            "bits: quantise them more coarsely, or use an array with line buffers "
-                            "and larger weight_bits or group_lanes")
+                            f"bits: {remedies('quantise them more coarsely', wider)}")
+
+
+def _with_wide_weights(config: ArrayConfig, bits: int) -> str:
+    """The smallest groups whose wide weights have `bits` bits, as a remedy; "" if none have."""
+    for weight_bits, group_lanes in ((config.weight_bits, 4), (config.weight_bits, 8), (8, 4)):
+        larger = array_with(config, weight_bits=weight_bits, group_lanes=group_lanes)
+        if larger and group_lanes * weight_bits - (group_lanes - 1).bit_length() >= bits:
+            return larger
+    return ""
 
 
 # Dense mode --------------------------------------------------------------------------------------
@@ -289,7 +301,7 @@ def _dense(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
     Where the rows of all sites do not fit at once, passes follow each other that add to the same
     sums. Each takes whole rows of sites, some sites of a row, or some words of a site.
     """
-    _check_identities(network, layer, branches, config.weight_bits)
+    _check_identities(network, layer, branches, config, config.weight_bits)
     channels, *grid = network.shapes[layer]
     pieces = []                                             # source, gain, width, height
     for branch in branches:
@@ -333,8 +345,7 @@ def _site_pieces(branch: BranchGeometry, config: ArrayConfig) -> list[tuple[Sour
         words = room // config.word_bits
         if not words:
             raise Unfit(f"{channels} inputs do not fit in {room} weight rows, and only whole spike "
-                        f"words can be split: use an array with weight_rows = {config.word_bits} "
-                        "or more")
+                        f"words can be split: {array_with(config, weight_rows=config.word_bits)}")
         return [piece(row, column, 1, 1, first_word=first,
                       words=min(words, words_of(channels, config) - first),
                       channels=min(words * config.word_bits, channels - first * config.word_bits))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quadfire.firmware.compiler.remedy import array_with, remedies
 from quadfire.firmware.errors import CompileError
 from quadfire.models.integer import ConvBranch, IntegerLayer
 from quadfire.models.integer.bounds import current_range, signed_bits
@@ -61,14 +62,15 @@ def check_layer(layer: IntegerLayer, config: ArrayConfig, *, steps: int, input_b
         channel, value = found
         needed = signed_bits(int(bounds.sum_low[channel]), int(bounds.sum_high[channel]))
         fail(channel, f"the sum of its weights can reach {value}, too large for an accumulator of "
-                      f"{config.accumulator_bits} bits: use an array with accumulator_bits = "
-                      f"{needed}, or quantise this channel's weights more coarsely")
+                      f"{config.accumulator_bits} bits: "
+                      + remedies(array_with(config, accumulator_bits=needed),
+                                 "quantise this channel's weights more coarsely"))
     if found := _outside(bounds.current_low, bounds.current_high, config.current_bits):
         channel, value = found
         needed = signed_bits(int(bounds.current_low[channel]), int(bounds.current_high[channel]))
         fail(channel, f"its current can reach {value}, too large for {config.current_bits} bits: "
-                      f"it needs current_bits = {needed} (at most {PARAMETER['bias']}), or a "
-                      "larger shift or smaller bias")
+                      + remedies(array_with(config, current_bits=needed),
+                                 "use a larger shift or smaller bias"))
     if layer.neuron is None:
         total_low, total_high = bounds.current_low * steps, bounds.current_high * steps
         if found := _outside(total_low, total_high, READOUT_BITS):
@@ -89,8 +91,10 @@ def _check_widths(layer: IntegerLayer, config: ArrayConfig, fail: Callable[[int,
         if len(bad):
             output, index = (int(v) for v in bad[0])
             fail(output, f"weight {weight[output, index]} of input {index} does not fit in the "
-                         f"{config.weight_bits}-bit weights of this array: quantise the layer to "
-                         f"{config.weight_bits} bits")
+                         f"{config.weight_bits}-bit weights of this array: "
+                         + remedies(f"quantise the layer to {config.weight_bits} bits",
+                                    array_with(config, weight_bits=8)
+                                    if config.weight_bits < 8 else ""))
 
     low, high = -config.fraction_bits, (1 << PARAMETER["shift"]) - 1 - config.fraction_bits
     bad = np.flatnonzero((layer.shift < low) | (layer.shift > high))
@@ -157,7 +161,8 @@ def idle_bias(neuron: Neuron | None, config: ArrayConfig, steps: int) -> int:
         spike, w = neuron_step(w, candidates, neuron, config.fraction_bits)
         silent &= ~spike
     if not silent.any():
+        wider = array_with(config, current_bits=signed_bits(always, 0))
         raise CompileError(f"no bias keeps a neuron with initial = {neuron.initial} and theta = "
-                           f"{neuron.theta} silent: make the outputs a multiple of "
-                           f"{config.lanes} lanes, or give the array more current_bits")
+                           f"{neuron.theta} silent: " + remedies(
+                               f"make the outputs a multiple of {config.lanes} lanes", wider))
     return int(candidates[silent][0])

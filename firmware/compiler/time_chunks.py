@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from quadfire.firmware.compiler.passes import Pass
+from quadfire.firmware.compiler.remedy import array_with, remedies
 from quadfire.firmware.errors import CompileError
 from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.models.integer import IntegerNetwork
@@ -28,8 +29,8 @@ def chunks_of(network: IntegerNetwork, config: ArrayConfig) -> int:
         return 1
     if not config.state_words:
         raise CompileError(f"the network has {network.steps} time steps, the array only "
-                           f"{config.slots} slots and no memory for membranes: use one with slots "
-                           f"= {network.steps} or with state_words, or fewer time steps")
+                           f"{config.slots} slots and no memory for membranes: "
+                           + _longer(network, config))
     return -(-network.steps // config.slots)
 
 
@@ -55,10 +56,20 @@ def allocate_states(network: IntegerNetwork, config: ArrayConfig, passes: Iterab
         places[a_pass.layer, a_pass.tile] = at
         at += height * width * a_pass.tiles
     if at > config.state_words:
-        needed = sum(h * w * tiles_of(c, config)
-                     for (c, h, w), layer in zip(network.shapes, network.layers, strict=True)
-                     if layer.neuron is not None)
-        raise CompileError(f"the membranes of its neurons need {needed} state words, the array has "
-                           f"{config.state_words}: use one with state_words = {needed}, or with "
-                           f"slots for all time steps")
+        raise CompileError(f"the membranes of its neurons need {_state_words(network, config)} "
+                           f"state words, the array has {config.state_words}: "
+                           + _longer(network, config))
     return places
+
+
+def _state_words(network: IntegerNetwork, config: ArrayConfig) -> int:
+    """State words that the membranes of a network take, one per output and tile."""
+    return sum(height * width * tiles_of(channels, config) for (channels, height, width), layer
+               in zip(network.shapes, network.layers, strict=True) if layer.neuron is not None)
+
+
+def _longer(network: IntegerNetwork, config: ArrayConfig) -> str:
+    """What helps a network of more time steps than slots."""
+    return remedies(array_with(config, state_words=max(_state_words(network, config), 1)),
+                    array_with(config, slots=network.steps),
+                    f"at most {config.slots} time steps")

@@ -1,5 +1,6 @@
 """The configuration: every refusal with its reason, presets, identity."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -46,6 +47,17 @@ def test_limits(name):
         with pytest.raises(ValueError, match=rf"{name} \(.+\) must be an integer in {low}..{high}, "
                                              f"not {value!r}"):
             changed(**{name: value})
+
+
+@pytest.mark.parametrize("changes", [
+    {"packet_words": 64}, {"sources": 10}, {"sources": 16}, {"lanes": 2, "group_lanes": 4},
+    {"current_bits": 12, "state_bits": 13}])
+def test_the_value_that_a_refusal_names_does(changes):
+    with pytest.raises(ValueError, match="must be at") as caught:
+        changed(**changes)
+    name, value = re.match(r"(\w+) must be at (?:least|most) (?:\w+ = )?(\d+),",
+                           str(caught.value)).groups()
+    assert changed(**changes | {name: int(value)})
 
 
 @pytest.mark.parametrize(("changes", "message"), [
