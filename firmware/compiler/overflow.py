@@ -68,7 +68,8 @@ def check_layer(layer: IntegerLayer, config: ArrayConfig, *, steps: int, input_b
     if found := _outside(bounds.current_low, bounds.current_high, config.current_bits):
         channel, value = found
         needed = signed_bits(int(bounds.current_low[channel]), int(bounds.current_high[channel]))
-        fail(channel, f"its current can reach {value}, too large for {config.current_bits} bits: "
+        fail(channel, f"its current can reach {value}, too large for {config.current_bits} bits "
+                      f"(it needs current_bits = {needed}): "
                       + remedies(array_with(config, current_bits=needed),
                                  "use a larger shift or smaller bias"))
     if layer.neuron is None:

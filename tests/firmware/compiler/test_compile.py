@@ -115,7 +115,8 @@ def test_shift_range(shift, fits):
 @pytest.mark.parametrize("change, match", [
     ({"state_bits": 14}, "the network has 12 membrane bits, the array 14"),
     ({"state_bits": 12, "fraction_bits": 9}, "10 fraction bits, the array 9"),
-    ({"slots": 3}, "4 time steps, the array only 3 slots .*state_words, or fewer time steps"),
+    ({"slots": 3}, "4 time steps, the array only 3 slots .*state_words = 1, .*slots = 4, or at "
+                   "most 3 time steps"),
     ({"weight_bits": 4}, "channel 1: weight -9 of input 0 does not fit in the 4-bit"),
     ({"spike_words": 16}, "needs 44 spike words at least, the array has 16"),
     ({"weight_rows": 8}, "300 inputs do not fit in 8 weight rows"),
