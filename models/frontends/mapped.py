@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from quadfire.models.neurons.canonical import Canonical, Value
 
 __all__ = ["MappedNeuron"]
@@ -18,6 +20,7 @@ class MappedNeuron:
     | text | the neuron as read, for people: "Leaky(beta=0.9, threshold=1), subtract, delayed" |
     | condition | under which the spikes are the same; empty: always |
     | spiking | False: a leaky integrator that answers with its potential and has no threshold |
+    | before | a linear layer inside of the module, which the input goes through first |
     | spike_value | what a spike is worth to the layers that read it |
     | membrane_delta | after a spike the library's potential, in units of w, is w + that: 0, |
     |  | or delta where the library subtracts in the next step; None: it cannot be had from w |
@@ -28,6 +31,7 @@ class MappedNeuron:
     text: str
     condition: str = ""
     spiking: bool = True
+    before: nn.Linear | None = None
     spike_value: Value = 1.0
     membrane_delta: float | None = 0.0
     window: float = 1.0

@@ -185,6 +185,8 @@ class Translation:
         else:
             mapped = neurons.read(module, self._sample_shape(node, x))
         self.mapped[node] = mapped
+        if mapped.before is not None:
+            x = self.graph.linear(x, *modules.linear(node.label, mapped.before), name=node.name)
         channels = mapped.form.channels
         if channels not in (None, 1, x.shape[0]):
             raise ValueError(f"has values for {channels} channels, its map has {x.shape[0]}")

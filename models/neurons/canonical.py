@@ -274,15 +274,11 @@ def canonical_lif(beta: float, v_threshold: float = 1.0, v_reset: float | None =
 
     theta: the threshold in units of w, see `canonical_linear`, which also says what is raised.
 
-    | neuron of another library | beta | gain | v_rest | same spikes? |
-    |---|---|---|---|---|
-    | SpikingJelly `LIFNode`, decay_input | 1 - 1/tau | 1/tau | v_reset, or 0 if None | yes |
-    | SpikingJelly `LIFNode`, no decay_input | 1 - 1/tau | 1 | v_reset, or 0 if None | yes |
-    | snnTorch `Leaky` | beta | 1 | 0 | the same u' only |
-
-    SpikingJelly fires at the threshold and loads v_reset or subtracts v_threshold, as here.
-    snnTorch fires only above its threshold. Its default reset subtracts the threshold one step
-    later, which is delta = v_threshold / beta at once: `canonical_linear` with strict and delta.
+    It fires at the threshold and loads v_reset or subtracts v_threshold, as SpikingJelly's
+    `LIFNode` and Sinabs' `LIF` with SingleSpike do (parameters: `quadfire.models.neurons.LIF`).
+    Neurons that fire only above the threshold, as snnTorch's and Norse's, are `canonical_linear`
+    with strict; snnTorch's default reset, a subtraction of the threshold one step later, is
+    delta = v_threshold / beta.
     """
     return canonical_linear(decay=beta, threshold=v_threshold, reset=v_reset, gain=gain,
                             offset=(1 - beta) * v_rest, initial=v_initial, theta=theta)
@@ -292,7 +288,7 @@ def canonical_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, v_initia
                  theta: float | None = None) -> Canonical:
     """IF, u' = u + I: a LIF with beta = 1. Arguments and errors as in `canonical_linear`.
 
-    It is SpikingJelly's `IFNode` with either reset.
+    It is SpikingJelly's `IFNode` with either reset, firing at the threshold as that does.
     """
     return canonical_linear(decay=1.0, threshold=v_threshold, reset=v_reset, initial=v_initial,
                             theta=theta)

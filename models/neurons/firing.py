@@ -4,8 +4,8 @@
     v = v_reset where s = 1, else v'            hard reset
     v = v' - v_threshold s                      soft reset, v_reset = None
 
-The neuron fires *at* the threshold, as the array and SpikingJelly do. snnTorch fires only above it.
-The reset is part of the step that fires.
+The neuron fires *at* the threshold, as the array, SpikingJelly and Sinabs do; snnTorch and Norse
+fire only above it. The reset is part of the step that fires; snnTorch's is part of the next one.
 """
 
 from typing import Any

@@ -28,7 +28,9 @@ def constant_leak_step(x: Tensor, v: Tensor, *, leak: float = 0.125, towards_res
 class IF(SpikingNeuron):
     """Integrate-and-fire: v' = v + x, a LIF with beta = 1.
 
-    It fires where v' >= v_threshold. With either reset it is SpikingJelly's `IFNode`.
+    It fires where v' >= v_threshold. With either reset it is SpikingJelly's `IFNode`, and Sinabs'
+    `IAF` with SingleSpike and MembraneSubtract or MembraneReset. Norse's `IAFCell` and snnTorch's
+    `Leaky(beta=1)`, subtract, are the same but fire only above the threshold.
     """
 
     kind = "if"

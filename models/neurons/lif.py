@@ -31,14 +31,23 @@ class LIF(SpikingNeuron):
 
     It fires where v' >= v_threshold, with hard or soft reset. Source: STBP, arXiv:1706.02609.
 
-    | neuron of another library   | beta      | gain  | v_rest        | the same spikes |
-    |-----------------------------|-----------|-------|---------------|---|
-    | SpikingJelly `LIFNode`      | 1 - 1/tau | 1/tau | v_reset, or 0 | with hard and soft reset |
-    | the same, decay_input=False | 1 - 1/tau | 1     | v_reset, or 0 | with hard and soft reset |
-    | snnTorch `Leaky`            | beta      | 1     | 0             | no, v' between spikes only |
+    Neurons of other libraries, "zero" and "subtract" being v_reset = 0 and None here:
 
-    snnTorch fires only above the threshold. By default it subtracts the threshold in the next time
-    step, after the leak; in the form used here that is a subtraction of v_threshold / beta.
+    | neuron                            | beta              | gain           | v_rest        |
+    |-----------------------------------|-------------------|----------------|---------------|
+    | SpikingJelly `LIFNode`            | 1 - 1/tau         | 1/tau          | v_reset, or 0 |
+    | the same, decay_input=False       | 1 - 1/tau         | 1              | v_reset, or 0 |
+    | Sinabs `LIF`, SingleSpike         | exp(-1/tau)       | 1 - beta, or 1 | 0             |
+    | snnTorch `Leaky`, zero            | beta              | 1              | 0             |
+    | snnTorch, subtract, no delay      | beta              | 1              | 0             |
+    | Norse `LIFBoxCell`                | 1 - dt tau_mem_inv | 1 - beta       | v_leak        |
+
+    SpikingJelly and Sinabs fire at the threshold, too: the same spikes, with either reset.
+    snnTorch and Norse fire only above it: the same spikes unless v' is the threshold (and, with
+    subtract and reset_delay=False, unless v' is above 2 v_threshold, where a reset stays pending).
+    By default snnTorch subtracts the threshold in the next time step, after the leak. Here that
+    would be a subtraction of v_threshold / beta, which this class does not have, but its canonical
+    form does: `quadfire.models.frontends` reads all of these neurons exactly.
     """
 
     kind = "lif"

@@ -23,7 +23,8 @@ class PLIF(SpikingNeuron):
     | channels    | learn one w per channel; None: one per layer, as in the paper |
 
     v_rest is v_reset, or 0 with soft reset. The step is `lif_step` with beta = 1 - k. It fires
-    where v' >= v_threshold. With either reset it is SpikingJelly's `ParametricLIFNode`.
+    where v' >= v_threshold. With either reset it is SpikingJelly's `ParametricLIFNode`, which fires
+    at the threshold, too.
     Behind tdBN use alpha = tau, as k scales the current. Raises ValueError unless tau > 1.
 
     Source: Fang et al., ICCV 2021, arXiv:2007.05785, eq. 9.

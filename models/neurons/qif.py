@@ -112,7 +112,8 @@ class QIFEuler(SpikingNeuron):
     | v_c       | v          | critical potential above v_rest; beyond it v grows without input |
 
     It fires where v' >= v_threshold. With either reset it is SpikingJelly's `QIFNode`, whose
-    default v_reset is -0.1. Behind tdBN use alpha = tau, as 1/tau scales the current. Raises
+    default v_reset is -0.1, and `IzhikevichNode` with a = b = w_rest = 0; both fire at the
+    threshold, too. Behind tdBN use alpha = tau, as 1/tau scales the current. Raises
     ValueError unless tau > 0 and a0 > 0.
 
     Source of the equation: Gerstner et al., Neuronal Dynamics, section 5.3.

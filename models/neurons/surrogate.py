@@ -10,12 +10,15 @@ direction its derivative is a pulse of unit area. With w the window:
 | sigmoid     | k f (1 - f), f = 1 / (1 + exp(-k x))          | k = 3 / w |
 | arctan      | (k / 2) / (1 + (pi k x / 2)^2)                | k = 2 / w |
 
-| surrogate   | in SpikingJelly         | source |
-|-------------|-------------------------|---|
-| rectangular | Rect, alpha = 1 / (2 w) | STBP, arXiv:1706.02609, its h1 of width 2 w |
-| triangular  |                         | arXiv:1603.08270 and arXiv:1803.09574 |
-| sigmoid     | Sigmoid, alpha = k      | STBP, its h3 |
-| arctan      | ATan, alpha = k         | Fang et al. (PLIF), arXiv:2007.05785 |
+| surrogate   | in SpikingJelly                   | in snnTorch      | source |
+|-------------|-----------------------------------|------------------|---|
+| rectangular | Rect, alpha = 1 / (2 w)           |                  | STBP, arXiv:1706.02609, h1 |
+| triangular  | PiecewiseQuadratic, alpha = 1 / b |                  | arXiv:1603.08270 |
+|             |                                   |                  | and arXiv:1803.09574 |
+| sigmoid     | Sigmoid, alpha = k                | sigmoid, slope k | STBP, its h3 |
+| arctan      | ATan, alpha = k                   | atan, alpha = k  | PLIF, arXiv:2007.05785 |
+
+The window w of STBP's h1 is half its width.
 
 The window is the half-width of the rectangle of equal energy: the integral of (ds/dx)^2 is
 1 / (2 w) for every shape. The energy decides how much variance of the gradient a layer passes back,

@@ -18,7 +18,7 @@ from quadfire.models.frontends.mapped import MappedNeuron
 from quadfire.models.frontends.neurons import norse, sinabs, snntorch, spikingjelly
 from quadfire.models.frontends.neurons.common import CallForm
 
-__all__ = ["CallForm", "call_form", "check_states", "is_neuron", "read"]
+__all__ = ["CallForm", "call_form", "check_states", "is_neuron", "read", "reset_state"]
 
 _LIBRARIES = (snntorch, spikingjelly, norse, sinabs)
 
@@ -52,6 +52,11 @@ def check_states(module: nn.Module, *states: Any) -> None:
     states: what the call was given after the input.
     """
     _library(module).check_states(module, *states)
+
+
+def reset_state(module: nn.Module) -> None:
+    """Forget what earlier calls left in the neuron's module: its next call is a first one."""
+    _library(module).reset_state(module)
 
 
 def _library(module: nn.Module) -> ModuleType:

@@ -32,7 +32,7 @@ from quadfire.models.frontends.neurons.common import (
     values,
 )
 
-__all__ = ["call_form", "check_states", "is_neuron", "read"]
+__all__ = ["call_form", "check_states", "is_neuron", "read", "reset_state"]
 
 Shape = tuple[int, ...] | None
 PACKAGE = "norse.torch.module"
@@ -118,6 +118,10 @@ def check_states(module: Any, *states: Any) -> None:
         if state is not None:
             check_start(name, state.v, module.p.v_reset if "IAF" in name else module.p.v_leak)
             check_start(name, getattr(state, "i", None), 0.0)
+
+
+def reset_state(module: nn.Module) -> None:
+    """Nothing: these modules keep no state."""
 
 
 def _check_synapse(module: Any, name: str, shape: Shape) -> None:

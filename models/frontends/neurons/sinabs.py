@@ -23,6 +23,7 @@ Then v is at least min_v_mem; `ExpLeak` answers with v before that. Layers take 
 Squeeze ones both axes in one.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -43,7 +44,7 @@ from quadfire.models.frontends.neurons.common import (
 )
 from quadfire.models.neurons.canonical import Value
 
-__all__ = ["call_form", "check_states", "is_neuron", "read"]
+__all__ = ["call_form", "check_states", "is_neuron", "read", "reset_state"]
 
 Shape = tuple[int, ...] | None
 
@@ -92,17 +93,24 @@ def read(module: Any, shape: Shape = None) -> MappedNeuron:
 
 def call_form(module: Any) -> CallForm:
     """How the neuron's module is called."""
-    returns = {"returns": "spikes"} if module.spike_fn else {"returns": "membrane", "membrane": 0}
-    if "Squeeze" in type(module).__name__ or hasattr(module, "num_timesteps"):
-        return CallForm(time="sequence", layout="(NT)", batch_size=module.batch_size,
-                        num_timesteps=module.num_timesteps, **returns)
-    return CallForm(time="sequence", layout="NT", **returns)
+    form = CallForm(time="sequence", layout="NT")
+    if not module.spike_fn:
+        form = replace(form, returns="membrane", membrane=0)
+    if hasattr(module, "num_timesteps"):
+        form = replace(form, layout="(NT)", batch_size=module.batch_size,
+                       num_timesteps=module.num_timesteps)
+    return form
 
 
 def check_states(module: nn.Module, *states: Any) -> None:
     """Raise ValueError if states are passed: these neurons take none."""
     if states:
         raise ValueError(f"{type(module).__name__} takes its input alone, not {len(states)} more")
+
+
+def reset_state(module: Any) -> None:
+    """Forget what earlier calls left in the neuron's module."""
+    module.reset_states()
 
 
 def _spiking(module: Any, name: str, text: str, arguments: dict[str, Any],

@@ -20,6 +20,8 @@ input), and no state dict says which; what is read here is the module itself.
 """
 
 import inspect
+import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +44,7 @@ from quadfire.models.frontends.neurons.common import (
 )
 from quadfire.models.neurons.canonical import Canonical, Value
 
-__all__ = ["call_form", "check_states", "is_neuron", "read"]
+__all__ = ["call_form", "check_states", "is_neuron", "read", "reset_state"]
 
 Shape = tuple[int, ...] | None
 
@@ -82,6 +84,7 @@ def read(module: nn.Module, shape: Shape = None) -> MappedNeuron:
         raise ValueError(f"{base.__name__}: {_REFUSED[base.__name__]}")
     if base.__name__ not in _READERS:
         raise ValueError(f"{base.__name__} is no neuron that can be imported: train with Leaky")
+    _check_version(base)
     check_unchanged(module, base)
     return _READERS[base.__name__](module, shape)
 
@@ -102,7 +105,24 @@ def check_states(module: nn.Module, *states: Any) -> None:
         check_start(type(module).__name__, state, 0.0)
 
 
+def reset_state(module: Any) -> None:
+    """Forget what earlier calls left in the neuron's module."""
+    if hasattr(module, "reset_mem"):
+        module.reset_mem()
+
+
 # What all neurons have ----------------------------------------------------------------------------
+
+
+def _check_version(base: type) -> None:
+    """Raise ValueError for a version in which the same names meant something else."""
+    package = sys.modules[base.__module__.split(".")[0]]
+    version = str(getattr(package, "__version__", ""))
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found and (int(found[1]), int(found[2])) < (0, 8):
+        raise ValueError(f"{base.__name__} of snnTorch {version}: before 0.8 it reset otherwise; "
+                         "load the weights into the module of a newer snnTorch and see that it "
+                         "still works")
 
 
 def _common(module: Any, shape: Shape) -> tuple[Value, bool, dict[str, Any]]:
@@ -257,8 +277,9 @@ def _synaptic(module: Any, shape: Shape) -> MappedNeuron:
 
 
 def _parallel(module: Any, shape: Shape) -> MappedNeuron:
-    """The neurons alone: the weights of the module's `rnn` are a linear layer before them."""
+    """The weights of the module's `rnn` are a linear layer before its neurons."""
     rnn = module.rnn
+    shape = None if shape is None else (rnn.hidden_size,)
     across = rnn.weight_hh_l0.detach().clone()
     across.fill_diagonal_(0)
     if across.any():
@@ -270,7 +291,16 @@ def _parallel(module: Any, shape: Shape) -> MappedNeuron:
     beta = values("beta, the diagonal of rnn.weight_hh_l0,", rnn.weight_hh_l0.diagonal(), shape)
     form = linear(decay=one("beta", beta), threshold=threshold, delta=0.0, low=0.0, strict=strict)
     return mapped(form, f"LeakyParallel(beta={number(beta)}, threshold={number(threshold)}), no "
-                  "reset, mem >= 0", threshold, **fields)
+                  "reset, mem >= 0", threshold, before=_before(rnn), **fields)
+
+
+def _before(rnn: Any) -> nn.Linear:
+    """The layer from the input to the neurons, with both biases of the library's."""
+    layer = nn.Linear(rnn.input_size, rnn.hidden_size, bias=bool(rnn.bias), device="meta")
+    layer.weight = nn.Parameter(rnn.weight_ih_l0.detach().clone(), requires_grad=False)
+    if rnn.bias:
+        layer.bias = nn.Parameter((rnn.bias_ih_l0 + rnn.bias_hh_l0).detach(), requires_grad=False)
+    return layer
 
 
 def _kind(reset: str, delayed: bool) -> str:

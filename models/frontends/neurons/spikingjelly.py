@@ -42,7 +42,7 @@ from quadfire.models.frontends.neurons.common import (
 )
 from quadfire.models.neurons.canonical import Canonical, Value, canonical_euler
 
-__all__ = ["call_form", "check_states", "is_neuron", "read"]
+__all__ = ["call_form", "check_states", "is_neuron", "read", "reset_state"]
 
 Shape = tuple[int, ...] | None
 PACKAGE = "spikingjelly.activation_based.neuron"
@@ -112,6 +112,12 @@ def check_states(module: nn.Module, *states: Any) -> None:
     """Raise ValueError if states are passed: these neurons take none."""
     if states:
         raise ValueError(f"{type(module).__name__} takes its input alone, not {len(states)} more")
+
+
+def reset_state(module: Any) -> None:
+    """Forget what earlier calls left in the neuron's module."""
+    if hasattr(module, "reset"):
+        module.reset()
 
 
 # What all neurons have ----------------------------------------------------------------------------

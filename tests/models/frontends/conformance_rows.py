@@ -65,7 +65,7 @@ def _snn(make: Callable[[], nn.Module], top: float = 3.0, name: str = "") -> Row
     return Row("snntorch", make, top, name)
 
 
-_ONE = {"V": 0.25, "all_to_all": False}
+_ONE: dict[str, Any] = {"V": 0.25, "all_to_all": False}
 
 _SNNTORCH = [
     _snn(_snntorch("Leaky", 0.5)),
@@ -174,7 +174,7 @@ def _sj(make: Callable[[], nn.Module], top: float = 3.0, name: str = "") -> Row:
     return Row("spikingjelly", make, top, name)
 
 
-_QIF = {"tau": 2.0, "v_c": 0.75, "a0": 1.0}
+_QIF: dict[str, Any] = {"tau": 2.0, "v_c": 0.75, "a0": 1.0}
 
 _SPIKINGJELLY = [
     _sj(_spikingjelly("IFNode")),
@@ -249,8 +249,9 @@ def _norse(neuron: str, parameters: str, *, dt: float = 0.5, subtract: bool = Fa
 
         kinds = {"LIFBoxParameters": LIFBoxParameters, "LIBoxParameters": LIBoxParameters}
         kind = kinds.get(parameters) or getattr(norse.torch, parameters)
-        values = {name: value if isinstance(value, (str, torch.Tensor)) else torch.tensor(value)
-                  for name, value in options.items()}
+        values: dict[str, Any] = {
+            name: value if isinstance(value, (str, torch.Tensor)) else torch.tensor(value)
+            for name, value in options.items()}
         if subtract:
             values["reset_method"] = reset_subtract
         return getattr(norse.torch, neuron)(kind(**values), dt=dt)
@@ -291,7 +292,7 @@ def _no(make: Callable[[], nn.Module], top: float = 3.0, name: str = "") -> Row:
     return Row("norse", make, top, name)
 
 
-_BOX = {"tau_mem_inv": 0.5, "v_leak": 0.25}
+_BOX: dict[str, Any] = {"tau_mem_inv": 0.5, "v_leak": 0.25}
 
 _NORSE = [
     _no(_norse("LIFBoxCell", "LIFBoxParameters", tau_mem_inv=0.5)),

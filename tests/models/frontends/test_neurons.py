@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from quadfire.models.frontends.neurons import call_form, check_states, is_neuron, read
+from quadfire.models.frontends.neurons import call_form, check_states, is_neuron, read, reset_state
 from quadfire.models.neurons import surrogate as surrogates
 
 from tests.models.frontends.peers import peer
@@ -29,7 +29,8 @@ def test_a_vector_is_a_value_of_each_channel():
 
 
 def test_equal_values_are_one():
-    form = read(snn("Leaky", torch.full((3,), 0.5), threshold=torch.ones(3, dtype=int)), (3,)).form
+    ones = torch.ones(3, dtype=torch.int)
+    form = read(snn("Leaky", torch.full((3,), 0.5), threshold=ones), (3,)).form
     assert form.factor == 0.5 and form.scale == 0.5
 
 
@@ -89,6 +90,16 @@ def test_graded_spikes_are_a_factor_of_their_readers():
     neuron = snn("Leaky", 0.5, graded_spikes_factor=torch.tensor([0.5, 2.0]))
     assert read(neuron).spike_value == (0.5, 2.0)
     assert read(sj("IFNode")).spike_value == 1.0
+
+
+def test_the_linear_layer_inside_of_a_neuron_comes_before_it():
+    neuron = snn("LeakyParallel", 5, 3, beta=0.5)
+    before = read(neuron, (5,)).before
+    assert before is not None
+    x = torch.rand(1, 4, 5)
+    theirs = neuron.rnn(x)[0]           # the first potential is the rectified current
+    torch.testing.assert_close(before(x).relu(), theirs)
+    assert read(snn("Leaky", 0.5)).before is None
 
 
 # Changed modules ----------------------------------------------------------------------------------
@@ -245,6 +256,28 @@ def test_states_passed_by_hand_must_be_the_start():
         check_states(box, state._replace(v=torch.zeros(2, 3)))
     with pytest.raises(ValueError, match="takes its input alone"):
         check_states(sj("IFNode"), torch.zeros(2, 3))
+
+
+def test_a_reset_forgets_what_earlier_calls_left():
+    x = torch.full((2, 3), 0.75)
+    for neuron in (snn("Leaky", 0.5), snn("Leaky", 0.5, init_hidden=True),
+                   snn("RLeaky", 0.5, V=0.5, all_to_all=False), snn("LeakyParallel", 3, 3, 0.5),
+                   sj("IFNode"), sj("NonSpikingIFNode"), peer("norse.torch").IAFCell(),
+                   peer("sinabs.layers").IAF()):
+        given = x if call_form(neuron).time == "step" else x.expand(1, 2, 3)
+        with torch.no_grad():
+            results = []
+            for _ in range(2):
+                result = neuron(given)
+                results.append(result[0] if isinstance(result, (tuple, list)) else result)
+                reset_state(neuron)
+        torch.testing.assert_close(*results)
+
+
+def test_snntorch_before_0_8_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(peer("snntorch"), "__version__", "0.7.1")
+    with pytest.raises(ValueError, match="Leaky of snnTorch 0.7.1: before 0.8 it reset otherwise"):
+        read(snn("Leaky", 0.5))
 
 
 # Peers --------------------------------------------------------------------------------------------
