@@ -48,6 +48,7 @@ VERBS = (
         "Networks", "models.commands",
         ("train", "training:train", "Train a network from scratch and write a checkpoint."),
         ("quantize", "integers:quantize", "Turn a checkpoint into an integer network."),
+        ("import", "importing:import_", "Turn a network of another library into integers."),
         ("report", "integers:report", "What rounding does to every layer of a checkpoint."),
         ("evaluate", "files:evaluate", "Accuracy on held-out images, floating point or integer."),
         ("show", "files:show", "What is in a network file, and how it was made."),
