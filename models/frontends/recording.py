@@ -534,7 +534,7 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
     Raises ValueError naming the layer where the time steps do not repeat one pattern.
     """
     module = copy.deepcopy(module).double().eval()
-    example = example.double() if example.is_floating_point() else example
+    example = example.double()
     recorder = _Recorder(module, known, form, keep)
     source = recorder.node("input", "input", (), tuple(example.shape))
     recorder.trace(example, Traced(Ref(source)))
