@@ -17,7 +17,7 @@ __all__ = ["Agreement", "agreement", "warnings"]
 
 #: Below so many state LSBs between reset and threshold, rounding of the state is felt.
 FEW_LSBS = 32
-#: From this share of clamped states on, a layer is worth a warning.
+#: From this share of clamped states on, they may be why a layer parts ways.
 CLAMPED = 0.01
 #: Layers with a smaller share of equal spikes part ways.
 EQUAL = 0.95
@@ -79,7 +79,7 @@ def warnings(rows: Sequence[Agreement]) -> Iterator[str]:
         if row.span < FEW_LSBS:
             yield (f"layer {row.name!r}: its threshold is {row.span} LSB from where it resets: "
                    "use more fraction bits, or calibrate on inputs")
-        if row.clamped > CLAMPED:
+        if row.clamped > CLAMPED and row.equal < EQUAL:
             yield (f"layer {row.name!r}: {row.clamped:.1%} of its states were clamped: use more "
                    "state bits, fewer fraction bits, or calibrate on inputs")
         if row.equal < EQUAL:

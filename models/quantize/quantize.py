@@ -30,7 +30,13 @@ from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons.canonical import Canonical
-from quadfire.models.quantize.fake_quant import GridBranch, GridLayer, GridNetwork, GridNeuron
+from quadfire.models.quantize.fake_quant import (
+    GridBranch,
+    GridLayer,
+    GridNetwork,
+    GridNeuron,
+    round_half_up,
+)
 from quadfire.models.quantize.fold import fold
 from quadfire.models.quantize.folded import Folded, FoldedLayer
 from quadfire.models.quantize.scales import choose_exponent
@@ -39,10 +45,8 @@ from quadfire.rtl.contract.numerics import Neuron
 
 __all__ = ["calibrate", "fitted", "quantize", "real_network", "to_grid", "to_integer"]
 
-#: Share of the potentials that may be clamped when `fitted` chooses the unit of w.
-MOST_CLAMPED = 1e-4
-#: Powers of two that are told apart there.
-_OCTAVES = range(-20, 21)
+#: Most values of a layer, over all time steps, on which `fitted` tries units of w.
+MOST_TRIED = 1 << 22
 
 
 def _on_grid(layer: FoldedLayer, canonical: Canonical, state_bits: int,
@@ -106,35 +110,69 @@ def real_network(graph: Folded, neurons: Sequence[Canonical | None], *,
 
 @torch.no_grad()
 def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *,
-           input_bits: int = 0, reach: float = 2.0) -> list[Canonical | None]:
-    """The neurons in units of w in which the potentials seen on `inputs` stay within +-reach.
+           input_bits: int = 0, state_bits: int = 12,
+           fraction_bits: int = 10) -> list[Canonical | None]:
+    """The neurons in the units of w in which their integers spike most as the real numbers do.
 
-    A linear neuron spikes alike in any unit. The largest power of two is taken under which at most
-    a share of MOST_CLAMPED of the potentials, and all of its own values, are out of reach.
+    A linear neuron spikes alike in any unit, but its integers do not: a large unit clamps
+    potentials, a small one rounds them. So every power of two is tried with the currents that
+    `inputs` cause, from that in which the neuron's own values fit to that in which all potentials
+    do; of equals the largest threshold is taken. Quadratic neurons have no choice.
     """
     network = real_network(graph, neurons, input_bits=input_bits)
-    seen = [torch.zeros(len(_OCTAVES), dtype=torch.int64) for _ in neurons]
-    for layer, counts in zip(network, seen, strict=True):
-        def watch(v: Tensor, counts: Tensor = counts) -> None:
-            octave = torch.log2(v.abs().clamp(min=1e-30)).floor().long() + 1 - _OCTAVES.start
-            counts += torch.bincount(octave.clamp(0, len(_OCTAVES) - 1).flatten(),
-                                     minlength=len(_OCTAVES))
-        layer.watch = watch
-    for _ in network.run(inputs):
+    places = {layer.name: place for place, layer in enumerate(graph.layers)}
+    result = list(neurons)
+
+    def choose(layer: GridLayer, currents: Tensor) -> Tensor:
+        place = places[layer.name]
+        canonical = neurons[place]
+        if canonical is None or canonical.factor is None or graph.layers[place].exact:
+            return currents
+        all_steps = currents.expand(graph.steps, *currents.shape[1:])
+        some = all_steps[:, :max(1, MOST_TRIED // max(all_steps[:, :1].numel(), 1))]
+        result[place] = _best_unit(layer, canonical, some, state_bits, fraction_bits)
+        return currents
+
+    for _ in network.run(inputs, choose):
         pass
-    result: list[Canonical | None] = []
-    for layer, canonical, counts in zip(graph.layers, neurons, seen, strict=True):
-        if canonical is None or canonical.factor is None or layer.exact:
-            result.append(canonical)
-            continue
-        above = counts.flip(0).cumsum(0).flip(0) - counts       # potentials beyond 2^octave
-        fits = above <= MOST_CLAMPED * counts.sum()
-        octave = _OCTAVES[int(fits.int().argmax())] if counts.sum() else 0
-        own = max(abs(value) for value in (canonical.theta, canonical.delta, canonical.initial,
-                                           canonical.reset) if math.isfinite(value))
-        octave = max(octave, math.floor(math.log2(own)) + 1) if own else octave
-        result.append(canonical.rescaled(reach * 2.0 ** -octave))
     return result
+
+
+def _best_unit(layer: GridLayer, canonical: Canonical, currents: Tensor, state_bits: int,
+               fraction_bits: int) -> Canonical:
+    """A neuron in its best unit for currents [T, N, C, H, W], in units of w."""
+    highest = [0.0]
+
+    def watch(v: Tensor) -> None:
+        highest[0] = max(highest[0], float(v.abs().max()))
+
+    assert layer.neuron is not None
+    layer.watch = watch
+    expected = layer.spikes(currents, layer.neuron)
+    layer.watch = None
+    own = max(abs(value) for value in (canonical.theta, canonical.delta, canonical.initial,
+                                       canonical.reset) if math.isfinite(value))
+    reach = 2.0 ** (state_bits - fraction_bits - 1)
+    octaves = range(math.floor(math.log2(own)) + 1 if own else 0,
+                    math.floor(math.log2(max(highest[0], own, 1e-30))) + 2)
+    if math.isinf(canonical.theta):     # an integrator answers with its potential: all must fit
+        return canonical.rescaled(reach * 2.0 ** -octaves[-1])
+    best, most = canonical, -1
+    for octave in octaves:
+        unit = reach * 2.0 ** -octave
+        tried = canonical.rescaled(unit)
+        try:
+            integer = tried.integer(state_bits, fraction_bits)
+        except ValueError:      # its threshold is rounded to its reset potential, or to the limit
+            continue
+        layer.rounded, layer.fraction_bits = True, fraction_bits
+        found = layer.spikes(round_half_up(currents * (unit * (1 << fraction_bits))),
+                             GridNeuron(integer, tried, fraction_bits, 1.0, "rectangular"))
+        layer.rounded, layer.fraction_bits = False, 0
+        equal = int((found == expected).sum())
+        if equal > most:
+            best, most = tried, equal
+    return best
 
 
 def to_grid(network: SpikingMLP | ImageNetwork | Folded, *, weight_bits: int = 8,
@@ -163,8 +201,8 @@ def to_grid(network: SpikingMLP | ImageNetwork | Folded, *, weight_bits: int = 8
         input_bits = 8
     neurons = [layer.neuron and layer.neuron.canonical() for layer in graph.layers]
     if inputs is not None:
-        neurons = fitted(graph, neurons, inputs, input_bits=input_bits,
-                         reach=2.0 ** (state_bits - fraction_bits - 1))
+        neurons = fitted(graph, neurons, inputs, input_bits=input_bits, state_bits=state_bits,
+                         fraction_bits=fraction_bits)
     for folded, canonical in zip(graph.layers, neurons, strict=True):
         neuron = canonical and _on_grid(folded, canonical, state_bits, fraction_bits)
         gain, offset = _gain(canonical)
