@@ -12,7 +12,6 @@ same* nodes, so the calls of a module in every time step are one node, called T 
 An operation that is in no table here becomes a node `unknown`. The translation refuses it by name.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from quadfire.models.frontends.copying import fresh_copy
 from quadfire.models.frontends.neurons import CallForm, check_states
 
 __all__ = ["Node", "Recording", "Ref", "Traced", "record"]
@@ -533,7 +533,7 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
 
     Raises ValueError naming the layer where the time steps do not repeat one pattern.
     """
-    module = copy.deepcopy(module).double().eval()
+    module = fresh_copy(module).double().eval()
     example = example.double()
     recorder = _Recorder(module, known, form, keep)
     source = recorder.node("input", "input", (), tuple(example.shape))
