@@ -28,7 +28,7 @@ from quadfire.models.quantize import modules
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Current, Maps, Value
 
-__all__ = ["Translation", "form_of", "kind_of"]
+__all__ = ["Translation", "described_map", "described_value", "form_of", "kind_of"]
 
 #: Layers of other libraries that compute what the torch layer that they derive from computes.
 TRUSTED = tuple(("spikingjelly.activation_based", name) for name in (
@@ -162,10 +162,10 @@ class Translation:
             value = self._neuron(node, inputs[0])
         elif node.kind == "module":
             value = self._module(node, inputs[0])
-            self._line(node, _becomes(value))
+            self._line(node, described_value(value))
         elif node.kind == "function" and node.name in _FUNCTIONS:
             value = _FUNCTIONS[node.name](self, node, inputs)
-            self._line(node, _becomes(value))
+            self._line(node, described_value(value))
         else:
             raise ValueError("the array has no layer for it")
         axes = len(node.shape)
@@ -195,7 +195,7 @@ class Translation:
                                  notes=(mapped.condition,) if mapped.condition else ())
         layer = self.graph.layers[-1]
         self.layer_of[node] = layer.name
-        self._line(node, f"layer {layer.name!r}, {_times(layer.shape)}: {_map_text(mapped)}",
+        self._line(node, f"layer {layer.name!r}, {_times(layer.shape)}: {described_map(mapped)}",
                    condition=mapped.condition)
         return made
 
@@ -407,14 +407,14 @@ def _described(node: Node) -> str:
     return f"{node.name}()"
 
 
-def _becomes(value: Value) -> str:
+def described_value(value: Value) -> str:
     """What a node that is no layer becomes."""
     kind = "currents" if isinstance(value, Current) else "spikes"
     assert isinstance(value, Maps | Current)
     return f"{kind} of {_times(value.shape)}"
 
 
-def _map_text(mapped: MappedNeuron) -> str:
+def described_map(mapped: MappedNeuron) -> str:
     """The canonical map of a neuron in words."""
     form = mapped.form
     x = "w" if form.factor is None else f"{form.factor:g}"
