@@ -109,6 +109,7 @@ def from_nir(path: Path | str, *, steps: int, input: str = "spikes",  # noqa: A0
         steps, 8 if input == "pixels" else 0, last=last, made=Imported, lines=tuple(work.lines),
         library=f"NIR {file.version}".strip() + label, input=input, output=answer,
         count_bits=count_bits if input == "counts" else 0, mean=mean, std=std,
+        layout="N" if input == "pixels" else "TN",
         remarks=work.remarks())
 
 
@@ -163,8 +164,14 @@ class _Translation:
         writers = dict.fromkeys(self.options.writer or node.metadata.get("writer")
                                 for node in self.file.nodes.values() if node.name in self.mapped)
         known = [WRITERS[str(writer)] for writer in writers if writer is not None]
-        return tuple(f"no file tells {writer.lost} of {writer.label}: taken as its defaults"
-                     for writer in known if writer.lost)
+        made = [f"no file tells {writer.lost} of {writer.label}: taken as its defaults"
+                for writer in known if writer.lost]
+        for key, label in (("v_reset", "SpikingJelly"), ("v_leak", "Norse")):
+            if None in writers and any(np.any(self.file.nodes[name].values.get(key, 0.0))
+                                       for name in self.mapped):
+                made.append(f"potentials start at 0; if {label} wrote the file, they start at "
+                            f"{key}: --writer {label.lower()}")
+        return tuple(made)
 
     # The graph ------------------------------------------------------------------------------------
 
