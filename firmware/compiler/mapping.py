@@ -59,8 +59,10 @@ def mappings(network: IntegerNetwork, layer: int, config: ArrayConfig
     modes = {"dense": _dense}
     if network.shapes[layer][1:] != (1, 1):
         modes["tiles"] = _tiles
-    strides = {1, *(axis.stride for branch in branches for axis in branch.axes)} & {1, 2, 4}
-    for stride in sorted(strides) if config.kernel_taps else (1,):
+    strides = {axis.stride for branch in branches for axis in branch.axes}
+    common = [stride for stride in (1, 2, 4) if stride in {1, *strides}
+              and not any(other % stride for other in strides)]
+    for stride in common if config.kernel_taps else (1,):
         name = "kernel" if stride == 1 else f"kernel of stride {stride}"
         modes[name] = partial(_kernel, stride=stride)
     found, reasons = {}, {}
@@ -107,26 +109,28 @@ def _check(a_pass: Pass, config: ArrayConfig) -> None:
 
 
 def _check_pools(a_pass: Pass, branches: list[BranchGeometry]) -> None:
-    """Raise Unfit if the one `pad` of a source makes a window count that is outside of its pool."""
+    """Raise Unfit if the one `pad` of a source lets a window count that is none of its pool."""
     for source in a_pass.sources:
+        branch = branches[source.branch]
         rows, columns = as_pair(source.output_step)
-        for axis, first, step, sites, output_step, outputs in (
-                (branches[source.branch].y, source.y0, source.step_y,
-                 a_pass.height + a_pass.flush, rows, a_pass.grid[0]),
-                (branches[source.branch].x, source.x0, source.step_x, a_pass.width, columns,
-                 a_pass.grid[1])):
-            if axis.pool_padding == source.pad:
-                continue
-            firsts = np.add.outer(first + step * np.arange(sites),
-                                  output_step * np.arange(outputs)).ravel()
-            _, read = geometry.along(firsts, axis.window, axis.length, source.pad)
-            _, meant = geometry.along(firsts, axis.window, axis.length, axis.pool_padding)
-            if (read != meant).any():
-                y, x = branches[source.branch].axes
-                raise Unfit(f"the array pads a pool alike on both axes, and the padding "
-                            f"({y.pool_padding}, {x.pool_padding}) of the pool of branch "
-                            f"{source.branch} cannot stand for another: give the pool one padding, "
-                            "or the convolution that reads it no padding")
+        y = np.add.outer(source.y0 + source.step_y * np.arange(a_pass.height + a_pass.flush),
+                         rows * np.arange(a_pass.grid[0]))
+        x = np.add.outer(source.x0 + source.step_x * np.arange(a_pass.width),
+                         columns * np.arange(a_pass.grid[1]))
+        if _pads_differ(branch.y, source.pad, y) or _pads_differ(branch.x, source.pad, x):
+            paddings = tuple(axis.pool_padding for axis in branch.axes)
+            raise Unfit(f"the padding of the pool of branch {branch.number} is {paddings}, and the "
+                        "array pads rows and columns alike: use one padding for both, or no "
+                        "padding of the convolution that reads the pool")
+
+
+def _pads_differ(axis: Axis, pad: int, first: np.ndarray) -> bool:
+    """Whether some windows from `first` on hold more with this padding than with the axis's own."""
+    if pad == axis.pool_padding:
+        return False
+    _, read = geometry.along(first.ravel(), axis.window, axis.length, pad)
+    _, meant = geometry.along(first.ravel(), axis.window, axis.length, axis.pool_padding)
+    return bool((read != meant).any())
 
 
 def _slots(network: IntegerNetwork, layer: int) -> int:
@@ -181,9 +185,10 @@ def _starts(axis: Axis, step: int, d: int) -> list[tuple[int, int]]:
 
 def _kernel(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
             config: ArrayConfig, *, stride: int) -> list[Pass]:
-    """Kernel passes whose outputs are `stride` positions apart, one per tile."""
-    if any(axis.stride % stride for branch in branches for axis in branch.axes):
-        raise Unfit("its branches have different strides")
+    """Kernel passes whose outputs are `stride` positions apart, one per tile.
+
+    All strides of the branches are multiples of `stride`.
+    """
     if config.kernel_taps:
         _check_identities(network, layer, branches, config, config.wide_bits)
     geometry, down, right = _kernel_sites(network, layer, branches, stride)
@@ -305,11 +310,12 @@ def _dense(network: IntegerNetwork, layer: int, branches: list[BranchGeometry],
     channels, *grid = network.shapes[layer]
     pieces = []                                             # source, gain, width, height
     for branch in branches:
-        for source, width, height in _site_pieces(branch, config):
+        for source, width, height in _site_pieces(branch, config, *map(_seeing_taps, branch.axes)):
             pieces += [(source, min(config.sources, branch.gain - first), width, height)
                        for first in range(0, branch.gain, config.sources)]
-    if not pieces:
-        raise Unfit("it reads no pixel of any map")
+    if not pieces:              # nothing but padding is read: any tap of it gives the sum 0
+        source, width, height = _site_pieces(branches[0], config, range(1), range(1))[0]
+        pieces = [(source, 1, width, height)]
     passes = []
     for tile, tiles in _tile_groups(channels, config):
         for number, (source, gain, width, height) in enumerate(pieces):
@@ -328,10 +334,10 @@ def _seeing_taps(axis: Axis) -> range:
     return range(max(0, axis.padding), min(axis.kernel, axis.pooled + axis.padding))
 
 
-def _site_pieces(branch: BranchGeometry, config: ArrayConfig) -> list[tuple[Source, int, int]]:
-    """(source, width, height) of the passes over the pooled pixels that an output reads."""
+def _site_pieces(branch: BranchGeometry, config: ArrayConfig, rows: range, columns: range
+                 ) -> list[tuple[Source, int, int]]:
+    """(source, width, height) of the passes over the pooled pixels of these taps."""
     y, x, room = branch.y, branch.x, config.weight_rows
-    rows, columns = _seeing_taps(y), _seeing_taps(x)
 
     def piece(row: int, column: int, width: int, height: int, **words: int):
         source = _source(branch, config, ky=row, kx=column, y0=row - y.padding,

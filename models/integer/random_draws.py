@@ -3,11 +3,13 @@
 numpy only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from quadfire.models.integer.branches import IDENTITY_BITS
+from quadfire.models.integer.pairs import Pair
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.numerics import Neuron, round_shift
 
@@ -61,11 +63,12 @@ class Draw:
     """Draws what the layers of a network need, from one generator and for one array.
 
     weight_bits, kind and soft are fixed where they are given, else drawn for every layer.
+    pairs: probability that what is drawn for the rows is drawn again for the columns.
     """
 
     def __init__(self, rng: np.random.Generator, config: ArrayConfig, *, weight_bits: int | None,
-                 kind: str | None, soft: bool | None):
-        self.rng, self.config = rng, config
+                 kind: str | None, soft: bool | None, pairs: float = 0.0):
+        self.rng, self.config, self.pairs = rng, config, pairs
         self._weight_bits, self.kind, self.soft = weight_bits, kind, soft
         #: Largest magnitude of a current.
         self.bound = (1 << (config.current_bits - 1)) - 1
@@ -95,6 +98,14 @@ class Draw:
     def chance(self, probability: float) -> bool:
         """True with this probability."""
         return bool(self.rng.random() < probability)
+
+    def pair(self, one: Callable[[int], int], sizes: Pair = (0, 0)) -> Pair:
+        """`one` of the rows' size and of the columns'; mostly a single draw where they are equal.
+        """
+        rows, columns = sizes
+        first = one(rows)
+        again = rows != columns or (self.pairs > 0 and self.chance(self.pairs))
+        return first, one(columns) if again else first
 
     def size(self, largest: int) -> int:
         """A size in 1..largest whose logarithm is uniform."""

@@ -10,6 +10,7 @@ from quadfire.models.integer.branches import INPUT, Branch, ConvBranch, Identity
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer, dense
 from quadfire.models.integer.network import IntegerNetwork
+from quadfire.models.integer.pairs import Pair, as_pair
 from quadfire.models.integer.random_draws import Draw, random_neuron, random_weight
 from quadfire.rtl.contract.config import ArrayConfig
 
@@ -57,19 +58,21 @@ def random_network(rng: np.random.Generator, config: ArrayConfig, *,
 # Convolutions ------------------------------------------------------------------------------------
 
 
-def _conv(source: int, channels: int, kernel: tuple[int, int], *, stride: int = 1,
-          padding: int = 0, pool: Pool | None = None, gain: int = 1) -> ConvBranch:
+def _conv(source: int, channels: int, kernel: Pair, *, stride: int | Pair = 1,
+          padding: int | Pair = 0, pool: Pool | None = None, gain: int = 1) -> ConvBranch:
     """A convolution to one channel, whose weights are drawn later."""
     return ConvBranch(source=source, weight=np.zeros((1, channels, *kernel), np.int8),
                       stride=stride, padding=padding, pool=pool, gain=gain)
 
 
 def _random_pool(draw: Draw) -> Pool:
-    """A pool of 2 x 2 or 3 x 3."""
-    size = int(draw.rng.choice([2, 2, 3]))
-    return Pool(kind=str(draw.rng.choice(["sum", "max"])), size=size,
-                stride=int(draw.rng.choice([size, size, 1, 2])),
-                padding=int(draw.rng.integers(size // 2 + 1)) if draw.chance(0.5) else 0)
+    """A pool of 2 x 2 or 3 x 3; with pairs, of sides 1..3."""
+    rng, sides = draw.rng, [1, 2, 3] if draw.pairs else [2, 2, 3]
+    size = draw.pair(lambda _: int(rng.choice(sides)))
+    return Pool(kind=str(rng.choice(["sum", "max"])), size=size,
+                stride=draw.pair(lambda side: int(rng.choice([side, side, 1, 2])), size),
+                padding=draw.pair(lambda side: int(rng.integers(side // 2 + 1)), size)
+                if draw.chance(0.5) else 0)
 
 
 def _hidden(draw: Draw, source: int, shape: Shape, spikes: bool) -> ConvBranch:
@@ -81,10 +84,10 @@ def _hidden(draw: Draw, source: int, shape: Shape, spikes: bool) -> ConvBranch:
     if draw.chance(0.15):
         return _conv(source, shape[0], shape[1:])           # fully connected
     while True:
-        kernel = int(rng.choice([1, 1, 2, 3, 3, 3, 3, 5, 5, 7]))
-        branch = _conv(source, shape[0], (kernel, kernel),
-                       stride=int(rng.choice([1, 1, 2])),
-                       padding=int(rng.integers(min(3, kernel))),
+        kernel = draw.pair(lambda _: int(rng.choice([1, 1, 2, 3, 3, 3, 3, 5, 5, 7])))
+        branch = _conv(source, shape[0], kernel,
+                       stride=draw.pair(lambda _: int(rng.choice([1, 1, 2]))),
+                       padding=draw.pair(lambda side: int(rng.integers(min(3, side))), kernel),
                        pool=_random_pool(draw) if spikes and draw.chance(0.35) else None)
         try:
             branch.output_shape(shape)
@@ -96,8 +99,8 @@ def _hidden(draw: Draw, source: int, shape: Shape, spikes: bool) -> ConvBranch:
 def _final(draw: Draw, source: int, shape: Shape, spikes: bool) -> ConvBranch:
     """The convolution of the last layer, to 1 x 1: of the whole map or of a pooled one."""
     pool = None
-    if spikes and draw.chance(0.4) and shape[1] == shape[2]:
-        pool = Pool(kind=str(draw.rng.choice(["sum", "max"])), size=shape[1], stride=shape[1])
+    if spikes and draw.chance(0.4) and (shape[1] == shape[2] or draw.pairs):
+        pool = Pool(kind=str(draw.rng.choice(["sum", "max"])), size=shape[1:], stride=shape[1:])
     elif spikes and draw.chance(0.3):
         pool = _random_pool(draw)
     try:
@@ -109,10 +112,13 @@ def _final(draw: Draw, source: int, shape: Shape, spikes: bool) -> ConvBranch:
 
 def _projections(draw: Draw, shape: Shape, sources: dict[int, Shape]) -> list[Branch]:
     """All convolutions of the `sources` to a map of the height and width of `shape`."""
+    kinds = [(1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 1), (3, 2, 1)]
+    if draw.pairs:
+        kinds += [(1, (2, 1), 0), (1, (1, 2), 0), ((3, 1), (2, 1), (1, 0)), ((1, 5), 1, (0, 2))]
     found: list[Branch] = []
     for source, other in sources.items():
-        for kernel, stride, padding in ((1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 1), (3, 2, 1)):
-            branch = _conv(source, other[0], (kernel, kernel), stride=stride, padding=padding,
+        for kernel, stride, padding in kinds:
+            branch = _conv(source, other[0], as_pair(kernel), stride=stride, padding=padding,
                            gain=int(draw.rng.choice([1, 1, 2, 4])))
             try:
                 if branch.output_shape(other)[1:] == shape[1:]:
@@ -159,7 +165,7 @@ def random_conv_network(rng: np.random.Generator, config: ArrayConfig, *,
                         layers: int | None = None, steps: int | None = None,
                         input_bits: int | None = None, weight_bits: int | None = None,
                         readout: bool | None = None, kind: str | None = None,
-                        soft: bool | None = None) -> IntegerNetwork:
+                        soft: bool | None = None, pairs: float = 0.0) -> IntegerNetwork:
     """A network of convolutions that `config` can run; what is not given is drawn.
 
     | what | drawn |
@@ -171,15 +177,18 @@ def random_conv_network(rng: np.random.Generator, config: ArrayConfig, *,
     | pools | windows of 2, 3 or the whole map |
     | shortcuts | a third of the layers: an identity or a second convolution |
 
-    The rest is as in `random_network`.
+    pairs: probability that rows and columns of a kernel, stride, padding or pool are drawn one by
+    one; above 0 some inputs have one row. The rest is as in `random_network`.
     """
-    draw = Draw(rng, config, weight_bits=weight_bits, kind=kind, soft=soft)
+    draw = Draw(rng, config, weight_bits=weight_bits, kind=kind, soft=soft, pairs=pairs)
     count = int(rng.integers(1, 6)) if layers is None else layers
     steps = draw.steps() if steps is None else steps
     input_bits = draw.input_bits() if input_bits is None else input_bits
     readout = bool(rng.integers(2)) if readout is None else readout
     height = int(rng.integers(1, largest_map + 1))
     width = height if draw.chance(0.5) else int(rng.integers(1, largest_map + 1))
+    if pairs and draw.chance(0.2):
+        height = 1
     shapes: dict[int, Shape] = {INPUT: (draw.size(min(largest_channels, 12)), height, width)}
     made = []
     for index in range(count):

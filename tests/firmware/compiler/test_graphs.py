@@ -68,17 +68,20 @@ def check(program, inputs, *, late=False, seed=0):
     assert plain.counters["events"] == probed.counters["events"] == events
 
 
+@pytest.mark.parametrize("pairs", [0.0, 0.5], ids=["one value", "pairs"])
 @pytest.mark.parametrize("name", ARRAYS)
 @pytest.mark.parametrize("first", range(0, 9, 3))
-def test_random_networks(name, first):
+def test_random_networks(name, first, pairs):
     compiled = 0
     for seed in range(first, first + 3):
         rng = np.random.default_rng([seed, len(name)])
-        network = random_conv_network(rng, ARRAYS[name], largest_map=8, largest_channels=24)
+        network = random_conv_network(rng, ARRAYS[name], largest_map=8, largest_channels=24,
+                                      pairs=pairs)
         try:
             program = compile_network(network, ARRAYS[name])
         except CompileError as error:
-            assert "identity" in str(error) and name == "no taps"
+            assert "identity" in str(error) and name == "no taps" or \
+                pairs and "padding of the pool of branch" in str(error)
             continue
         compiled += 1
         check(program, random_inputs(rng, network, 2), late=bool(seed % 2), seed=seed)
@@ -133,6 +136,23 @@ LAYERS = {
         kind="max", size=3, stride=2, padding=1))),
     "pool of stride 1": ((3, 5, 5), conv(4, 3, 3, padding=1, pool=Pool(
         kind="sum", size=2, stride=1))),
+    "stride (2, 1)": ((3, 8, 6), conv(5, 3, 3, padding=1, stride=(2, 1))),
+    "stride (1, 2)": ((3, 5, 9), conv(5, 3, 3, padding=(2, 1), stride=(1, 2))),
+    "stride (4, 2)": ((3, 9, 6), conv(5, 3, (2, 3), padding=1, stride=(4, 2))),
+    "stride (2, 3)": ((3, 9, 7), conv(5, 3, 3, padding=1, stride=(2, 3))),
+    "5 x 1, stride (1, 3)": ((3, 6, 8), conv(4, 3, (5, 1), padding=(2, 0), stride=(1, 3))),
+    "a signal": ((4, 1, 23), conv(6, 4, (1, 5), padding=(0, 2), stride=(2, 1))),
+    "a signal, stride 2": ((4, 1, 23), conv(6, 4, (1, 5), padding=(0, 2), stride=(1, 2))),
+    "a column": ((4, 17, 1), conv(6, 4, (3, 1), padding=(1, 0), stride=(2, 1))),
+    "padding (0, 2)": ((3, 5, 4), conv(6, 3, 3, padding=(0, 2))),
+    "sum of 1 x 3": ((3, 4, 9), conv(4, 3, 3, padding=1, pool=Pool(
+        kind="sum", size=(1, 3), stride=(1, 2), padding=(0, 1)))),
+    "largest of 3 x 2": ((3, 7, 6), conv(4, 3, (3, 1), padding=(1, 0), pool=Pool(
+        kind="max", size=(3, 2), stride=(2, 1), padding=(1, 0)))),
+    "sum of 2 x 3, padding (0, 1)": ((3, 6, 7), conv(4, 3, 2, stride=(1, 2), pool=Pool(
+        kind="sum", size=(2, 3), stride=(2, 1), padding=(0, 1)))),
+    "pool of a signal": ((3, 1, 20), conv(4, 3, (1, 3), padding=(0, 1), pool=Pool(
+        kind="max", size=(1, 3), stride=(1, 2), padding=(0, 1)))),
 }
 
 
@@ -151,6 +171,24 @@ def test_every_mode_of_a_layer(name, monkeypatch):
         program = compile_network(network, CONV)
         rng = np.random.default_rng(1)
         check(program, random_inputs(rng, network, 3))
+
+
+def test_rows_and_columns_of_a_stride_are_mapped_each_for_itself():
+    """Kernel mode keeps blocks on the axis whose stride is that of the pass."""
+    def kernel_passes(shape, branch):
+        found, _ = mappings(one_layer(CONV, shape, branch.outputs, branch), 0, CONV)
+        return {mode: passes[0] for mode, passes in found.items() if mode.startswith("kernel")}
+
+    both = kernel_passes((3, 9, 9), conv(5, 3, 3, padding=1, stride=(2, 1)))
+    assert [*both] == ["kernel"] and len(both["kernel"].sources) == 3
+    assert {source.single_tap for source in both["kernel"].sources} == {(True, False)}
+    both = kernel_passes((3, 9, 9), conv(5, 3, 3, padding=1, stride=(4, 2)))
+    assert [*both] == ["kernel", "kernel of stride 2"]
+    assert [len(found.sources) for found in both.values()] == [9, 3]
+    # One row of outputs: the stride of the rows is not seen, whatever it is.
+    for stride in ((7, 1), 1):
+        found = kernel_passes((4, 1, 23), conv(6, 4, (1, 5), padding=(0, 2), stride=stride))
+        assert [*found] == ["kernel"] and len(found["kernel"].sources) == 2
 
 
 def test_what_each_mode_is_for():
@@ -240,6 +278,17 @@ def test_a_map_of_the_host_of_which_no_layer_reads_a_pixel(images):
     assert 0 in program.memory.on_host
     assert not any(isinstance(action, Load) and action.map == 0 for action in program.actions)
     check(program, random_inputs(np.random.default_rng(0), network, images))
+
+
+@pytest.mark.parametrize("branch", [conv(3, 2, (1, 5), stride=(5, 1), padding=(2, 0)),
+                                    conv(3, 2, (5, 1), stride=(1, 5), padding=(0, 2))])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_layer_that_reads_nothing_but_padding(name, branch):
+    """Its only output lies beside the map: the sum is 0, the current its bias."""
+    config, shape = ARRAYS[name], (2, *(1 if n == 1 else 5 for n in branch.kernel))
+    network = one_layer(config, shape, 3, branch)
+    assert network.shapes[0] == (3, 1, 1)
+    check(compile_network(network, config), random_inputs(np.random.default_rng(0), network, 2))
 
 
 def test_many_runs_are_scheduled_in_linear_time():
@@ -342,6 +391,9 @@ def test_resnet19_fits_on_the_large_array():
      {"accumulator_bits": 20}, "layer 'conv': .*identity, 1..40000, do not fit in 15 bits"),
     ((conv(4, 3, 1, pool=Pool(kind="sum", size=40, stride=40)),), {"accumulator_bits": 20},
      "layer 'conv': .*window .* is 40, outside of 1..32"),
+    ((conv(4, 3, 3, padding=1, pool=Pool(kind="max", size=3, stride=2, padding=(1, 0))),), {},
+     r"layer 'conv': in .* the padding of the pool of branch 0 is \(1, 0\), .* use one padding for "
+     "both, or no padding of the convolution"),
 ])
 def test_refusals(branches, change, match):
     config = replace(CONV, **change)

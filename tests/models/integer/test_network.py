@@ -206,19 +206,20 @@ def places(value, path=()):
         yield from places(part, (*path, key))
 
 
-@pytest.mark.parametrize("convolutions", [False, True])
-def test_no_field_of_a_file_is_taken_on_trust(tmp_path, convolutions):
+@pytest.mark.parametrize(("make", "options"), [
+    (random_network, {"sizes": [6, 5, 4], "readout": True, "input_bits": 8}),
+    (random_conv_network, {"layers": 3, "readout": False, "kind": "lif"}),
+    (random_conv_network, {"layers": 3, "readout": False, "kind": "lif", "pairs": 1.0}),
+], ids=["dense", "convolutions", "pairs"])
+def test_no_field_of_a_file_is_taken_on_trust(tmp_path, make, options):
     """Every field, replaced by every odd value: refused in one line, or written back as it was."""
-    make = random_conv_network if convolutions else random_network
-    options = {"layers": 3, "readout": False, "kind": "lif"} if convolutions else \
-        {"sizes": [6, 5, 4], "readout": True, "input_bits": 8}
     path, again = tmp_path / "network.safetensors", tmp_path / "again.safetensors"
     make(np.random.default_rng(8), PRESETS["tiny"], **options).save(path)
     with safe_open(path, framework="numpy") as file:
         text = file.metadata()["quadfire"]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     odd = [None, True, False, -1, 0, 1, 2, 3, 1 << 40, -(1 << 70), 0.0, 1.0, 2.5, "", "no", "conv",
-           [], [1], {}, {"kind": "max"}]
+           [], [1], [1, 2], [2, 2], [1, 2, 3], [True, 2], [1, 2.0], {}, {"kind": "max"}]
     refused = 0
     for place in places(json.loads(text)):
         for value in [*odd, "a missing field"]:

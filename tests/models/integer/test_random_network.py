@@ -125,6 +125,27 @@ def test_networks_of_convolutions_stay_inside_of_the_array(name):
                     *(("padding", p) for p in (0, 1, 2)), *(("gain", g) for g in (1, 2, 4))}
 
 
+def test_pairs_are_drawn_where_they_are_asked_for():
+    """And only there: what is drawn without them stays as it was."""
+    config = PRESETS["default"]
+    for pairs in (0.0, 0.5):
+        unequal, rows = set(), set()
+        for seed in range(60):
+            network = random_conv_network(np.random.default_rng(seed), config, pairs=pairs)
+            check_inside(network, config)
+            rows.add(network.input_shape[1])
+            for branch in (branch for layer in network.layers for branch in layer.branches):
+                if isinstance(branch, ConvBranch):
+                    values = {"stride": branch.stride, "padding": branch.padding}
+                    if pool := branch.pool:
+                        values |= {"size of a pool": pool.size, "stride of a pool": pool.stride,
+                                   "padding of a pool": pool.padding}
+                    unequal |= {name for name, (y, x) in values.items() if y != x}
+        assert unequal == ({"stride", "padding", "size of a pool", "stride of a pool",
+                            "padding of a pool"} if pairs else set())
+        assert 1 in rows and len(rows) > 5
+
+
 def test_identities_reach_the_end_of_the_accumulator():
     config, ends = PRESETS["tiny"], set()
     for seed in range(60):

@@ -96,11 +96,12 @@ def test_reference_equals_plain_integers(seed):
     check(random_network(rng, config, largest_size=20), rng)
 
 
+@pytest.mark.parametrize("pairs", [0.0, 0.6])
 @pytest.mark.parametrize("seed", range(60))
-def test_convolutions_equal_plain_integers(seed):
+def test_convolutions_equal_plain_integers(seed, pairs):
     rng = np.random.default_rng(seed)
     config = PRESETS[("tiny", "small", "default", "large")[seed % 4]]
-    check(random_conv_network(rng, config, largest_map=6, largest_channels=6), rng)
+    check(random_conv_network(rng, config, largest_map=6, largest_channels=6, pairs=pairs), rng)
 
 
 def readout(weight, shift, bias, *, steps=2, input_bits=0) -> IntegerNetwork:
