@@ -305,8 +305,11 @@ def allocate_maps(network: IntegerNetwork, config: ArrayConfig, kernel_layers: s
                     items.append((("work", layer), words, layer, layer))
                 if layer not in on_host:
                     items.append((layer, sizes[layer], layer, readers[layer]))
+            # Of two input buffers none is overwritten: while an image runs from one of them, the
+            # next is loaded into the other, and a layer writes to the same words for both.
             over = {layer: source for layer, source in overwritten.items()
-                    if not {layer, *network.layers[layer].sources} & on_host}
+                    if not {layer, *network.layers[layer].sources} & on_host
+                    and (source != INPUT or buffers == 1)}
             if (found := _Search(config.spike_words, items, over).run()) is not None:
                 return _memory(network, config, found, items)
         candidates = [source for source in sizes if source not in on_host

@@ -240,6 +240,34 @@ def test_an_identity_is_overwritten():
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+@pytest.mark.parametrize("buffers", [1, 2])
+def test_an_identity_of_the_input(buffers, late):
+    """The sum replaces the input only where that has one buffer: the next image lies in the other.
+    """
+    rng, shape = np.random.default_rng(2), (6, 4, 4)
+    config = ARRAYS["32 lanes"]
+
+    def layer(*branches):
+        return IntegerLayer(name=f"reads {branches[0].source}", branches=branches, weight_bits=8,
+                            neuron=random_neuron(rng, config), shift=np.full(6, -4, np.int8),
+                            bias=np.full(6, -40, np.int32))
+
+    identity = IdentityBranch(source=INPUT, weight=rng.integers(-99, 99, 6).astype(np.int32))
+    inner = replace(conv(6, 6, 3, padding=1), source=0)
+    readout = ConvBranch(source=1, weight=np.ones((6, 6, 4, 4), np.int8))
+    network = IntegerNetwork(
+        input_shape=shape, layers=(layer(conv(6, 6, 3, padding=1)), layer(inner, identity),
+                                   layer(readout)),
+        steps=4, input_bits=0, state_bits=config.state_bits, fraction_bits=config.fraction_bits)
+    program = compile_network(network, config if buffers == 2 else replace(config, spike_words=140))
+    assert program.layers[1].mode == "kernel" and not program.memory.on_host
+    places = program.memory
+    assert len(places.inputs) == buffers
+    assert (places.outputs[1] == places.inputs[0]) == (buffers == 1)
+    check(program, random_inputs(rng, network, 5), late=late)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
 @pytest.mark.parametrize("words", [74, 150])
 def test_maps_of_the_host(words, late):
     """Less spike memory means smaller segments and the same results."""
