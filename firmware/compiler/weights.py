@@ -51,7 +51,7 @@ def _kernel_rows(layer: IntegerLayer, a_pass: Pass, source: Source, config: Arra
 
 
 def _taps_of_banks(first: int, kernel: int, single: bool) -> list[tuple[int, int]]:
-    """(place 0..2 in the block, tap) along an axis; a single tap lies in the middle."""
+    """(place 0..2 in the block, tap) along an axis; a `single` tap lies in the middle."""
     if single:
         return [(1, first)]
     return [(place, first + place) for place in range(3) if 0 <= first + place < kernel]

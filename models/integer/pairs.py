@@ -5,7 +5,7 @@ arguments of a class, in a file, in what a command prints.
 """
 
 import reprlib
-from typing import Any
+from typing import Any, TypeVar
 
 from quadfire.models.integer.checks import NetworkError, check_integer
 
@@ -13,14 +13,15 @@ __all__ = ["Pair", "PairField", "as_pair", "check_pair", "number_or_pair"]
 
 #: (rows, columns)
 Pair = tuple[int, int]
+_Value = TypeVar("_Value", int, bool)
 
 
-def as_pair(value: int | Pair) -> Pair:
+def as_pair(value: _Value | tuple[_Value, _Value]) -> tuple[_Value, _Value]:
     """The pair that one number stands for; a pair as it is."""
     return value if isinstance(value, tuple) else (value, value)
 
 
-def number_or_pair(pair: Pair) -> int | Pair:
+def number_or_pair(pair: tuple[_Value, _Value]) -> _Value | tuple[_Value, _Value]:
     """One number where both are equal, else the pair."""
     return pair[0] if pair[0] == pair[1] else pair
 
