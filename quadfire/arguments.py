@@ -8,14 +8,14 @@ PyTorch or Amaranth.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["Changes", "Config", "Difference", "Network", "OptionalConfig", "console",
-           "errors", "tell_error"]
+__all__ = ["By", "Changes", "Config", "DataFiles", "Difference", "Network", "OptionalConfig",
+           "Sensor", "SpikesAbove", "console", "errors", "tell_error"]
 
 #: What is printed may hold names of files and layers: no markup in it, unless a call says so.
 console = Console(highlight=False, markup=False)
@@ -32,6 +32,23 @@ Changes = Annotated[list[str] | None, typer.Option(
     "--set", metavar="FIELD=NUMBER", help="Change a field of the configuration; may be repeated.")]
 Network = Annotated[Path, typer.Argument(metavar="NET", show_default=False,
                                          help="Integer network, a .safetensors file.")]
+
+#: Data, stated alike for every command that takes them.
+DataFiles = Annotated[Path | None, typer.Option(
+    "--data", metavar="FOLDER|FILE.npz",
+    help="Data of your own: a .npz with x, y, and x_test, y_test if you like (images [N, ...], or "
+         "frames of spikes [T, N, ...]); or a folder of pictures, or of recordings of events, one "
+         "folder a class. Or where the files of --dataset are; without them it says how they "
+         "should lie.")]
+SpikesAbove = Annotated[float | None, typer.Option(
+    "--spikes-above", metavar="LEVEL", show_default="frames are spikes already",
+    help="Make spikes of frames that hold counts or other numbers: 1 where they are above LEVEL.")]
+By = Annotated[Literal["number", "time"] | None, typer.Option(
+    "--by", show_default="number",
+    help="Cut recordings of events into frames of equally many events, or of equal time.")]
+Sensor = Annotated[str | None, typer.Option(
+    "--sensor", metavar="WIDTHxHEIGHT", show_default=".aedat 128x128, .bin 34x34",
+    help="Of the camera that made recordings of events.")]
 
 
 class Difference(Exception):

@@ -4,13 +4,22 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from quadfire.arguments import Changes, Network, OptionalConfig, console
+from quadfire.arguments import (
+    By,
+    Changes,
+    DataFiles,
+    Network,
+    OptionalConfig,
+    Sensor,
+    SpikesAbove,
+    console,
+)
 from quadfire.firmware.transports import KINDS, kind_of
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
@@ -19,17 +28,20 @@ if TYPE_CHECKING:
     import numpy as np
 
     from quadfire.firmware import Accelerator, Program
+    from quadfire.models.integer import IntegerNetwork
 
-__all__ = ["Inputs", "Output", "devices", "info", "load", "run", "run_inputs", "selftest",
-           "throughput"]
+__all__ = ["Given", "Images", "Inputs", "Output", "devices", "info", "load", "run", "run_inputs",
+           "selftest", "throughput"]
 
 Device = Annotated[str, typer.Option("--device", "-d", metavar="NAME",
                                      help="See `devices`: " + ", ".join(
                                          kind.form for kind in KINDS.values()) + ".")]
-Inputs = Annotated[list[Path], typer.Argument(
-    metavar="INPUT...", show_default=False,
+Inputs = Annotated[list[Path] | None, typer.Argument(
+    metavar="[INPUT...]", show_default=False,
     help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs], as .npy or .npz; or "
-         "grey pictures.")]
+         "grey pictures. Or labelled --data.")]
+Images = Annotated[int, typer.Option(
+    "--images", min=1, help="--data: how many held-out samples, evenly over all of them.")]
 Output = Annotated[Path | None, typer.Option(
     "--output", "-o", metavar="FILE",
     help=".npy: logits [N, outputs], or spikes [T, N, outputs]. .json: classes, logits and "
@@ -116,31 +128,63 @@ def _watched(accelerator: "Accelerator", data: "np.ndarray") -> Any:
             task, completed=done, total=total))
 
 
-def run(network: Network, inputs: Inputs, device: Device = "sim", config: OptionalConfig = None,
-        changes: Changes = None, output: Output = None) -> None:
-    """Run inputs on a device; print classes and counters.
+def run(network: Network, inputs: Inputs = None, device: Device = "sim",
+        config: OptionalConfig = None, changes: Changes = None, output: Output = None,
+        data: DataFiles = None, images: Images = 100, spikes_above: SpikesAbove = None,
+        by: By = None, sensor: Sensor = None) -> None:
+    """Run inputs on a device; print classes and counters, and of labelled data how many are right.
 
     \b
       quadfire run net.safetensors images.npy --device serial:/dev/ttyUSB0:3000000
       quadfire run net.safetensors digit.png --device pynq:quadfire.bit -o answers.json
+      quadfire run net.safetensors --data mine.npz --images 20
     """
-    run_inputs(network, inputs, device, config, changes, output)
+    run_inputs(network, Given(inputs or (), data, images, (spikes_above, by, sensor)), device,
+               config, changes, output)
 
 
-def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str | None,
+class Given(NamedTuple):
+    """What a user gives to run: files of inputs, or labelled data.
+
+    images: how many of the held-out samples. framing: spikes_above, by and sensor, as for
+    `Framing.read`.
+    """
+
+    inputs: Sequence[Path]
+    data: Path | None
+    images: int
+    framing: tuple[float | None, str | None, str | None]
+
+    def read(self, network: "IntegerNetwork") -> "tuple[np.ndarray, np.ndarray | None]":
+        """(inputs, classes of labelled data or None), checked."""
+        from quadfire.data.framing import Framing
+        from quadfire.firmware.driver.inputs import checked, read_data, read_inputs
+
+        if bool(self.inputs) == (self.data is not None):
+            raise ValueError("give inputs, or labelled data (--data)"
+                             + (", not both" if self.inputs else ""))
+        if self.data is None:
+            if self.framing != (None, None, None):
+                raise ValueError("--spikes-above, --by and --sensor are for --data: give inputs as "
+                                 "the network takes them")
+            return checked(network, read_inputs(list(self.inputs), network)), None
+        return read_data(self.data, network, self.images,
+                         Framing.read(network.about, *self.framing))
+
+
+def run_inputs(network: Path, given: Given, device: str, config: str | None,
                changes: Sequence[str] | None, output: Path | None) -> None:
     """What `run` and `simulate` do; network and inputs are read before a device is opened."""
     import numpy as np
 
     from quadfire.files import whole_file
     from quadfire.firmware.compiler.compile import compile_network
-    from quadfire.firmware.driver.inputs import checked, read_inputs
     from quadfire.models.integer import IntegerNetwork
 
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output must end in .npy or .json, not {output.name!r}")
     integers = IntegerNetwork.load(network)
-    data = checked(integers, read_inputs(list(inputs), integers))
+    data, labels = given.read(integers)
     if (wanted := _wanted(device, config, changes)) is not None:
         compile_network(integers, wanted)
     with _open(device, config, changes) as accelerator:
@@ -149,6 +193,10 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
     votes = result.outputs.sum(axis=0) if result.outputs.ndim == 3 else result.outputs
     classes = votes.argmax(axis=1)
     console.print("classes: " + " ".join(map(str, classes)))
+    if labels is not None:
+        right = int((classes == labels).sum())
+        console.print(f"{right} of {len(labels)} held-out samples are right, "
+                      f"{right / len(labels):.2%}")
     table = Table("counter", "total", "an image")
     for name, value in result.counters.items():
         table.add_row(name, str(value), f"{value / max(1, len(votes)):.1f}")
@@ -159,9 +207,11 @@ def run_inputs(network: Path, inputs: Sequence[Path], device: str, config: str |
         if output.suffix == ".npy":
             np.save(part, result.outputs)
             return
-        part.write_text(json.dumps({"classes": classes.tolist(),
-                                      "outputs": result.outputs.astype(int).tolist(),
-                                      "counters": result.counters}) + "\n")
+        answers = {"classes": classes.tolist(), "outputs": result.outputs.astype(int).tolist(),
+                   "counters": result.counters}
+        if labels is not None:
+            answers["labels"] = labels.tolist()
+        part.write_text(json.dumps(answers) + "\n")
 
 
 def selftest(device: Device = "sim", config: OptionalConfig = None, changes: Changes = None

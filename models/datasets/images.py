@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quadfire.models.datasets.base import Dataset, ImageDataset, TensorSamples, missing
-from quadfire.models.datasets.files import read_bytes, read_unpacked
+from quadfire.data.files import missing, read_bytes, read_unpacked
+from quadfire.models.datasets.base import Dataset, ImageDataset, TensorSamples
 
 __all__ = ["cifar10", "cifar100", "mnist", "read_idx"]
 

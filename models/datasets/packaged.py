@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quadfire.models.datasets.base import Dataset, missing, stratified_split
-from quadfire.models.datasets.files import read_bytes
+from quadfire.data.files import missing, read_bytes
+from quadfire.models.datasets.base import Dataset, stratified_split
 
 __all__ = ["DATASETS", "MNIST10K_LAYOUT", "digits", "mnist5k", "mnist10k"]
 

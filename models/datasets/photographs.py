@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadfire.models.datasets.base import ImageDataset, missing
-from quadfire.models.datasets.files import read_picture
+from quadfire.data.files import missing, read_picture
+from quadfire.models.datasets.base import ImageDataset
 
 __all__ = ["PhotographSamples", "imagenet"]
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from quadfire.data.spikes import SPIKES_REMEDY
 from quadfire.models.frontends.imported import Imported
 
 __all__ = ["array_inputs", "count_planes", "pixel_values", "with_time_first"]
@@ -47,7 +48,8 @@ def array_inputs(network: Imported, x: Tensor) -> Tensor:
     most = (1 << max(network.count_bits, 1)) - 1
     if low < 0 or high > most or x.is_floating_point() and bool((x != x.round()).any()):
         what = f"counts of 0..{most}" if network.count_bits else "spikes of 0 or 1"
-        raise ValueError(f"the input holds values {low:g}..{high:g}, which are no {what}")
+        remedy = "" if network.count_bits else f": {SPIKES_REMEDY}"
+        raise ValueError(f"the input holds values {low:g}..{high:g}, which are no {what}{remedy}")
     if network.count_bits:
         bits = network.count_bits
         shape = (network.input_shape[0] // bits, *network.input_shape[1:])

@@ -8,6 +8,8 @@ number. A pixel has a time axis of length 1, since it is the same in every step.
 import torch
 from torch import Tensor
 
+from quadfire.data.spikes import SPIKES_REMEDY
+
 __all__ = ["present", "present_images", "present_maps"]
 
 
@@ -30,7 +32,8 @@ def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
                          f"not {list(x.shape)}")
     limit = 1 << max(input_bits, 1)
     if x.dtype == torch.uint8 and x.numel() and (highest := int(x.max())) >= limit:
-        raise ValueError(f"inputs must be below {limit}, not {highest}")
+        raise ValueError(f"inputs must be below {limit}, not {highest}"
+                         + ("" if input_bits else f": {SPIKES_REMEDY}"))
     return x[None] if input_bits else x
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quadfire.data.spikes import check_spikes
 from quadfire.models.integer import INPUT, Shape
 from quadfire.models.integer.branches import IDENTITY_BITS
 from quadfire.models.integer.encoding import present_maps
@@ -250,9 +251,9 @@ class GridNetwork(nn.Module):
     """A network on the grid; `to_grid` makes one, `to_integer` turns it into integers.
 
     It takes what the integer reference takes, uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
-    or flat. Frames in floating point are spikes where they are above 0. The logits [N, classes] are
-    the mean current of the readout over time, in units of w; without a readout, the rates of the
-    last neurons.
+    or flat. Frames in floating point must hold 0 and 1, or ValueError is raised. The logits
+    [N, classes] are the mean current of the readout over time, in units of w; without a readout,
+    the rates of the last neurons.
 
     `float()` makes it compute in float32, several times faster; it is exact where `fits_float32`.
     """
@@ -295,7 +296,7 @@ class GridNetwork(nn.Module):
         go on with.
         """
         if not self.input_bits and x.is_floating_point():
-            x = x > 0
+            x = check_spikes(x)
         x = present_maps(x, shape=self.input_shape, steps=self.steps, input_bits=self.input_bits)
         first, *_ = self
         maps = {INPUT: x.to(first.bias.dtype)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quadfire.data.spikes import check_spikes
 from quadfire.models.datasets import Dataset, ImageDataset, Samples
 from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.models.integer.bounds import current_range, signed_bits
@@ -71,8 +72,8 @@ def batches(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def as_spikes(inputs: Tensor) -> Tensor:
-    """Inputs as the array takes them: frames in floating point spike where they are above 0."""
-    return inputs > 0 if inputs.is_floating_point() else inputs
+    """Inputs as the array takes them: frames in floating point become bool; see `check_spikes`."""
+    return check_spikes(inputs) if inputs.is_floating_point() else inputs
 
 
 def input_bits_of(dataset: Dataset | ImageDataset) -> int:

@@ -6,10 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from quadfire.arguments import Changes, Config, Difference, Network, console
-from quadfire.firmware.commands.device import Inputs, Output, run_inputs
+from quadfire.arguments import (
+    By,
+    Changes,
+    Config,
+    DataFiles,
+    Difference,
+    Network,
+    Sensor,
+    SpikesAbove,
+    console,
+)
+from quadfire.firmware.commands.device import Given, Images, Inputs, Output, run_inputs
 from quadfire.rtl.contract.config import LIMITS, ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
 
@@ -26,9 +37,13 @@ NamedNetwork = Annotated[str, typer.Argument(
     help="Integer network, .safetensors, or resnet19, vgg11, vggsnn (random weights).")]
 
 
-def simulate(network: Network, inputs: Inputs, config: Config = "default",
-             changes: Changes = None, output: Output = None) -> None:
+def simulate(network: Network, inputs: Inputs = None, config: Config = "default",
+             changes: Changes = None, output: Output = None, data: DataFiles = None,
+             images: Images = 100, spikes_above: SpikesAbove = None, by: By = None,
+             sensor: Sensor = None) -> None:
     """Run a network on inputs in the Verilated array; print classes and counters.
+
+    Of labelled data it says how many are right.
 
     The array is generated and compiled where that has not been done yet (a minute), then kept.
 
@@ -36,7 +51,8 @@ def simulate(network: Network, inputs: Inputs, config: Config = "default",
       quadfire simulate net.safetensors images.npy
       quadfire simulate net.safetensors digit.png -c build/quadfire.json
     """
-    run_inputs(network, inputs, "sim", config, changes, output)
+    run_inputs(network, Given(inputs or (), data, images, (spikes_above, by, sensor)), "sim",
+               config, changes, output)
 
 
 def compare(network: Network,
@@ -84,19 +100,40 @@ def _integer_network(name: str, shape: ArrayConfig) -> "IntegerNetwork":
 
 
 def estimate(network: NamedNetwork, config: Config = "default", changes: Changes = None,
-             rate: Annotated[float, typer.Option(
-                 min=0.0, max=1.0, help="Spikes a neuron and step.")] = 0.15) -> None:
+             rate: Annotated[float | None, typer.Option(
+                 min=0.0, max=1.0, show_default="0.15", help="Spikes a neuron and step.")] = None,
+             data: DataFiles = None,
+             images: Annotated[int, typer.Option(
+                 min=1, help="--data: how many held-out samples, evenly over all of them.")] = 8,
+             spikes_above: SpikesAbove = None, by: By = None, sensor: Sensor = None) -> None:
     """Cycles, utilisation and host traffic of every layer, without any Verilog.
 
-    used: share of the lanes' additions that the network calls for. words: between host and array.
+    Spikes are drawn at a rate; with --data they are those of the integer network on held-out
+    samples, and the figures are means of these. used: share of the lanes' additions that the
+    network calls for. words: between host and array.
     """
     shape = read_config(config, changes or ())
+    from quadfire.data.framing import Framing
     from quadfire.firmware.compiler.compile import compile_network
+    from quadfire.firmware.driver.inputs import read_data
     from quadfire.sim.cycles import estimate as estimates
 
-    program = compile_network(_integer_network(network, shape), shape)
-    layers = estimates.estimate(program, rate)
-    table = Table(title=f"{program.config}\none image, {rate:.0%} spikes")
+    integers = _integer_network(network, shape)
+    if data is None:
+        if (spikes_above, by, sensor) != (None, None, None):
+            raise ValueError("--spikes-above, --by and --sensor are for --data")
+        rate = 0.15 if rate is None else rate
+        program = compile_network(integers, shape)
+        layers, title = estimates.estimate(program, rate), f"one image, {rate:.0%} spikes"
+    elif rate is not None:
+        raise ValueError("--rate draws spikes, --data computes them: give one of them")
+    else:
+        inputs, labels = read_data(data, integers, images,
+                                   Framing.read(integers.about, spikes_above, by, sensor))
+        program = compile_network(integers, shape)
+        layers = estimates.measured(program, inputs)
+        title = f"mean of {len(labels)} held-out samples of {data}"
+    table = Table(title=escape(f"{program.config}\n{title}"))
     for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",
                    "used", "words"):
         table.add_column(column, justify="left" if column in ("layer", "by") else "right")

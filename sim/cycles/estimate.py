@@ -3,13 +3,14 @@
 | function | estimates |
 |---|---|
 | `estimate` | every layer by the cycle model, on spikes drawn at a given rate |
+| `measured` | every layer by the cycle model, on the spikes of the network on inputs |
 | `sweep` | many arrays by the closed form of `quadfire.firmware.compiler.cost_model` |
 
 A layer takes the cycles of its passes, or one cycle for each word between host and array, whichever
 is more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy as np
 
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
-from quadfire.models.integer import IntegerNetwork
+from quadfire.firmware.driver.inputs import checked
+from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.sim.cycles import network_model
 
-__all__ = ["Design", "LayerEstimate", "draw", "estimate", "pareto", "resources", "sweep"]
+__all__ = ["Design", "LayerEstimate", "draw", "estimate", "measured", "pareto",
+           "resources", "sweep"]
 
 #: LUTs and block RAMs of the LFE5U-85F, bits of a block; LUTs per lane, as `quadfire bench` finds.
 _LUTS, _BLOCKS, _BLOCK_BITS, _LUTS_A_LANE = 83_640, 208, 18_432, 60
@@ -30,7 +33,7 @@ _LUTS, _BLOCKS, _BLOCK_BITS, _LUTS_A_LANE = 83_640, 208, 18_432, 60
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """The estimate of a layer for one image.
+    """The estimate of a layer for one image, or its mean over several, rounded.
 
     | field | meaning |
     |---|---|
@@ -76,14 +79,38 @@ def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerE
     """Estimate every layer of a compiled network. Raises ValueError unless 0 <= rate <= 1."""
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must lie in 0..1, not {rate!r}")
-    inputs, spikes = draw(program.network, rate, seed)
-    predicted = network_model.predict(program, inputs, spikes)[0]
-    operations = network_model.synaptic_operations(program.inner, inputs, spikes)
+    return _layers(program, *draw(program.network, rate, seed))
+
+
+def measured(program: Program, inputs: np.ndarray) -> list[LayerEstimate]:
+    """Estimate every layer of a compiled network on inputs, as `Accelerator.run` takes them.
+
+    The spikes are those of the integer reference. Raises ValueError for no input and for others
+    than the network takes.
+    """
+    inputs = checked(program.network, inputs)
+    if not (images := inputs.shape[0 if program.network.input_bits else 1]):
+        raise ValueError("there are no inputs to measure on")
+    result = reference.run(program.network, inputs, record=True)
+    spikes = [fired.numpy() for fired in result.spikes]
+    if len(spikes) < len(program.network.layers):       # a readout has none
+        spikes.append(np.zeros((program.network.steps, images, *program.network.shapes[-1]), bool))
+    return _layers(program, inputs, spikes)
+
+
+def _layers(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray]
+            ) -> list[LayerEstimate]:
+    """The mean over all images, see `network_model.predict`."""
+    predicted = network_model.predict(program, inputs, spikes)
+    images = len(predicted)
+    mean = predicted.mean(axis=0)
+    operations = network_model.synaptic_operations(program.inner, inputs, spikes) / images
     layer_of = np.array([item.layer for item in program.passes])
     result = []
     for index, layer in enumerate(program.layers):
-        cycles = predicted[layer_of == index].sum(axis=0).tolist()
+        cycles = [round(value) for value in mean[layer_of == index].sum(axis=0).tolist()]
         classes = dict(zip(network_model.CLASSES, cycles, strict=True))
+        classes["busy"] = sum(count for name, count in classes.items() if name != "busy")
         words = layer.streamed_words + layer.map_words + (0 if index else program.input_words)
         result.append(LayerEstimate(
             name=layer.name, mode=layer.mode, passes=layer.passes, **classes,

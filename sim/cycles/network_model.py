@@ -18,6 +18,7 @@ from quadfire.firmware.compiler.pass_payload import pass_payload
 from quadfire.firmware.compiler.passes import Axis, Pass, branch_geometries
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
+from quadfire.firmware.driver.inputs import checked
 from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.packets import unpack
@@ -97,9 +98,11 @@ def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
             probe: bool = False) -> np.ndarray:
     """The cycles of every pass, int64 [images, passes, classes of CLASSES].
 
-    inputs, spikes: see `maps_of`. probe: every membrane is read. A pass that runs several times for
-    an image, for its segments or outputs, has the sum of its runs.
+    inputs, spikes: see `maps_of`; inputs are checked as `Accelerator.run` checks them. probe: every
+    membrane is read. A pass that runs several times for an image, for its segments or outputs, has
+    the sum of its runs.
     """
+    inputs = checked(program.network, inputs)
     images = inputs.shape[0 if program.inner.input_bits else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for chunk, (span, given) in enumerate(zip(program.spans, divide(inputs, program), strict=True)):

@@ -63,6 +63,7 @@ def events(tmp_path_factory):
 def test_events(events):
     tmp_path, path = events
     network, about = load_checkpoint(path)
+    assert "frames" not in about and "input_bits" not in about
     assert network.steps == 3 and network.input_shape == (2, 48, 48)
     assert about["options"]["augment"] == {"kind": "image", "crop": 4, "flip": True, "policy": "",
                                            "cutout": 0}
@@ -163,7 +164,11 @@ def test_untrained(tmp_path, words):
 def test_integers_of_events(events, tmp_path):
     folder, path = events
     out = tmp_path / "integers.safetensors"
-    run("quantize", path, "--data", folder, "--epochs", 1, "--rate", 1e-3, "--out", out)
+    words = ("quantize", path, "--data", folder, "--epochs", 1, "--rate", 1e-3, "--out", out)
+    done = quadfire(*words)         # it was trained on counts
+    assert done.status == 2 and "Make spikes of all that is above 0" in done.err, done.text
+    assert not out.exists()
+    assert "was trained on other frames" in run(*words, "--spikes-above", 0)
     integer = IntegerNetwork.load(out)
     assert integer.input_bits == 0 and integer.input_shape == (2, 48, 48) and integer.steps == 3
     assert "10" in run("evaluate", out, "--data", folder)

@@ -5,7 +5,9 @@
 | `read_bytes` | a whole file |
 | `read_unpacked` | a whole file, or what is inside of a .gz |
 | `read_arrays` | arrays of a .npz |
-| `read_picture` | a picture as bytes [C, H, W] |
+| `read_npy` | the array of a .npy |
+| `read_picture` | a picture, 8 bits a channel |
+| `grey_of` | the grey of a picture, 16 bits brought to 8 |
 
 A file that is missing, damaged, cut short or larger than its own size allows raises a ValueError of
 one line that begins with its path.
@@ -27,8 +29,9 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["LARGEST_UNPACKED", "MOST_PIXELS", "PICTURES", "checked", "open_picture", "picture_size",
-           "read_arrays", "read_bytes", "read_picture", "read_unpacked"]
+__all__ = ["LARGEST_UNPACKED", "MOST_PIXELS", "PICTURES", "check_depth", "checked", "grey_of",
+           "missing", "open_picture", "picture_size", "read_arrays", "read_bytes", "read_npy",
+           "read_picture", "read_unpacked"]
 
 #: What a compressed file may unpack to, in bytes.
 LARGEST_UNPACKED = 1 << 32
@@ -58,6 +61,11 @@ def checked(path: Path) -> Iterator[None]:
         if told.startswith(f"{path}: "):
             raise ValueError(told) from None
         raise ValueError(f"{path}: {told}") from None
+
+
+def missing(folder: Path, what: str, layout: str, hint: str = "") -> ValueError:
+    """The error for files that are not there: what was looked for, and how it should lie."""
+    return ValueError(f"{folder}: {what}\nExpected:\n{layout}{hint and chr(10) + hint}")
 
 
 def read_bytes(path: Path) -> bytes:
@@ -101,14 +109,25 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> 
         raise ValueError(f"{info.filename} claims {info.file_size:,} bytes, at most {largest:,} "
                          "can be in it")
     with archive.open(info) as file:
-        shape, fortran_order, dtype = _array_header(file, info.filename)
-        size = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or size != info.file_size - file.tell():
-            raise ValueError(f"{info.filename} claims {size:,} bytes, an array {list(shape)} of "
-                             f"{dtype}, and has {info.file_size - file.tell():,}")
-        raw = file.read()
+        return _plain_array(file, info.file_size, info.filename)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of a .npy, plain or structured."""
+    with checked(path), path.open("rb") as file:
+        return _plain_array(file, path.stat().st_size, "it")
+
+
+def _plain_array(file: IO[bytes], length: int, name: str) -> np.ndarray:
+    """The array of a .npy of `length` bytes, which its header must agree with."""
+    shape, fortran_order, dtype = _array_header(file, name)
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or size != length - file.tell():
+        raise ValueError(f"{name} claims {size:,} bytes, an array {list(shape)} of {dtype}, and "
+                         f"has {length - file.tell():,}")
+    raw = file.read(size)
     if len(raw) != size:
-        raise ValueError(f"{info.filename} is cut short")
+        raise ValueError(f"{name} is cut short")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -148,29 +167,51 @@ def open_picture(path: Path) -> Iterator["Image.Image"]:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise ValueError(f"has {width} x {height} pixels, more than {MOST_PIXELS:,}")
-            if picture.mode in ("I", "F"):
-                raise ValueError(f"has pixels of 32 bits (mode {picture.mode}), and nothing says "
-                                 "which value is white: save it with 8 or 16 bits")
+            check_depth(picture)
             yield picture
+
+
+def check_depth(picture: "Image.Image") -> None:
+    """Raises ValueError for pixels of 32 bits. A PNG has 16 at most, whatever its mode is."""
+    if picture.mode == "F" or picture.mode == "I" and picture.format != "PNG":
+        what = "floating-point numbers" if picture.mode == "F" else "more than 16 bits"
+        raise ValueError(f"has pixels of 32 bits (mode {picture.mode}), {what}, and nothing says "
+                         "which value is white: save it with 8 or 16 bits")
+
+
+def _is_deep(picture: "Image.Image") -> bool:
+    """Whether its grey has 16 bits."""
+    return picture.mode.startswith("I")
+
+
+def grey_of(picture: "Image.Image") -> np.ndarray:
+    """The grey of a picture, uint8 [H, W]: of colours their luminance.
+
+    16 bits become 8 by round(x / 257), so that black stays black and white stays white.
+    """
+    check_depth(picture)
+    if _is_deep(picture):
+        levels = (np.asarray(picture).astype(np.uint32) + 128) // 257
+        return levels.astype(np.uint8)
+    return np.asarray(picture.convert("L"), np.uint8)
 
 
 def picture_size(path: Path) -> tuple[int, int, int]:
     """(C, H, W) of a picture, from its header: C is 1 for grey and 3 for colours."""
     with open_picture(path) as picture:
-        grey = picture.mode in ("1", "L", "LA") or picture.mode.startswith("I;16")
+        grey = picture.mode in ("1", "L", "LA") or _is_deep(picture)
         return 1 if grey else 3, picture.height, picture.width
 
 
 def read_picture(path: Path, mode: str = "RGB") -> "Image.Image":
     """A picture in memory, 8 bits a channel. mode: "RGB", or "L" for grey.
 
-    16 bits of grey become 8 by round(x / 257), so that black stays black and white stays white.
-    Transparency is dropped; of several frames the first is read.
+    16 bits of grey become 8, see `grey_of`. Transparency is dropped; of several frames the first is
+    read.
     """
     with open_picture(path) as picture:
-        if picture.mode.startswith("I;16"):
+        if mode == "L" or _is_deep(picture):
             from PIL import Image
 
-            levels = (np.asarray(picture).astype(np.uint32) + 128) // 257
-            return Image.fromarray(levels.astype(np.uint8)).convert(mode)
+            return Image.fromarray(grey_of(picture)).convert(mode)
         return picture.convert(mode)

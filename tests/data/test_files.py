@@ -12,14 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quadfire.models.datasets import files, load_dataset, read_idx
-from quadfire.models.datasets.files import (
-    picture_size,
-    read_arrays,
-    read_bytes,
-    read_picture,
-    read_unpacked,
-)
+from quadfire.data import files
+from quadfire.data.files import picture_size, read_arrays, read_bytes, read_picture, read_unpacked
+from quadfire.models.datasets import load_dataset, read_idx
 
 
 def refused(path, read, *arguments) -> str:
