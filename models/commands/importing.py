@@ -12,6 +12,7 @@ from rich.table import Table
 
 from quadfire.arguments import Difference
 from quadfire.models.commands.common import Output, command_line, console, one_thread
+from quadfire.models.frontends.nir_options import HELP, Fires, Reset, Solver, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,6 +53,13 @@ def import_(
     steps: Annotated[int | None, typer.Option(
         min=1, help="Time steps T, where the network does not say.")] = None,
     mean: Numbers = None, std: Numbers = None,
+    count_bits: Annotated[int | None, typer.Option(
+        min=1, max=5, help="Bits of counts.", show_default="as many as the inputs need")] = None,
+    writer: Annotated[Writer | None, typer.Option(help=HELP["writer"])] = None,
+    dt: Annotated[float | None, typer.Option(help=HELP["dt"])] = None,
+    solver: Annotated[Solver | None, typer.Option(help=HELP["solver"])] = None,
+    reset: Annotated[Reset | None, typer.Option(help=HELP["reset"])] = None,
+    fires: Annotated[Fires | None, typer.Option(help=HELP["fires"])] = None,
     move_pools: Annotated[bool, typer.Option(
         "--move-pools", help="Put a max pool of currents behind the neurons. The network computes "
                              "something else then: look at the accuracy, and train on.")] = False,
@@ -90,10 +98,17 @@ def import_(
     options = {"steps": steps, "input": kind, "output": answer, "move_pools": move_pools}
     if mean or std:
         options |= {"mean": _each(mean, 0.0), "std": _each(std, 1.0)}
+    if kind == "counts":
+        options["count_bits"] = count_bits or max(int(x.max()).bit_length(), 1)
+    dynamics = {"dt": dt, "solver": solver, "reset": reset, "fires": fires, "writer": writer}
     module = None
     try:
-        module = _module(source, weights)
-        network = _from_module(module, x, options, example)
+        if source.endswith(".nir"):
+            network = _from_nir(source, weights, options, dynamics)
+        else:
+            _refuse_dynamics(dynamics)
+            module = _module(source, weights)
+            network = _from_module(module, x, options, example)
     except ImportProblems as problems:
         _table(problems.lines)
         raise
@@ -164,6 +179,27 @@ def _module(source: str, weights: Path | None) -> nn.Module:
     if weights is not None:
         load_weights(module, weights)
     return module
+
+
+def _refuse_dynamics(dynamics: dict[str, Any]) -> None:
+    """Options of NIR files have no meaning for a module, which says all of this itself."""
+    for name, value in dynamics.items():
+        if value is not None:
+            raise ValueError(f"--{name} is for NIR files; a module says it itself")
+
+
+def _from_nir(source: str, weights: Path | None, options: dict[str, Any],
+              dynamics: dict[str, Any]) -> Imported:
+    """The network in a NIR file."""
+    from quadfire.models.frontends.nir import from_nir
+
+    if weights is not None:
+        raise ValueError("--weights is for modules; a NIR file holds its weights")
+    if options.pop("move_pools"):
+        raise ValueError("--move-pools is for modules")
+    if options["steps"] is None:
+        raise ValueError("a NIR file does not say how many time steps: --steps")
+    return from_nir(Path(source), **options, **dynamics)
 
 
 def _from_module(module: nn.Module, x: Tensor, options: dict[str, Any],

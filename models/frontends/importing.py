@@ -44,7 +44,8 @@ def input_value(graph: Lowering, kind: str, *, mean: Any = 0.0, std: Any = 1.0,
 
 def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
                 input: str = "spikes", output: str | None = None,  # noqa: A002
-                mean: Any = 0.0, std: Any = 1.0, move_pools: bool = False) -> Imported:
+                mean: Any = 0.0, std: Any = 1.0, count_bits: int | None = None,
+                move_pools: bool = False) -> Imported:
     """A trained module as a graph that `to_grid`, `calibrate` and `to_integer` take.
 
     | argument | meaning |
@@ -55,6 +56,7 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
     | input | "pixels" (the same in every step), "spikes" (0 or 1), "counts" (0, 1, 2...) |
     | output | "count" of spikes, mean "current" or "membrane"; None: what the module gives |
     | mean, std | what the pixels p / 255 were normalised with: numbers, or one for every channel |
+    | count_bits | bits of the counts, 1..5; None: as many as the example needs |
     | move_pools | put a max pool of currents behind the neurons, which changes the network |
 
     Raises `ImportProblems` (a ValueError) with everything that cannot be honoured, by layer.
@@ -63,7 +65,7 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
         raise ValueError(f"input must be {', '.join(INPUTS)}, not {input!r}")
     if output is not None and output not in OUTPUTS:
         raise ValueError(f"output must be {', '.join(OUTPUTS)}, not {output!r}")
-    bits = _check_example(example, input)
+    bits = _check_example(example, input, count_bits)
     recording = record(module, example, known=kind_of, form=form_of)
     count = _steps(recording, steps)
     _check_time(recording, example, input)
@@ -93,7 +95,7 @@ def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bit
     return translation
 
 
-def _check_example(example: Tensor, kind: str) -> int:
+def _check_example(example: Tensor, kind: str, wanted: int | None) -> int:
     """Raise ValueError unless an example holds what its kind says. Returns the bits of counts."""
     low, high = (float(example.min()), float(example.max())) if example.numel() else (0.0, 0.0)
     whole = not example.is_floating_point() or bool((example == example.round()).all())
@@ -104,6 +106,10 @@ def _check_example(example: Tensor, kind: str) -> int:
         if not whole or low < 0:
             raise ValueError(f"the example holds values {low:g}..{high:g}, which are no counts")
         bits = max(int(high).bit_length(), 1)
+        if wanted is not None and not bits <= wanted <= 5:
+            raise ValueError(f"count_bits must be {bits} to 5, as the example holds counts up to "
+                             f"{high:g}, not {wanted}")
+        bits = wanted or bits
         if bits > 5:
             raise ValueError(f"the example holds counts up to {high:g}: the array takes up to 31 "
                              "(gains up to 16); clip them, or use shorter time steps")

@@ -27,12 +27,13 @@ time; a v_reset that is not 0 is loaded, not subtracted. A v_reset of 0 says not
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from quadfire.models.frontends.mapped import MappedNeuron
 from quadfire.models.frontends.nir_file import NirNode
+from quadfire.models.frontends.nir_options import HELP, Fires, Reset, Solver, Writer
 from quadfire.models.frontends.nir_values import (
     Unmapped,
     channel_value,
@@ -45,25 +46,8 @@ from quadfire.models.neurons.canonical import canonical_linear
 
 __all__ = ["HELP", "WRITERS", "Dynamics", "Fires", "Reset", "Solver", "Writer", "map_neuron"]
 
-Solver = Literal["euler", "exact"]
-Reset = Literal["zero", "subtract", "subtract-delayed"]
-Fires = Literal["above", "at"]
-Writer = Literal["snntorch", "spikingjelly", "norse", "sinabs", "rockpool", "lava"]
-
 #: The time step that snnTorch and SpikingJelly write with, in seconds.
 _DT = 1e-4
-
-#: Help of the options of the command line.
-HELP = {
-    "dt": "NIR: the time step, in the unit of the file's time constants (seconds, or steps).",
-    "solver": "NIR: how the neurons' equations were solved in training.",
-    "reset": "NIR: what a spike does to the potential: load v_reset (zero where the file has "
-             "none), or subtract the threshold, at once or in the next time step.",
-    "fires": "NIR: whether a neuron fires above its threshold only, or at it as well.",
-    "writer": "NIR: the library that wrote the file, with what it stands for: dt, solver, reset "
-              "and comparison. Options beside it count more.",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Dynamics:
