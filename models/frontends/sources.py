@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from quadfire.models.datasets.files import checked, read_arrays
+from quadfire.data.files import checked, read_arrays
 
 __all__ = ["load_weights", "module_from_file", "read_samples"]
 
