@@ -8,6 +8,7 @@ import pytest
 from quadfire.models.integer import IntegerNetwork, reference
 
 from tests.command import quadfire
+from tests.data.test_recordings import write_nmnist
 
 ARRAY = ("-c", "tiny", "--set", "weight_rows=512", "--set", "spike_words=512")
 
@@ -120,3 +121,29 @@ def test_counts_become_spikes_where_the_user_says_so(frames, integers):
         assert done.status == 2 and "--spikes-above 0" in done.err
     assert quadfire("run", integers, "--data", data, "--images", 1, "--spikes-above", 0.5,
                     *ARRAY).status == 0
+
+
+def test_recordings_of_events(tmp_path):
+    """N-MNIST's files, coarser, as spikes: trained, quantised, estimated, run."""
+    write_nmnist(tmp_path / "nmnist", 12)
+    data, net = tmp_path / "nmnist", tmp_path / "net.safetensors"
+    integer = tmp_path / "int.safetensors"
+    framing = ("--spikes-above", 0, "--by", "time")
+    for words in (("train", "--dataset", "nmnist", "--network", "8-3", "--size", 8, "--steps", 4,
+                   "--epochs", 15, "--batch", 9, "--no-augment", "--out", net, "--data", data,
+                   *framing),
+                  ("quantize", net, "--epochs", 1, "--out", integer, "--data", data),
+                  ("estimate", integer, "--data", data, *ARRAY)):
+        done = quadfire(*words)
+        assert done.status == 0, done.text
+    network = IntegerNetwork.load(integer)
+    assert network.input_shape == (2, 8, 8) and network.steps == 4 and network.input_bits == 0
+    assert network.about["frames"] == {"spikes_above": 0, "by": "time"}
+    done = quadfire("run", integer, "--data", data, *ARRAY)
+    assert done.status == 0 and "of 6 held-out samples are right" in done.out, done.text
+    share = network.about["accuracy"]["held_out"]
+    assert f"{round(6 * share)} of 6 held-out" in done.out and share > 0.6
+    (data / "Test" / "0" / "00000.bin").write_bytes(b"\x82\0\0\0\0")
+    done = quadfire("run", integer, "--data", data, *ARRAY)
+    assert done.status == 2
+    assert "00000.bin: event 0 at x = 130, y = 0, p = 0 is outside of a sensor of 34 x" in done.err
