@@ -60,6 +60,8 @@ _REFUSED = {
     "CUBALIFNode": _SECOND, "ComplementaryLIFNode": _SECOND, "RAFNode": _SECOND,
     "EIFNode": "its exponential has no canonical form, the array's neuron is quadratic or linear: "
                "train with QIFNode",
+    "FlexSN": "its step is a function of the user's own, which cannot be read: train with IFNode, "
+              "LIFNode or QIFNode",
     "PSN": _TIME, "MaskedPSN": _TIME, "SlidingPSN": _TIME,
     "ILIFNode": _VALUES, "LIAFNode": _VALUES, "FewSpikeNode": _VALUES, "HGNode": _VALUES,
     "OutlierAwareThresholdNode": _VALUES,

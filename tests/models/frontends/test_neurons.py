@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from quadfire.models.frontends.neurons import call_form, check_states, is_neuron, read, reset_state
+from quadfire.models.frontends.neurons import (
+    call_form,
+    check_states,
+    is_neuron,
+    read,
+    reset_state,
+    snntorch,
+    spikingjelly,
+)
 from quadfire.models.neurons import surrogate as surrogates
 
 from tests.models.frontends.peers import peer
@@ -166,6 +174,21 @@ def test_other_modules_are_no_neurons():
         assert not is_neuron(module)
         with pytest.raises(ValueError, match="is no neuron of snnTorch, SpikingJelly, Norse or"):
             read(module)
+
+
+@pytest.mark.parametrize(("library", "module", "abstract"), [
+    (snntorch, "snntorch", {"SpikingNeuron", "LIF"}),
+    (spikingjelly, "spikingjelly.activation_based.neuron",
+     {"BaseNode", "SimpleBaseNode", "AdaptBaseNode", "NonSpikingBaseNode", "MPBNBaseNode",
+      "ILCBaseNode", "NoisyBaseNode", "NoisyILCBaseNode", "NoisyNonSpikingBaseNode"})])
+def test_every_neuron_of_a_library_has_its_row(library: Any, module: str, abstract: set[str]):
+    """A neuron that a new version brings is noticed; until then its refusal has no remedy."""
+    there = {name: cls for name, cls in vars(peer(module)).items() if isinstance(cls, type)
+             and issubclass(cls, nn.Module) and not name.startswith("_")}
+    neurons = {name for name, cls in there.items() if name not in abstract
+               and library.is_neuron(cls.__new__(cls))}
+    assert len(neurons) > 10
+    assert neurons == (set(library._READERS) | set(library._REFUSED)) & set(there) - abstract
 
 
 # Surrogates ---------------------------------------------------------------------------------------
