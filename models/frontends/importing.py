@@ -17,7 +17,8 @@ from quadfire.models.integer import Shape
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Value
 
-__all__ = ["INPUTS", "OUTPUTS", "from_module", "input_value"]
+__all__ = ["INPUTS", "OUTPUTS", "from_module", "from_norse", "from_sinabs", "from_snntorch",
+           "from_spikingjelly", "input_value", "translated"]
 
 INPUTS = ("pixels", "spikes", "counts")
 OUTPUTS = ("count", "current", "membrane")
@@ -82,6 +83,39 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
         lines=tuple(translation.lines), library=_library(recording), input=input, output=answer,
         count_bits=bits, layout=_layout(recording, input), mean=mean, std=std,
         repeat=0 if recording.steps > 1 else count, move_pools=move_pools)
+
+
+def _only(library: str, module: nn.Module) -> None:
+    """Raise ValueError for neurons of another library."""
+    for name, each in module.named_modules():
+        found = type(each).__module__.split(".")[0]
+        if kind_of(each) == "neuron" and found in LIBRARIES and found != library:
+            raise ValueError(f"layer {name!r}: {type(each).__name__} is a neuron of "
+                             f"{LIBRARIES[found]}: use from_module, which takes all")
+
+
+def from_snntorch(module: nn.Module, example: Tensor, **options: Any) -> Imported:
+    """`from_module` for a network whose neurons are snnTorch's."""
+    _only("snntorch", module)
+    return from_module(module, example, **options)
+
+
+def from_spikingjelly(module: nn.Module, example: Tensor, **options: Any) -> Imported:
+    """`from_module` for a network whose neurons are SpikingJelly's."""
+    _only("spikingjelly", module)
+    return from_module(module, example, **options)
+
+
+def from_norse(module: nn.Module, example: Tensor, **options: Any) -> Imported:
+    """`from_module` for a network whose neurons are Norse's."""
+    _only("norse", module)
+    return from_module(module, example, **options)
+
+
+def from_sinabs(module: nn.Module, example: Tensor, **options: Any) -> Imported:
+    """`from_module` for a network whose neurons are Sinabs's."""
+    _only("sinabs", module)
+    return from_module(module, example, **options)
 
 
 def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bits: int = 0,

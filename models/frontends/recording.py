@@ -258,7 +258,7 @@ class _Recorder(TorchFunctionMode):
             if node.calls > 1:
                 raise ValueError(f"layer {name!r} was called {node.calls} times with all time "
                                  "steps: give every layer a module of its own")
-            if not value.spread:
+            if not value.spread and not self.behind_neurons(node):
                 self.time_axis = max(form.layout.find("T"), 0)
             self.lengths[node] = _length(form, current)
             return replace(value, ref=Ref(node), spread=False, over=form.decoded or "")
@@ -284,6 +284,17 @@ class _Recorder(TorchFunctionMode):
             raise ValueError(f"layer {name!r} reads {node.inputs[0].node.label} and "
                              f"{other.inputs[0].node.label}: its state would be shared, give "
                              "every layer neurons of its own")
+
+    @staticmethod
+    def behind_neurons(node: Node) -> bool:
+        """Whether what a node reads comes from neurons; else from the input alone."""
+        open_ = [ref.node for ref in node.inputs]
+        while open_:
+            at = open_.pop()
+            if at.kind == "neuron":
+                return True
+            open_ += [ref.node for ref in at.inputs]
+        return False
 
     @staticmethod
     def depends(node: Node, module: nn.Module | None) -> bool:
