@@ -12,6 +12,10 @@
  *     if (status == QF_OK)
  *         status = qf_play(&device, &net_run, input, results, sizeof results / 4, &used);
  *     // results[NET_LOGITS_AT + k] is output k, to be read as int32_t
+ *
+ * Where membrane potentials are the answer, that of output k after step t of those that come
+ * (the last one, or all) is results[NET_MEMBRANES_AT
+ *     + (k / NET_LANES * NET_MEMBRANE_STEPS + t) * NET_LANES + k % NET_LANES].
  */
 #ifndef QUADFIRE_H
 #define QUADFIRE_H

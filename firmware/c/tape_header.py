@@ -74,7 +74,12 @@ def c_header(program: Program, image: np.ndarray, name: str = "net") -> str:
     numbers = {"INPUTS": network.inputs, "INPUT_BITS": network.input_bits, "STEPS": network.steps,
                "WORD_BITS": config.word_bits, "INPUT_WORDS": words.size,
                "RESULT_WORDS": max(sum(lengths), sum(item.length for item in setup.expected))}
-    for what in ("logits", "spikes"):
+    if network.count_bits:
+        numbers["COUNT_BITS"] = network.count_bits
+    if network.answer is not None:
+        numbers |= {"LANES": config.lanes, "MEMBRANE_STEPS":
+                    1 if network.answer.over == "last" else network.steps}
+    for what in ("logits", "spikes", "membranes"):
         first = [at for at, item in enumerate(run.expected) if item.what == what]
         if first:
             numbers[f"{what.upper()}_AT"] = sum(lengths[:first[0]])

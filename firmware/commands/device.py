@@ -38,8 +38,8 @@ Device = Annotated[str, typer.Option("--device", "-d", metavar="NAME",
                                          kind.form for kind in KINDS.values()) + ".")]
 Inputs = Annotated[list[Path] | None, typer.Argument(
     metavar="[INPUT...]", show_default=False,
-    help="Pixels, integers [N, inputs], or spikes, 0 or 1, [T, N, inputs], as .npy or .npz; or "
-         "grey pictures. Or labelled --data.")]
+    help="Pixels, integers [N, inputs], or spikes, 0 or 1, or counts, [T, N, inputs], as .npy or "
+         ".npz; or grey pictures. Or labelled --data.")]
 Images = Annotated[int, typer.Option(
     "--images", min=1, help="--data: how many held-out samples, evenly over all of them.")]
 Output = Annotated[Path | None, typer.Option(
@@ -240,7 +240,7 @@ def throughput(network: Network, device: Device = "sim", config: OptionalConfig 
         program, _ = _load(accelerator, network)
         net = program.network
         extent = (images, net.inputs) if net.input_bits else (net.steps, images, net.inputs)
-        data = rng.integers(0, 1 << max(net.input_bits, 1), extent, dtype=np.uint8)
+        data = rng.integers(0, 1 << max(net.input_bits, net.count_bits, 1), extent, dtype=np.uint8)
         accelerator.transport = counted = CountingTransport(accelerator.transport)
         begin = time.perf_counter()
         counters = _watched(accelerator, data).counters

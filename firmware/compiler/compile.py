@@ -48,7 +48,8 @@ def compile_network(network: IntegerNetwork, config: ArrayConfig) -> Program:
               for layer in network.layers]
     idle = _idle_biases(network, config)
     spans = spans_of(network.steps, chunks_of(network, config))
-    inner = _flat_input(replace(network, steps=len(spans[0])))
+    inner = _flat_input(replace(network, steps=len(spans[0]), count_bits=0,
+                                input_shape=network.planes_shape))
     passes = [a_pass for layer in range(len(inner.layers))
               for a_pass in _fastest(inner, layer, config)]
     passes = allocate_parameters(allocate_weights(passes, config), config)

@@ -15,9 +15,24 @@ from quadfire.firmware.compiler.passes import Pass, Source
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
 from quadfire.firmware.tape.packets import pack
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.tape import PASS, SOURCE, Emit
 
-__all__ = ["pass_payload"]
+__all__ = ["emit_of", "pass_payload"]
+
+
+def emit_of(network: IntegerNetwork, layer: int, *, probe: bool = False) -> Emit:
+    """What the passes of a layer answer with. probe: the membranes of all layers are asked for.
+
+    Of a layer of neurons the word after the last time step is its last membrane.
+    """
+    if probe:
+        return Emit.MEMBRANES
+    if network.layers[layer].neuron is None:
+        return Emit.LOGITS
+    if network.answer is None or layer < len(network.layers) - 1:
+        return Emit.NONE
+    return Emit.LOGITS if network.answer.over == "last" else Emit.MEMBRANES
 
 
 def pass_payload(program: Program, run: Run, bases: dict[int, int], emit: Emit, chunk: int = 0

@@ -33,7 +33,8 @@ class Program:
     | field | meaning |
     |---|---|
     | network | as it was given |
-    | inner | as the array computes it: the input may be a vector, the steps are those of chunk 0 |
+    | inner | as the array computes it: the input may be a vector, counts are bit planes, and the |
+    |  | steps are those of chunk 0 |
     | config | the array |
     | passes | all of them, in order |
     | memory | the spike memory |

@@ -11,7 +11,7 @@ import numpy as np
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.inputs import checked
-from quadfire.firmware.driver.outputs import Collector, Outputs
+from quadfire.firmware.driver.outputs import Collector, Outputs, answered
 from quadfire.firmware.driver.sequences import join_chunks
 from quadfire.firmware.driver.session import Tapes, inference_tapes, setup_tape
 from quadfire.firmware.errors import DeviceError
@@ -282,7 +282,8 @@ class Accelerator:
 
         | argument | meaning |
         |---|---|
-        | inputs | pixels below 2^input_bits [N, C, H, W], or spikes [T, N, C, H, W] |
+        | inputs | pixels below 2^input_bits [N, C, H, W], or spikes, or counts below |
+        |  | 2^count_bits, [T, N, C, H, W] |
         | profile | count cycles of every image and layer |
         | probe | read the membranes of all layers |
         | spikes | read the spikes of all layers |
@@ -312,7 +313,8 @@ class Accelerator:
             collector.put(first * chunks, self._again(play, program))
             if progress is not None:
                 progress(min(first + batch, images), images)
-        return join_chunks(collector.outputs(), program)
+        joined = join_chunks(collector.outputs(), program)
+        return answered(joined, program.network, probe=probe)
 
     def _play_all(self, tapes: Tapes) -> list[tuple[Expected, np.ndarray]]:
         """Play tapes, each made from the answers to the one before, and return all answers."""

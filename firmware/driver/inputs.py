@@ -19,7 +19,7 @@ from quadfire.data.own import OwnData, read_own, size_for
 from quadfire.data.spikes import SPIKES_REMEDY, check_spikes
 from quadfire.models.integer import IntegerNetwork
 
-__all__ = ["MOST_BYTES", "checked", "checked_values", "read_data", "read_inputs"]
+__all__ = ["MOST_BYTES", "checked", "checked_values", "plane_inputs", "read_data", "read_inputs"]
 
 #: Largest array that is unpacked from an .npz file.
 MOST_BYTES = 1 << 30
@@ -31,23 +31,24 @@ def checked(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
     Raises ValueError that says what is wrong with their type, shape or range.
     """
     inputs = np.asarray(inputs)
-    bits = network.input_bits
+    bits, counts = network.input_bits, network.count_bits
     ahead = ("N",) if bits else (network.steps, "N")
     shapes = [(*ahead, *network.input_shape), (*ahead, network.inputs)]
     if network.input_shape[1:] == (1, 1):
         shapes.reverse()
-    _check_type(inputs, bits)
+    _check_type(inputs, bits, counts)
     if not any(inputs.ndim == len(shape) and all(
             want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
             for shape in shapes):
         raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
-                         f"({'pixels' if bits else 'spikes'}), not {list(inputs.shape)}")
-    return checked_values(inputs, bits)
+                         f"({'pixels' if bits else 'counts' if counts else 'spikes'}), not "
+                         f"{list(inputs.shape)}")
+    return checked_values(inputs, bits, counts)
 
 
-def _check_type(inputs: np.ndarray, bits: int) -> None:
-    """Raises ValueError unless these are integers or bool."""
-    if inputs.dtype != np.bool_ and inputs.dtype.kind not in "iu":
+def _check_type(inputs: np.ndarray, bits: int, counts: int) -> None:
+    """Raises ValueError unless these are integers or bool; counts may be of any type."""
+    if inputs.dtype != np.bool_ and inputs.dtype.kind not in ("iuf" if counts else "iu"):
         hint = ""
         if inputs.dtype.kind == "f":
             hint = (f": pixels are 0..{(1 << bits) - 1} as integers (uint8)" if bits else
@@ -55,17 +56,39 @@ def _check_type(inputs: np.ndarray, bits: int) -> None:
         raise ValueError(f"inputs must be integers or bool, not {inputs.dtype.name}{hint}")
 
 
-def checked_values(inputs: np.ndarray, bits: int) -> np.ndarray:
-    """Inputs of any shape as uint8: pixels of `bits` bits, or spikes where that is 0.
+def checked_values(inputs: np.ndarray, bits: int, counts: int = 0) -> np.ndarray:
+    """Inputs of any shape as uint8: pixels of `bits` bits, counts of `counts` bits, or spikes.
 
     Raises ValueError that says what is wrong with their type or range.
     """
-    _check_type(inputs, bits)
-    top = (1 << bits) - 1 if bits else 1
+    _check_type(inputs, bits, counts)
+    top = (1 << max(bits, counts, 1)) - 1
+    if counts:
+        _check_counts(inputs, top)
     if inputs.size and (inputs.min() < 0 or inputs.max() > top):
         hint = "" if bits else f": {SPIKES_REMEDY}"
         raise ValueError(f"inputs must lie in 0..{top}, not {inputs.min()}..{inputs.max()}{hint}")
     return inputs.astype(np.uint8)
+
+
+def _check_counts(inputs: np.ndarray, top: int) -> None:
+    """Raise ValueError unless all are whole numbers in 0..top, of any type."""
+    wrong = ~((inputs >= 0) & (inputs <= top) & (inputs == np.floor(inputs)))
+    if count := int(wrong.sum()):
+        raise ValueError(f"counts must be whole numbers in 0..{top}, and {count:,} of "
+                         f"{inputs.size:,} are not (such as {inputs[wrong][0]:g}): clip them, or "
+                         "import the network with an example that holds the largest count")
+
+
+def plane_inputs(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
+    """Checked inputs as the layers read them: of counts, their bit planes, lowest bit first.
+
+    Counts [T, N, C, H, W], or flat, become spikes [T, N, bits C, H, W]. Others stay what they are.
+    """
+    if not network.count_bits:
+        return inputs
+    maps = inputs.reshape(*inputs.shape[:2], *network.input_shape)
+    return np.concatenate([maps >> bit & 1 for bit in range(network.count_bits)], axis=2)
 
 
 def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
@@ -83,7 +106,8 @@ def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
             array = check_spikes(array, f"{paths[0]}: frames")
         return array
     if not 0 < network.input_bits <= 8:
-        raise ValueError("the network takes spikes, not pixels: give them as .npy or .npz")
+        raise ValueError(f"the network takes {'counts' if network.count_bits else 'spikes'}, not "
+                         "pixels: give them as .npy or .npz")
     return np.concatenate([_picture(path, network) for path in paths])
 
 

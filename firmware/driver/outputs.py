@@ -1,7 +1,7 @@
 """The results of a run, put together from the answers of its tapes."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,9 +9,10 @@ from quadfire.firmware.compiler.allocation import region_of
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.tape.memory_layout import tiles_of, unpack_map
 from quadfire.firmware.tape.writer import Expected
+from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.tape import COUNTERS
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "answered", "reads_spikes"]
 
 
 @dataclass
@@ -20,7 +21,8 @@ class Outputs:
 
     | field | value |
     |---|---|
-    | outputs | logits, int64 [N, outputs]; of a spiking last layer bool [T, N, outputs] |
+    | outputs | logits, int64 [N, outputs]; of a spiking last layer bool [T, N, outputs], |
+    |  | unless its membranes are the answer |
     | spikes | if asked for: per layer bool [T, N, C, H, W], None of a readout; else [] |
     | membranes | if probed: per layer int32 [T, N, C, H, W] after reset; else [] |
     | counters | {name: total}, see `quadfire.rtl.contract.tape.COUNTERS` |
@@ -60,14 +62,16 @@ class Collector:
         self.program, config = program, program.config
         network = program.network
         layers, steps = network.layers, program.inner.steps
-        read = [layer.neuron is not None and (spikes or layer is layers[-1]) for layer in layers]
+        read = [reads_spikes(network, layer, spikes) for layer in range(len(layers))]
         self.ask = spikes
         lanes = [tiles_of(layer.outputs, config) * config.lanes for layer in layers]
         sizes = [region_of(program.inner, index, config).size * config.stream_words
                  for index in range(len(layers))]
         self.logits = np.zeros((images, lanes[-1]), np.int32)
-        self.membranes = [np.zeros((steps, images, shape[1] * shape[2], n), np.int32)
-                          for shape, n in zip(network.shapes, lanes, strict=True) if probe]
+        self.membranes = {layer: np.zeros((steps, images, shape[1] * shape[2], n), np.int32)
+                          for layer, (shape, n) in enumerate(zip(network.shapes, lanes,
+                                                                 strict=True))
+                          if probe or (network.answer is not None and layer == len(layers) - 1)}
         self.words = [np.zeros((images, size), np.uint32) if asked else None
                       for asked, size in zip(read, sizes, strict=True)]
         self.totals = np.zeros(len(COUNTERS), np.int64)
@@ -107,10 +111,11 @@ class Collector:
         layers, shapes = network.layers, network.shapes
         spikes = [None if words is None else _squeezed(self._unpacked(layer, words))
                   for layer, words in enumerate(self.words)]
-        membranes = [_squeezed(np.moveaxis(array[..., :channels], -1, 2).reshape(
-                         *array.shape[:2], channels, *sides))
-                     for array, (channels, *sides) in zip(self.membranes, shapes, strict=False)]
+        membranes = [_squeezed(np.moveaxis(array[..., :layers[at].outputs], -1, 2).reshape(
+                         *array.shape[:2], *shapes[at])) for at, array in self.membranes.items()]
         last = spikes[-1]
+        if last is None and network.answer is not None:     # membranes alone are the answer
+            last = np.zeros((len(membranes[-1]), len(self.logits), 0), bool)
         return Outputs(
             outputs=self.logits[:, :layers[-1].outputs].astype(np.int64) if last is None else last,
             spikes=spikes if self.ask else [], membranes=membranes,
@@ -127,6 +132,20 @@ class Collector:
             found = unpack_map(words[chunk::program.chunks, :size], shape, program.config)
             maps[:inner.steps, chunk::program.chunks] = np.moveaxis(found, 0, 1)
         return maps
+def reads_spikes(network: IntegerNetwork, layer: int, asked: bool) -> bool:
+    """Whether the spikes of a layer are read. asked: those of all layers are asked for."""
+    if network.layers[layer].neuron is None:
+        return False
+    needed = network.answer is None or network.answer.delta != 0
+    return asked or (needed and layer == len(network.layers) - 1)
+
+
+def answered(outputs: Outputs, network: IntegerNetwork, *, probe: bool) -> Outputs:
+    """The outputs of whole sequences with the network's answer. probe: as of `Accelerator.run`."""
+    if network.answer is None:
+        return outputs
+    logits = network.answer.logits(outputs.membranes[-1], outputs.outputs)
+    return replace(outputs, outputs=logits, membranes=outputs.membranes if probe else [])
 
 
 def _squeezed(maps: np.ndarray) -> np.ndarray:

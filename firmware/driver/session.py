@@ -17,12 +17,13 @@ from functools import cached_property
 import numpy as np
 
 from quadfire.firmware.compiler.allocation import Region
-from quadfire.firmware.compiler.pass_payload import pass_payload
+from quadfire.firmware.compiler.pass_payload import emit_of, pass_payload
 from quadfire.firmware.compiler.passes import Pass
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Fetch, Load, Run
 from quadfire.firmware.driver.host_maps import HostMaps
-from quadfire.firmware.driver.inputs import checked_values
+from quadfire.firmware.driver.inputs import checked_values, plane_inputs
+from quadfire.firmware.driver.outputs import reads_spikes
 from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.writer import Block, Expected, Tape, TapeWriter, Uses
@@ -49,12 +50,13 @@ def setup_tape(program: Program, tag: int = 0) -> Tape:
 def pack_inputs(program: Program, inputs: np.ndarray) -> np.ndarray:
     """Inputs as stream words uint32, a row per image.
 
-    inputs: pixels uint8 [images, C, H, W], or spikes 0 or 1 [steps, images, C, H, W], of as many
-    steps as `program.inner` has; both may be flat, [..., C * H * W]. Raises the
-    errors of `checked_values`.
+    inputs: pixels uint8 [images, C, H, W], or spikes 0 or 1 or counts [steps, images, C, H, W], of
+    as many steps as `program.inner` has; all may be flat, [..., C * H * W]. Raises the errors of
+    `checked_values`.
     """
-    shape = program.inner.input_shape
-    inputs = checked_values(np.asarray(inputs), program.inner.input_bits)
+    network, shape = program.network, program.inner.input_shape
+    inputs = plane_inputs(network, checked_values(np.asarray(inputs), network.input_bits,
+                                                  network.count_bits))
     if bits := program.inner.input_bits:
         return pack_map(planes_of(inputs.reshape(len(inputs), *shape), bits), program.config)
     maps = inputs.reshape(*inputs.shape[:2], *shape)
@@ -232,8 +234,7 @@ class Session:
         inputs = program.memory.inputs
         buffer = inputs[image % len(inputs)] if inputs else None
         bases = run.bases if buffer is None else run.bases | {INPUT: buffer.base}
-        emit = Emit.MEMBRANES if self.probe else \
-            Emit.LOGITS if self.layers[a_pass.layer].neuron is None else Emit.NONE
+        emit = emit_of(program.network, a_pass.layer, probe=self.probe)
         if run.first:
             self.tape.write(program.streamed_blocks[run.number])
         words = pass_payload(program, run, bases, emit, image % program.chunks)
@@ -242,22 +243,23 @@ class Session:
 
     def _answers(self, a_pass: Pass, image: int, emit: Emit) -> Iterator[Expected]:
         """The answers of a pass, outermost to innermost: pixel, tile, time step."""
-        steps = {Emit.NONE: 0, Emit.LOGITS: 1, Emit.MEMBRANES: self.part.program.inner.steps}[emit]
-        what = "logits" if emit == Emit.LOGITS else "membranes"
-        if not steps or not a_pass.drain:
+        every = self.part.program.inner.steps
+        steps = {Emit.NONE: range(0), Emit.LOGITS: range(every - 1, every),
+                 Emit.MEMBRANES: range(every)}[emit]
+        readout = self.layers[a_pass.layer].neuron is None
+        what = "logits" if emit == Emit.LOGITS and readout else "membranes"
+        if not a_pass.drain:
             return
         lanes = self.program.config.lanes
         for pixel in range(a_pass.first_output, a_pass.first_output + a_pass.outputs):
             for tile in range(a_pass.tile, a_pass.tile + a_pass.tiles):
-                for step in range(steps):
+                for step in steps:
                     yield Expected(what, lanes, image, a_pass.layer, tile, step, pixel)
 
     def _layer_over(self, layer: int, image: int) -> None:
         """Read what the caller wants of a layer that has ended."""
         region = self.part.program.memory.outputs[layer]
-        last = layer == len(self.layers) - 1
-        if region is not None and self.layers[layer].neuron is not None and (
-                self.read_spikes or last):
+        if region is not None and reads_spikes(self.program.network, layer, self.read_spikes):
             self.tape.read(region.base, region.size, lambda length, at: Expected(
                 "spikes", length, image, layer, at))
         if self.profile:

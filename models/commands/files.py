@@ -89,6 +89,27 @@ def _neuron(neuron: Neuron | None, fraction_bits: int) -> str:
     return f"{kind}\nthreshold {neuron.theta}, reset {reset}\n{neuron.lo}..{neuron.hi}"
 
 
+def _input(network: IntegerNetwork) -> str:
+    """What the network takes."""
+    if network.count_bits:
+        return f"counts 0..{(1 << network.count_bits) - 1} of {_shape(network.input_shape)}"
+    return f"input of {network.input_bits} bits"
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _answer(network: IntegerNetwork) -> str:
+    """What the logits are."""
+    layer, answer = network.layers[-1], network.answer
+    if answer is not None:
+        what = {"last": "the last one", "max": "the largest over time"}.get(
+            answer.over, "their sum over time")
+        return f"membranes of {layer.name}, {what}"
+    return "sum of the currents" if layer.neuron is None else "number of spikes"
+
+
 def show(file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False,
                                               help="A checkpoint or an integer network.")],
          everything: Annotated[bool, typer.Option(
@@ -102,9 +123,9 @@ def show(file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False
 
     network, about = load(file)
     if isinstance(network, IntegerNetwork):
-        console.print(f"integer network, T = {network.steps}, input of {network.input_bits} bits, "
+        console.print(f"integer network, T = {network.steps}, {_input(network)}, "
                       f"membrane Q{network.state_bits - network.fraction_bits}."
-                      f"{network.fraction_bits}")
+                      f"{network.fraction_bits}; answer: {_answer(network)}", soft_wrap=True)
         table = Table("layer", "reads", "map", "weight bits", "shift", "neuron")
         for layer, shape in zip(network.layers, network.shapes, strict=True):
             reads = "\n".join(_describe(network, branch) for branch in layer.branches)

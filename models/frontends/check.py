@@ -17,6 +17,7 @@ from quadfire.models.frontends.importing import translated
 from quadfire.models.frontends.recording import Node, record
 from quadfire.models.frontends.translation import form_of, kind_of
 from quadfire.models.integer import INPUT
+from quadfire.models.integer.encoding import present_maps
 from quadfire.models.quantize.fake_quant import GridLayer
 from quadfire.models.quantize.quantize import real_network
 
@@ -82,7 +83,9 @@ class CheckReport:
 def input_map(network: Imported, x: Tensor) -> Tensor:
     """What the layers of the map read of an input as the module takes it: [T or 1, N, C, H, W]."""
     if network.input != "pixels":
-        return array_inputs(network, x).double()
+        return present_maps(array_inputs(network, x), shape=network.input_shape,
+                            steps=network.steps, input_bits=0,
+                            count_bits=network.count_bits).double()
     if network.layout != "N":
         x = with_time_first(x, network.steps, network.layout)[0]
     return pixel_values(network, x).unsqueeze(0)

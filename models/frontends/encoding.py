@@ -6,7 +6,7 @@ from torch import Tensor
 from quadfire.data.spikes import SPIKES_REMEDY
 from quadfire.models.frontends.imported import Imported
 
-__all__ = ["array_inputs", "count_planes", "pixel_values", "with_time_first"]
+__all__ = ["array_inputs", "pixel_values", "with_time_first"]
 
 
 def pixel_values(network: Imported, x: Tensor) -> Tensor:
@@ -24,12 +24,6 @@ def with_time_first(x: Tensor, steps: int, layout: str) -> Tensor:
     if layout == "(NT)":
         return x.reshape(-1, steps, *x.shape[1:]).transpose(0, 1)
     return x
-
-
-def count_planes(counts: Tensor, bits: int) -> Tensor:
-    """Bit planes [T, N, bits C, H, W] of counts [T, N, C, H, W], lowest bit first."""
-    whole = counts.long()
-    return torch.cat([whole >> bit & 1 for bit in range(bits)], 2)
 
 
 def array_inputs(network: Imported, x: Tensor) -> Tensor:
@@ -50,8 +44,4 @@ def array_inputs(network: Imported, x: Tensor) -> Tensor:
         what = f"counts of 0..{most}" if network.count_bits else "spikes of 0 or 1"
         remedy = "" if network.count_bits else f": {SPIKES_REMEDY}"
         raise ValueError(f"the input holds values {low:g}..{high:g}, which are no {what}{remedy}")
-    if network.count_bits:
-        bits = network.count_bits
-        shape = (network.input_shape[0] // bits, *network.input_shape[1:])
-        return count_planes(x.reshape(network.steps, -1, *shape), bits).to(torch.uint8)
     return x.reshape(network.steps, -1, *network.input_shape).to(torch.uint8)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from quadfire.models.quantize.folded import Folded
@@ -57,7 +58,6 @@ class Imported(Folded):
     | lines | a line a layer of the user's network |
     | library | the library that it came from, and its version |
     | input, output | what it takes (pixels, spikes, counts) and gives (count, current, membrane) |
-    | count_bits | bits of the counts; 0 for other inputs |
     | layout | axes of the module's input before those of a sample: "N", "TN", "NT" or "(NT)" |
     | repeat | how often the module is called for an input, if it runs one step a call; else 0 |
     | mean, std, move_pools | as `from_module` was told |
@@ -68,13 +68,23 @@ class Imported(Folded):
     library: str = ""
     input: str = "spikes"
     output: str = "count"
-    count_bits: int = 0
     layout: str = "TN"
     repeat: int = 0
     mean: Any = 0.0
     std: Any = 1.0
     move_pools: bool = False
     remarks: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """Where the network came from and what it takes and gives, as JSON can hold it."""
+        made: dict[str, Any] = {"library": self.library, "input": self.input,
+                                "answer": self.output}
+        if self.input == "pixels":
+            made |= {name: torch.as_tensor(getattr(self, name), dtype=torch.float64).tolist()
+                     for name in ("mean", "std")}
+        if self.move_pools:
+            made["move_pools"] = True
+        return {"imported": made}
 
     def explain(self) -> str:
         """The network as text: a line a layer, as read, as mapped, exact or why not."""
@@ -103,7 +113,7 @@ class Imported(Folded):
         |---|---|---|
         | pixels | [N, ...] in the module's own units | uint8 [N, C, H, W], rounded |
         | spikes | [T, N, ...] of 0 and 1 | uint8 [T, N, C, H, W] |
-        | counts | [T, N, ...] of 0, 1, 2... | uint8 [T, N, bits C, H, W], bit planes |
+        | counts | [T, N, ...] of 0, 1, 2... | uint8 [T, N, C, H, W] |
 
         Raises ValueError for values that the array has no number for.
         """

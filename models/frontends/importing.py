@@ -5,15 +5,19 @@ The module's own `forward` runs once on an example (`recording`), what it did is
 """
 
 import importlib.metadata
+import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from quadfire.models.frontends.imported import Imported, ImportProblems
-from quadfire.models.frontends.recording import Recording, Traced, record
+from quadfire.models.frontends.recording import Node, Recording, Traced, record
 from quadfire.models.frontends.translation import Translation, form_of, kind_of
 from quadfire.models.integer import Shape
+from quadfire.models.integer.answer import OVER
+from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Value
 
@@ -71,17 +75,15 @@ def from_module(module: nn.Module, example: Tensor, *, steps: int | None = None,
     count = _steps(recording, steps)
     _check_time(recording, example, input)
     shape = _input_shape(recording, example)
-    if input == "counts":
-        shape = (shape[0] * bits, *shape[1:])
     translation = translated(recording, shape, count, input, bits=bits, mean=mean, std=std,
                              move_pools=move_pools)
     if translation.problems:
         raise ImportProblems(translation.problems, translation.lines)
-    last, answer = _answer(translation, output)
+    last, answer, text = _answer(translation, output)
     return translation.graph.folded(
         count, 8 if input == "pixels" else 0, last=last, made=Imported,
-        lines=tuple(translation.lines), library=_library(recording), input=input, output=answer,
-        count_bits=bits, layout=_layout(recording, input), mean=mean, std=std,
+        lines=tuple(translation.lines), library=_library(recording), input=input, output=text,
+        answer=answer, count_bits=bits, layout=_layout(recording, input), mean=mean, std=std,
         repeat=0 if recording.steps > 1 else count, move_pools=move_pools)
 
 
@@ -120,11 +122,12 @@ def from_sinabs(module: nn.Module, example: Tensor, **options: Any) -> Imported:
 
 def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bits: int = 0,
                mean: Any = 0.0, std: Any = 1.0, move_pools: bool = False) -> Translation:
-    """The translation of a recording, run."""
+    """The translation of a recording, run. shape: of the input; of counts, of the counts."""
+    planes = (shape[0] * max(bits, 1), *shape[1:])
     translation = Translation(
         recording, shape, lambda graph: input_value(graph, kind, mean=mean, std=std,
                                                     count_bits=bits),
-        steps, Lowering(shape, move_pools=move_pools))
+        steps, Lowering(planes, move_pools=move_pools))
     translation.run()
     return translation
 
@@ -194,26 +197,75 @@ def _input_shape(recording: Recording, example: Tensor) -> Shape:
     raise ValueError(f"a sample must have one to three axes, not {list(sides)}")
 
 
-def _answer(translation: Translation, wanted: str | None) -> tuple[str | None, str]:
-    """(layer that the graph ends with, kind of answer); a readout is added where one is needed."""
+def _answer(translation: Translation, wanted: str | None
+            ) -> tuple[str | None, FoldedAnswer | None, str]:
+    """(layer that the graph ends with, which potentials are the answer, kind of answer).
+
+    A readout is added where one is needed: then the layer is None, the last one.
+    """
     kind, output, node = translation.answer(wanted)
     if kind == "count":
         if output.over == "last":
             raise ValueError("the answer is the spikes of the last time step alone: count them "
                              "over all steps, or read currents or membranes")
-        return translation.layer_of[node], "count"
+        _check_map(translation, node)
+        return translation.layer_of[node], None, "count"
     if kind == "membrane":
-        return translation.layer_of[node], _membrane(output)
+        return _membrane(translation, output, node)
     if output.over == "last":
         raise ValueError("the answer is the current of the last time step alone: take the mean "
                          "over all steps")
     value = translation.values[node]
     translation.graph.readout(value, node.name if node.module is not None else "readout")
-    return None, "current"
+    return None, None, "current"
 
 
-def _membrane(output: Traced) -> str:
-    return f"membrane-{output.over or 'last'}"
+def _membrane(translation: Translation, output: Traced, node: Node
+              ) -> tuple[str | None, FoldedAnswer | None, str]:
+    """The answer that is a potential, as `_answer` gives it.
+
+    The last potential of an integrator without leak and reset is the sum of its currents, which a
+    readout adds up without reading a membrane.
+    """
+    mapped, over = translation.mapped[node], output.over or "last"
+    form, name = mapped.form, translation.layer_of[node]
+    text = f"membrane-{over}"
+    _check_map(translation, node)
+    if over not in OVER:
+        raise ValueError(f"{node.label}: the answer is the {over} of its potentials: the array "
+                         f"answers with their {', '.join(OVER)}")
+    if mapped.membrane_delta is None:
+        raise ValueError(f"{node.label}: the answer is its potential before a reset to a fixed "
+                         "value, which the array does not keep: train with a reset that "
+                         "subtracts, without one, or take the count of spikes (--output count)")
+    if isinstance(form.scale, tuple) or isinstance(form.center, tuple):
+        raise ValueError(f"{node.label}: the answer is its potential, and channels differ in "
+                         "threshold or reset potential: train the last layer with one of each, or "
+                         "take the count of spikes (--output count)")
+    free = not mapped.spiking or form.soft and form.delta == 0
+    if over == "last" and form.factor == 1 and free and form.lo == -math.inf:
+        gain, offset = (torch.tensor(v, dtype=torch.float64) / form.scale
+                        for v in (form.gain, form.offset))
+        start = form.initial / form.scale + form.center
+        graph = translation.graph
+        read = graph.current(translation.values[node.inputs[0].node])
+        if graph.layers[-1].name == name:
+            del graph.layers[-1]
+        graph.readout(graph.affine(read, gain, offset + start / translation.steps), node.name,
+                      node.name)
+        at = next(at for at, line in enumerate(translation.lines) if line.name == node.name)
+        translation.lines[at] = replace(translation.lines[at], condition="", becomes=(
+            f"readout {graph.layers[-1].name!r}: the sum of its currents is its last potential"))
+        return None, None, text
+    return name, FoldedAnswer(over=over, delta=mapped.membrane_delta), text
+
+
+def _check_map(translation: Translation, node: Node) -> None:
+    """Raise ValueError where the answer is a map of more than one pixel."""
+    shape = translation.values[node].shape
+    if shape[1:] != (1, 1):
+        raise ValueError(f"{node.label}: the answer is a map of {' x '.join(map(str, shape))}: "
+                         "maps as answers cannot be run yet, end with a pool or a dense layer")
 
 
 def _layout(recording: Recording, kind: str) -> str:

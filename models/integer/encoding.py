@@ -1,8 +1,11 @@
-"""Checks the input of a network, pixels or spikes, and gives it a time axis.
+"""Checks the input of a network, pixels, spikes or counts, and gives it a time axis.
 
 Direct encoding: a pixel p of n bits is the constant input current p / 2^n in each of the T time
 steps. This is exact in binary, so hardware, integer reference and float network start from the same
 number. A pixel has a time axis of length 1, since it is the same in every step.
+
+A count of n bits is n spikes, one in each of n bit planes, which the network reads with weights of
+1, 2, 4...
 """
 
 import torch
@@ -10,7 +13,21 @@ from torch import Tensor
 
 from quadfire.data.spikes import SPIKES_REMEDY
 
-__all__ = ["present", "present_images", "present_maps"]
+__all__ = ["count_planes", "present", "present_images", "present_maps"]
+
+
+def count_planes(x: Tensor, bits: int) -> Tensor:
+    """Counts [..., C, H, W] as bit planes uint8 [..., bits C, H, W], lowest bit first.
+
+    x: of any type. Raises ValueError unless it holds whole numbers in 0..2^bits - 1.
+    """
+    top = (1 << bits) - 1
+    wrong = (x < 0) | (x > top) | (x != x.long())
+    if count := int(wrong.sum()):
+        raise ValueError(f"counts must be whole numbers in 0..{top}, and {count:,} of "
+                         f"{x.numel():,} are not (such as {x[wrong][0].item():g}): clip them, or "
+                         "import the network with an example that holds the largest count")
+    return torch.cat([x.to(torch.uint8) >> bit & 1 for bit in range(bits)], dim=-3)
 
 
 def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
@@ -38,12 +55,16 @@ def present(x: Tensor, *, inputs: int, steps: int, input_bits: int) -> Tensor:
 
 
 def present_maps(x: Tensor, *, shape: tuple[int, int, int], steps: int,
-                 input_bits: int) -> Tensor:
+                 input_bits: int, count_bits: int = 0) -> Tensor:
     """`present` for maps of shape (C, H, W); the result ends in C, H, W.
 
-    x: maps [..., C, H, W] or flat, [..., C H W]. Raises the errors of `present`.
+    x: maps [..., C, H, W] or flat, [..., C H W]. count_bits: x is counts of that many bits, of any
+    type; the result is their bit planes, see `count_planes`. Raises the errors of `present`.
     """
     maps = 4 if input_bits else 5
+    if count_bits:
+        x = count_planes(_maps(x, shape), count_bits)
+        shape = (shape[0] * count_bits, *shape[1:])
     if x.ndim == maps and tuple(x.shape[-3:]) == shape:
         x = x.flatten(-3)
     flat = shape[0] * shape[1] * shape[2]
@@ -51,6 +72,16 @@ def present_maps(x: Tensor, *, shape: tuple[int, int, int], steps: int,
         raise ValueError(f"inputs must have shape [{'' if input_bits else f'{steps}, '}N, "
                          f"{', '.join(map(str, shape))}], not {list(x.shape)}")
     return present(x, inputs=flat, steps=steps, input_bits=input_bits).unflatten(-1, shape)
+
+
+def _maps(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Frames that end in C, H, W; ValueError unless they do, or are flat."""
+    if x.ndim == 5 and tuple(x.shape[2:]) == shape:
+        return x
+    if x.ndim == 3 and x.shape[2] == shape[0] * shape[1] * shape[2]:
+        return x.unflatten(2, shape)
+    raise ValueError(f"counts must have shape [T, N, {', '.join(map(str, shape))}], not "
+                     f"{list(x.shape)}")
 
 
 def present_images(x: Tensor, *, shape: tuple[int, int, int], steps: int,

@@ -18,6 +18,8 @@ LAYER and BRANCH are numbers from 0. The JSON text stands under the metadata key
 | neuron | the fields of `Neuron`, or null for the readout |
 | branches | list of {kind, ...}, with the scalar fields of `ConvBranch` or `IdentityBranch` |
 | size, stride, padding | one number, or [rows, columns] where the two differ |
+| answer | the fields of `MembraneAnswer`; missing where there is none |
+| count_bits | as in `IntegerNetwork`; missing where it is 0 |
 | about | an object for the user, which nothing here reads; may be missing |
 
 A file must have exactly these fields and tensors. Every one is checked for type and range, here or
@@ -36,6 +38,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from quadfire.files import whole_file
+from quadfire.models.integer.answer import MembraneAnswer
 from quadfire.models.integer.branches import Branch, ConvBranch, IdentityBranch, Pool
 from quadfire.models.integer.checks import NetworkError
 from quadfire.models.integer.layer import IntegerLayer
@@ -51,9 +54,10 @@ FORMAT = "quadfire-integer-network"
 #: The format of `models/training/checkpoint.py`, which needs PyTorch.
 _CHECKPOINT = "quadfire-checkpoint"
 VERSION = 2
-#: Fields of the JSON text, but for the optional "about".
+#: Fields of the JSON text, but for those that may be missing.
 HEAD = ("format", "version", "input_shape", "input_bits", "steps", "state_bits", "fraction_bits",
         "layers")
+OPTIONAL = ("about", "answer", "count_bits")
 LAYER = ("name", "weight_bits", "neuron", "branches")
 #: Kinds of branches, by their names in a file.
 KINDS: dict[str, type[ConvBranch] | type[IdentityBranch]] = {
@@ -75,10 +79,13 @@ def write(network: "IntegerNetwork", path: Path) -> None:
         layers.append({"name": layer.name, "weight_bits": layer.weight_bits,
                        "branches": [_scalars(branch) for branch in layer.branches],
                        "neuron": None if layer.neuron is None else asdict(layer.neuron)})
+    extra: dict[str, Any] = {} if network.answer is None else {"answer": asdict(network.answer)}
+    if network.count_bits:
+        extra["count_bits"] = network.count_bits
     text = json.dumps({"format": FORMAT, "version": VERSION, "steps": network.steps,
                        "input_shape": network.input_shape, "input_bits": network.input_bits,
                        "state_bits": network.state_bits, "fraction_bits": network.fraction_bits,
-                       "layers": layers, "about": network.about}, sort_keys=True)
+                       "layers": layers, "about": network.about, **extra}, sort_keys=True)
     with whole_file(path) as part:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, part,
                   metadata={"quadfire": text})
@@ -144,6 +151,12 @@ def read(path: Path) -> dict[str, Any]:
     if unread:
         raise NetworkError(f"tensor {min(unread)!r} belongs to no layer")
     common = {name: head[name] for name in ("steps", "input_bits", "state_bits", "fraction_bits")}
+    if "answer" in head:
+        common["answer"] = _make(MembraneAnswer, "answer", head["answer"])
+    if "count_bits" in head:
+        common["count_bits"] = head["count_bits"]
+        if common["count_bits"] == 0:
+            raise NetworkError("count_bits must be missing where it is 0")
     return {**common, "layers": layers, "about": head.get("about", {}),
             "input_shape": tuple(_list("input_shape", head["input_shape"]))}
 
@@ -170,7 +183,7 @@ def _parse(text: str) -> dict[str, Any]:
     if type(version) is not int or version != VERSION:
         raise NetworkError(f"version {reprlib.repr(version)} cannot be read, only {VERSION}: "
                            "export the network again")
-    _check_fields("the metadata", head, HEAD, optional={"about"})
+    _check_fields("the metadata", head, HEAD, optional=OPTIONAL)
     return head
 
 

@@ -223,7 +223,7 @@ def random_inputs(rng: np.random.Generator, network: IntegerNetwork, batch: int)
     """
     shape = (batch, 1, network.inputs) if network.input_bits else \
         (batch, network.steps, network.inputs)
-    highest = (1 << max(network.input_bits, 1)) - 1
+    highest = (1 << max(network.input_bits, network.count_bits, 1)) - 1
     inputs = rng.integers(1, highest + 1, shape) * (rng.random(shape) < rng.random((batch, 1, 1)))
     inputs[:1] = 0
     inputs[1:2] = highest

@@ -33,7 +33,8 @@ class Result:
 
     | field | shape | meaning |
     |---|---|---|
-    | logits | int64 [N, outputs] | sum of J over time; without a readout, number of spikes |
+    | logits | int64 [N, outputs] | sum of J over time; without a readout, number of spikes, or |
+    |  |  | what the network's `answer` says |
     | spikes | bool [T, N, C, H, W] | one entry per layer of neurons |
     | membranes | int64 [T, N, C, H, W] | one entry per layer, after reset; readout: running sum |
 
@@ -116,13 +117,14 @@ def _spikes(neuron: Neuron, currents: Tensor, fraction_bits: int) -> tuple[Tenso
 def run(network: IntegerNetwork, inputs: Tensor | np.ndarray, *, record: bool = False) -> Result:
     """Compute a network on a batch.
 
-    inputs: uint8 pixels [N, C, H, W], or uint8 or bool spikes [T, N, C, H, W]; or flat,
-    [..., C H W]. record: keep the spikes and membranes of all layers.
+    inputs: uint8 pixels [N, C, H, W], uint8 or bool spikes or uint8 counts [T, N, C, H, W]; or
+    flat, [..., C H W]. record: keep the spikes and membranes of all layers.
     Raises TypeError or ValueError for inputs of another type, shape or range, OverflowError when a
     readout leaves its 32 bits.
     """
     maps = {INPUT: present_maps(torch.as_tensor(inputs), shape=network.input_shape,
-                                steps=network.steps, input_bits=network.input_bits)}
+                                steps=network.steps, input_bits=network.input_bits,
+                                count_bits=network.count_bits)}
     last_reader = {source: index for index, layer in enumerate(network.layers)
                    for source in layer.sources}
     spikes, membranes = [], []
@@ -143,7 +145,9 @@ def run(network: IntegerNetwork, inputs: Tensor | np.ndarray, *, record: bool = 
             membranes.append(membrane.flatten(2) if squeeze else membrane)
             if fired is not None:
                 spikes.append(fired.flatten(2) if squeeze else fired)
-    if network.layers[-1].neuron is None:
+    if network.answer is not None:
+        logits = torch.from_numpy(network.answer.logits(membranes[-1].numpy(), spikes[-1].numpy()))
+    elif network.layers[-1].neuron is None:
         logits = membranes[-1][-1]
         if logits.numel() and int(logits.abs().max()) >> (READOUT_BITS - 1):
             raise OverflowError(f"the readout leaves its {READOUT_BITS} bits")

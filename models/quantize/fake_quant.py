@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quadfire.data.spikes import check_spikes
-from quadfire.models.integer import INPUT, Shape
+from quadfire.models.integer import INPUT, MembraneAnswer, Shape
 from quadfire.models.integer.branches import IDENTITY_BITS
 from quadfire.models.integer.encoding import present_maps
 from quadfire.models.neurons.canonical import Canonical
@@ -29,7 +29,7 @@ from quadfire.models.neurons.surrogate import spike
 from quadfire.models.quantize.folded import FoldedBranch
 from quadfire.rtl.contract.numerics import Neuron
 
-__all__ = ["GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]
+__all__ = ["GridAnswer", "GridBranch", "GridLayer", "GridNetwork", "GridNeuron", "round_half_up"]
 
 #: Octaves that a learnt scale moves per unit of its parameter. Adam moves a parameter by about the
 #: learning rate per step, so at a rate of 3e-4 a scale can change once in some tens of steps.
@@ -139,6 +139,33 @@ class GridNeuron:
         return values
 
 
+@dataclass(frozen=True)
+class GridAnswer:
+    """Logits that are membrane potentials of the last layer: a `MembraneAnswer` on the grid.
+
+    | field | meaning |
+    |---|---|
+    | integer | the answer in state LSBs |
+    | delta | its delta in real numbers, in units of w |
+    | scale, center | w = scale (u - center), see `Canonical` |
+    | fraction_bits | of w |
+    """
+
+    integer: MembraneAnswer
+    delta: float
+    scale: float
+    center: float
+    fraction_bits: int
+
+    def logits(self, membranes: Tensor, spikes: Tensor, rounded: bool) -> Tensor:
+        """[N, outputs] in units of u, of states in LSBs and spikes [T, N, outputs]."""
+        one = 1 << self.fraction_bits
+        delta = self.integer.delta if rounded else self.delta * one
+        u = (membranes + delta * spikes) / one / self.scale + self.center
+        return {"last": lambda: u[-1], "max": lambda: u.amax(0), "sum": lambda: u.sum(0),
+                "mean": lambda: u.mean(0)}[self.integer.over]()
+
+
 class GridLayer(nn.Module):
     """A layer on the grid: its weights and bias are parameters, its currents those of the array.
 
@@ -222,8 +249,12 @@ class GridLayer(nn.Module):
             self.reach = (j.min().item(), j.max().item())
         return j.unflatten(0, times)
 
-    def spikes(self, currents: Tensor, neuron: GridNeuron) -> Tensor:
-        """Spikes of currents, both [T, N, outputs, H, W]: `neuron_step` through time."""
+    def spikes(self, currents: Tensor, neuron: GridNeuron,
+               membranes: list[Tensor] | None = None) -> Tensor:
+        """Spikes of currents, both [T, N, outputs, H, W]: `neuron_step` through time.
+
+        membranes: a list that takes the states after every time step, in state LSBs.
+        """
         values = neuron.values(self.rounded, currents.dtype)
         theta, lo, hi = values["theta"], values["lo"], values["hi"]
         w = torch.full_like(currents[0], values["initial"])
@@ -240,6 +271,8 @@ class GridLayer(nn.Module):
             v = v.clamp(lo, hi)
             after = v - values["delta"] if neuron.integer.soft else values["reset"]
             w = v + fired * (after - v)
+            if membranes is not None:
+                membranes.append(w)
             spikes.append(fired)
         result = torch.stack(spikes)
         self.rate = result.detach().mean().item()
@@ -251,18 +284,29 @@ class GridNetwork(nn.Module):
     """A network on the grid; `to_grid` makes one, `to_integer` turns it into integers.
 
     It takes what the integer reference takes, uint8 pixels [N, C, H, W] or spikes [T, N, C, H, W],
-    or flat. Frames in floating point must hold 0 and 1, or ValueError is raised. The logits
-    [N, classes] are the mean current of the readout over time, in units of w; without a readout,
-    the rates of the last neurons.
+    or flat. Frames in floating point must hold 0 and 1, or ValueError is raised; or counts where
+    it takes counts. The logits [N, classes] are the mean current of the readout over time, in units
+    of w; without a readout, the rates of the last neurons, or their membrane potentials in units as
+    trained, where `answer` says so.
+
+    | argument | meaning |
+    |---|---|
+    | layers | in order |
+    | input_shape, steps, input_bits, count_bits | as in `IntegerNetwork` |
+    | state_bits, fraction_bits | as there |
+    | answer | None, or which potentials of the last layer are the logits |
+    | about | what `to_integer` writes into the network's `about` |
 
     `float()` makes it compute in float32, several times faster; it is exact where `fits_float32`.
     """
 
     def __init__(self, layers: list[GridLayer], *, input_shape: Shape, steps: int,
-                 input_bits: int, state_bits: int, fraction_bits: int):
+                 input_bits: int, state_bits: int, fraction_bits: int, count_bits: int = 0,
+                 answer: GridAnswer | None = None, about: dict[str, Any] | None = None):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.input_shape, self.steps, self.input_bits = input_shape, steps, input_bits
+        self.count_bits, self.answer, self.about = count_bits, answer, about or {}
         self.state_bits, self.fraction_bits = state_bits, fraction_bits
         self._last_reader = {branch.source: index for index, layer in enumerate(layers)
                              for branch in layer}
@@ -288,16 +332,17 @@ class GridNetwork(nn.Module):
 
         return self.state_bits <= 12 and all(largest(layer) < 1 << 23 for layer in self)
 
-    def run(self, x: Tensor, adjust: Callable[[GridLayer, Tensor], Tensor] | None = None
-            ) -> Iterator[Tensor]:
+    def run(self, x: Tensor, adjust: Callable[[GridLayer, Tensor], Tensor] | None = None,
+            membranes: list[Tensor] | None = None) -> Iterator[Tensor]:
         """The map of every layer in turn: spikes [T, N, C, H, W], or the currents of the readout.
 
         adjust: called with a layer and its currents [1 or T, N, C, H, W]; returns the currents to
-        go on with.
+        go on with. membranes: a list that takes the states of the last layer, step by step.
         """
-        if not self.input_bits and x.is_floating_point():
+        if not self.input_bits and not self.count_bits and x.is_floating_point():
             x = check_spikes(x)
-        x = present_maps(x, shape=self.input_shape, steps=self.steps, input_bits=self.input_bits)
+        x = present_maps(x, shape=self.input_shape, steps=self.steps, input_bits=self.input_bits,
+                         count_bits=self.count_bits)
         first, *_ = self
         maps = {INPUT: x.to(first.bias.dtype)}
         for index, layer in enumerate(self):
@@ -306,7 +351,8 @@ class GridNetwork(nn.Module):
                 currents = adjust(layer, currents)
             result = currents.expand(self.steps, *currents.shape[1:])
             if layer.neuron is not None:
-                result = layer.spikes(result, layer.neuron)
+                last = index == len(self.layers) - 1
+                result = layer.spikes(result, layer.neuron, membranes if last else None)
             yield result
             maps[index] = result
             for source in {branch.source for branch in layer}:
@@ -314,6 +360,11 @@ class GridNetwork(nn.Module):
                     del maps[source]
 
     def forward(self, x: Tensor) -> Tensor:
-        last = deque(self.run(x), maxlen=1).pop().mean(0).flatten(1)
         *_, layer = self
+        membranes = None if self.answer is None else []
+        last = deque(self.run(x, membranes=membranes), maxlen=1).pop().flatten(2)
+        if self.answer is not None:
+            assert membranes is not None
+            return self.answer.logits(torch.stack(membranes).flatten(2), last, layer.rounded)
+        last = last.mean(0)
         return last / (1 << self.fraction_bits) if layer.neuron is None else last

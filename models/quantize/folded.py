@@ -14,7 +14,7 @@ from torch import Tensor
 from quadfire.models.integer import PairField, Pool, Shape
 from quadfire.models.neurons.canonical import Canonical
 
-__all__ = ["Folded", "FoldedBranch", "FoldedLayer", "FoldedNeuron"]
+__all__ = ["Folded", "FoldedAnswer", "FoldedBranch", "FoldedLayer", "FoldedNeuron"]
 
 
 class FoldedNeuron(Protocol):
@@ -74,6 +74,17 @@ class FoldedLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldedAnswer:
+    """A `MembraneAnswer` in real numbers: the answer is a potential of the last layer.
+
+    over: as there. delta: as there, in units of w of the layer's own `canonical()`.
+    """
+
+    over: str
+    delta: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Folded:
     """A folded network, equal to the network in eval mode.
 
@@ -83,9 +94,17 @@ class Folded:
     | layers | in order; each reads the input or earlier ones |
     | steps | time steps T |
     | input_bits | 8 for bytes, 0 for spikes; None: the network runs on either |
+    | count_bits | bits of the counts, which the layers read as bit planes; 0: it takes none |
+    | answer | None: currents or the number of spikes; else potentials of the last layer |
     """
 
     input_shape: Shape
     layers: tuple[FoldedLayer, ...]
     steps: int
     input_bits: int | None = None
+    count_bits: int = 0
+    answer: FoldedAnswer | None = None
+
+    def about(self) -> dict[str, Any]:
+        """What the integer network says of where it came from, as JSON can hold it."""
+        return {}

@@ -47,7 +47,7 @@ class Lowering:
 
     | argument | meaning |
     |---|---|
-    | shape | (C, H, W) of the input |
+    | shape | (C, H, W) of the input; of counts, of their bit planes |
     | move_pools | a max pool of currents is put behind the neuron, which changes what it computes |
 
     name: of a torch module or node, kept in `FoldedLayer.modules`.
@@ -335,11 +335,11 @@ class Lowering:
         return self._map(len(self.layers) - 1, shape)
 
     def folded(self, steps: int, input_bits: int | None = None, *, last: str | None = None,
-               made: type[Folded] = Folded, **options: Any) -> Any:
+               count_bits: int = 0, made: type[Folded] = Folded, **options: Any) -> Any:
         """The graph that ends with a layer, by default the last one.
 
-        Layers that it does not need are left out. made: `Folded`, or a class that has more fields,
-        which come as options.
+        Layers that it does not need are left out. count_bits: the input is counts of so many bits.
+        made: `Folded`, or a class that has more fields, which come as options.
         """
         if not self.layers:
             raise ValueError("the network has no layer that the array could run")
@@ -352,8 +352,9 @@ class Lowering:
         layers = tuple(replace(self.layers[number], branches=tuple(
             replace(branch, source=place[branch.source])
             for branch in self.layers[number].branches)) for number in sorted(needed))
-        return made(input_shape=self.shape, layers=layers, steps=steps, input_bits=input_bits,
-                    **options)
+        shape = (self.shape[0] // max(count_bits, 1), *self.shape[1:])
+        return made(input_shape=shape, layers=layers, steps=steps, input_bits=input_bits,
+                    count_bits=count_bits, **options)
 
 
 def _binary(source: Source) -> bool:

@@ -25,12 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import INPUT, ConvBranch, IdentityBranch, IntegerLayer, IntegerNetwork
+from quadfire.models.integer import (
+    INPUT,
+    ConvBranch,
+    IdentityBranch,
+    IntegerLayer,
+    IntegerNetwork,
+    MembraneAnswer,
+)
 from quadfire.models.integer.bounds import current_range
 from quadfire.models.networks import ImageNetwork
 from quadfire.models.networks.mlp import SpikingMLP
 from quadfire.models.neurons.canonical import Canonical
 from quadfire.models.quantize.fake_quant import (
+    GridAnswer,
     GridBranch,
     GridLayer,
     GridNetwork,
@@ -83,6 +91,31 @@ def _input_bits(layer: FoldedLayer, input_bits: int) -> int:
     return input_bits if any(branch.source == INPUT for branch in layer.branches) else 0
 
 
+def _answer(graph: Folded, canonical: Canonical | None, fraction_bits: int) -> GridAnswer | None:
+    """The answer of a graph whose last neuron is `canonical`, on the grid.
+
+    Raises ValueError where channels have potentials of different units, so that the largest w is
+    not the largest potential.
+    """
+    if graph.answer is None:
+        return None
+    last = graph.layers[-1]
+    if last.neuron is None or canonical is None:
+        raise ValueError(f"layer {last.name!r}: the answer is its potential, but it has no neurons")
+    if canonical.channels is not None and any(
+            isinstance(value, tuple) for value in (canonical.scale, canonical.center)):
+        raise ValueError(f"layer {last.name!r}: the answer is its potential, and channels differ "
+                         "in threshold or reset potential: train the last layer with one of each, "
+                         "or take the count of its spikes as the answer")
+    scale, own = canonical.scale, last.neuron.canonical().scale
+    assert isinstance(scale, float | int) and isinstance(own, float | int)
+    delta = graph.answer.delta * (scale / own)
+    integer = MembraneAnswer(over=graph.answer.over,
+                             delta=math.floor(delta * (1 << fraction_bits) + 0.5))
+    assert not isinstance(canonical.center, tuple)
+    return GridAnswer(integer, delta, float(scale), canonical.center, fraction_bits)
+
+
 def real_network(graph: Folded, neurons: Sequence[Canonical | None], *,
                  input_bits: int = 0) -> GridNetwork:
     """The folded network in real numbers, float64: nothing is rounded or clamped by a format.
@@ -105,7 +138,8 @@ def real_network(graph: Folded, neurons: Sequence[Canonical | None], *,
         layer.rounded = False
         layers.append(layer)
     return GridNetwork(layers, input_shape=graph.input_shape, steps=graph.steps,
-                       input_bits=input_bits, state_bits=18, fraction_bits=0).eval()
+                       input_bits=input_bits, state_bits=18, fraction_bits=0,
+                       count_bits=graph.count_bits, answer=_answer(graph, neurons[-1], 0)).eval()
 
 
 @torch.no_grad()
@@ -219,7 +253,9 @@ def to_grid(network: SpikingMLP | ImageNetwork | Folded, *, weight_bits: int = 8
                                 input_bits=bits, exponent_range=limits,
                                 learn_scales=learn_scales, exact=folded.exact))
     return GridNetwork(layers, input_shape=graph.input_shape, steps=graph.steps,
-                       input_bits=input_bits, state_bits=state_bits, fraction_bits=fraction_bits)
+                       input_bits=input_bits, state_bits=state_bits, fraction_bits=fraction_bits,
+                       count_bits=graph.count_bits, about=graph.about(),
+                       answer=_answer(graph, neurons[-1], fraction_bits))
 
 
 @torch.no_grad()
@@ -273,8 +309,8 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
                current_bits: int = ArrayConfig.current_bits) -> IntegerNetwork:
     """The integers of a network on the grid.
 
-    about: kept in the file of the network. Raises ValueError where a sum could need more than
-    accumulator_bits, or a current more than current_bits.
+    about: kept in the file of the network, beside `grid.about`. Raises ValueError where a sum could
+    need more than accumulator_bits, or a current more than current_bits.
     """
     layers = []
     for layer in grid:
@@ -294,7 +330,9 @@ def to_integer(grid: GridNetwork, about: dict[str, Any] | None = None, *,
         layers.append(made)
     return IntegerNetwork(input_shape=grid.input_shape, layers=tuple(layers), steps=grid.steps,
                           input_bits=grid.input_bits, state_bits=grid.state_bits,
-                          fraction_bits=grid.fraction_bits, about=about or {})
+                          fraction_bits=grid.fraction_bits, count_bits=grid.count_bits,
+                          answer=grid.answer and grid.answer.integer,
+                          about=grid.about | (about or {}))
 
 
 def quantize(network: SpikingMLP | ImageNetwork | Folded, **options: Any) -> IntegerNetwork:

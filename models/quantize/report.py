@@ -95,7 +95,8 @@ def integer_accuracy(network: IntegerNetwork, samples: Samples,
     """
     right = done = 0
     for inputs, labels in batches(samples, batch_of(network)):
-        right += int((reference.run(network, as_spikes(inputs)).classes == labels).sum())
+        right += int((reference.run(
+            network, inputs if network.count_bits else as_spikes(inputs)).classes == labels).sum())
         done += len(labels)
         watch(done)
     return right / len(samples)

@@ -18,10 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from quadfire.firmware.compiler.compile import compile_network
+from quadfire.firmware.compiler.pass_payload import emit_of
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.inputs import checked
+from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.models.integer import IntegerNetwork, reference
 from quadfire.rtl.contract.config import ArrayConfig
+from quadfire.rtl.contract.tape import Emit
 from quadfire.sim.cycles import network_model
 
 __all__ = ["Design", "LayerEstimate", "draw", "estimate", "measured", "pareto",
@@ -40,7 +43,7 @@ class LayerEstimate:
     | `busy` | cycles of its passes, the sum of events, nulls, drains and starved |
     | `operations` | synaptic additions that its events call for |
     | `utilisation` | operations per cycle and lane |
-    | `words` | 32-bit words between host and array |
+    | `words` | 32-bit words between host and array; of answers those that are membranes |
     """
 
     name: str
@@ -65,14 +68,29 @@ def draw(network: IntegerNetwork, rate: float, seed: int = 0
          ) -> tuple[np.ndarray, list[np.ndarray]]:
     """(inputs, spikes of every layer) of one image, at a spike rate.
 
-    Pixels are distributed uniformly: half of their bits are ones.
+    Pixels are distributed uniformly: half of their bits are ones. Of counts every bit is a one at
+    the spike rate.
     """
     rng = np.random.default_rng(seed)
     shapes = [network.input_shape, *network.shapes]
     spikes = [rng.random((network.steps, 1, *shape)) < rate for shape in shapes]
     if bits := network.input_bits:
         return rng.integers(0, 1 << bits, (1, *network.input_shape), np.uint8), spikes[1:]
+    if bits := network.count_bits:
+        counts = sum((rng.random(spikes[0].shape) < rate).astype(np.uint8) << bit
+                     for bit in range(bits))
+        return np.asarray(counts, np.uint8), spikes[1:]
     return spikes[0], spikes[1:]
+
+
+def answer_words(program: Program) -> int:
+    """Words of the membranes that an image answers with; 0 where these are not the answer."""
+    network, config = program.network, program.config
+    if network.answer is None:
+        return 0
+    last = emit_of(network, len(network.layers) - 1) == Emit.LOGITS
+    return tiles_of(network.outputs, config) * config.lanes * (
+        program.chunks if last else network.steps)
 
 
 def estimate(program: Program, rate: float = 0.15, seed: int = 0) -> list[LayerEstimate]:
@@ -104,7 +122,7 @@ def _layers(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray]
     predicted = network_model.predict(program, inputs, spikes)
     images = len(predicted)
     mean = predicted.mean(axis=0)
-    operations = network_model.synaptic_operations(program.inner, inputs, spikes) / images
+    operations = network_model.synaptic_operations(program.network, inputs, spikes) / images
     layer_of = np.array([item.layer for item in program.passes])
     result = []
     for index, layer in enumerate(program.layers):
@@ -112,6 +130,7 @@ def _layers(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray]
         classes = dict(zip(network_model.CLASSES, cycles, strict=True))
         classes["busy"] = sum(count for name, count in classes.items() if name != "busy")
         words = layer.streamed_words + layer.map_words + (0 if index else program.input_words)
+        words += answer_words(program) if index == len(program.layers) - 1 else 0
         result.append(LayerEstimate(
             name=layer.name, mode=layer.mode, passes=layer.passes, **classes,
             operations=int(operations[index]), words=words,
@@ -168,6 +187,7 @@ def sweep(network: IntegerNetwork, config: ArrayConfig, options: Mapping[str, It
             continue
         words = [layer.streamed_words + layer.map_words for layer in program.layers]
         words[0] += program.input_words
+        words[-1] += answer_words(program)
         total = sum(max(layer.estimated_cycles, count)
                     for layer, count in zip(program.layers, words, strict=True))
         designs.append(Design(shape, changes, total, sum(words), resources(shape)))

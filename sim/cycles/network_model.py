@@ -14,17 +14,17 @@ from dataclasses import astuple
 
 import numpy as np
 
-from quadfire.firmware.compiler.pass_payload import pass_payload
+from quadfire.firmware.compiler.pass_payload import emit_of, pass_payload
 from quadfire.firmware.compiler.passes import Axis, Pass, branch_geometries
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.compiler.schedule import Run
-from quadfire.firmware.driver.inputs import checked
+from quadfire.firmware.driver.inputs import checked, plane_inputs
 from quadfire.firmware.driver.sequences import divide
 from quadfire.firmware.tape.memory_layout import pack_map, planes_of
 from quadfire.firmware.tape.packets import unpack
 from quadfire.models.integer import INPUT, IdentityBranch, IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS, Emit
+from quadfire.rtl.contract.tape import PASS, PASS_WORDS, SOURCE, SOURCE_WORDS
 from quadfire.sim.cycles.pass_model import CLASSES, PassCycles, fetches, pass_cycles
 
 __all__ = ["CLASSES", "PassCycles", "maps_of", "predict", "synaptic_operations"]
@@ -41,7 +41,7 @@ def maps_of(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
     | argument | meaning |
     |---|---|
     | `program` | of one chunk of time |
-    | `inputs` | as `Accelerator.run` takes them; pixels become bit planes |
+    | `inputs` | as `plane_inputs` makes them; pixels become bit planes |
     | `spikes` | by layer, [steps, images, C, H, W], or [steps, images, C] for maps of one pixel |
     """
     network = program.inner
@@ -98,11 +98,11 @@ def predict(program: Program, inputs: np.ndarray, spikes: Sequence[np.ndarray], 
             probe: bool = False) -> np.ndarray:
     """The cycles of every pass, int64 [images, passes, classes of CLASSES].
 
-    inputs, spikes: see `maps_of`; inputs are checked as `Accelerator.run` checks them. probe: every
-    membrane is read. A pass that runs several times for an image, for its segments or outputs, has
-    the sum of its runs.
+    inputs: as `Accelerator.run` takes them, and checked as it checks them. spikes: see `maps_of`.
+    probe: every membrane is read. A pass that runs several times for an image, for its segments or
+    outputs, has the sum of its runs.
     """
-    inputs = checked(program.network, inputs)
+    inputs = plane_inputs(program.network, checked(program.network, inputs))
     images = inputs.shape[0 if program.inner.input_bits else 1]
     result = np.zeros((images, len(program.passes), len(CLASSES)), np.int64)
     for chunk, (span, given) in enumerate(zip(program.spans, divide(inputs, program), strict=True)):
@@ -127,8 +127,7 @@ def run_cycles(program: Program, maps: dict[int, np.ndarray], *, probe: bool = F
         if not isinstance(run, Run):
             continue
         a_pass = run.a_pass
-        emit = Emit.MEMBRANES if probe else \
-            Emit.LOGITS if network.layers[a_pass.layer].neuron is None else Emit.NONE
+        emit = emit_of(network, a_pass.layer, probe=probe)
         memory, bases = _memory(a_pass, words, row_words)
         fields, sources = _tables(pass_payload(program, run, bases, emit))
         key = (a_pass.layer, *(tuple(value for name, value in table.items() if name not in _PLACES)
@@ -163,13 +162,14 @@ def synaptic_operations(network: IntegerNetwork, inputs: np.ndarray, spikes: Seq
     """Additions that the events of all images call for, by layer: int64 [layers].
 
     An event is a spike, or a set bit of a pixel. It adds one weight for every output that it
-    reaches, so an event outside of all kernels adds none. inputs, spikes: see `maps_of`.
+    reaches, so an event outside of all kernels adds none. inputs, spikes: see `predict`.
     """
+    inputs = plane_inputs(network, inputs)
     images = inputs.shape[0 if network.input_bits else 1]
     if bits := network.input_bits:
         given = planes_of(inputs.reshape(-1, *network.input_shape), bits).swapaxes(0, 1)
     else:
-        given = inputs.reshape(-1, images, *network.input_shape)
+        given = inputs.reshape(-1, images, *network.planes_shape)
     maps = {INPUT: given} | {layer: fired.reshape(-1, images, *network.shapes[layer])
                              for layer, fired in enumerate(spikes)}
     totals = np.zeros(len(network.layers), np.int64)

@@ -90,7 +90,7 @@ def _pairs(outputs: Outputs, result: reference.Result, network: IntegerNetwork
         if outputs.membranes:
             pairs.append((layer.name, "membrane", result.membranes[index].numpy(),
                           outputs.membranes[index]))
-    if network.layers[-1].neuron is None:
+    if network.layers[-1].neuron is None or network.answer is not None:
         pairs.append((network.layers[-1].name, "logit", result.logits.numpy()[None],
                       outputs.outputs[None]))
     return [(layer, what, shaped(np.asarray(expected)), shaped(np.asarray(got)))
