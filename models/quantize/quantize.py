@@ -151,7 +151,8 @@ def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *
     A linear neuron spikes alike in any unit, but its integers do not: a large unit clamps
     potentials, a small one rounds them. So every power of two is tried with the currents that
     `inputs` cause, from that in which the neuron's own values fit to that in which all potentials
-    do; of equals the largest threshold is taken. Quadratic neurons have no choice.
+    do; of equals the largest threshold is taken. Where the answer is the potentials of a layer,
+    these shall differ least. Quadratic neurons have no choice.
     """
     network = real_network(graph, neurons, input_bits=input_bits)
     places = {layer.name: place for place, layer in enumerate(graph.layers)}
@@ -164,7 +165,8 @@ def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *
             return currents
         all_steps = currents.expand(graph.steps, *currents.shape[1:])
         some = all_steps[:, :max(1, MOST_TRIED // max(all_steps[:, :1].numel(), 1))]
-        result[place] = _best_unit(layer, canonical, some, state_bits, fraction_bits)
+        answers = graph.answer is not None and place == len(neurons) - 1
+        result[place] = _best_unit(layer, canonical, some, state_bits, fraction_bits, answers)
         return currents
 
     for _ in network.run(inputs, choose):
@@ -173,8 +175,11 @@ def fitted(graph: Folded, neurons: Sequence[Canonical | None], inputs: Tensor, *
 
 
 def _best_unit(layer: GridLayer, canonical: Canonical, currents: Tensor, state_bits: int,
-               fraction_bits: int) -> Canonical:
-    """A neuron in its best unit for currents [T, N, C, H, W], in units of w."""
+               fraction_bits: int, answers: bool) -> Canonical:
+    """A neuron in its best unit for currents [T, N, C, H, W], in units of w.
+
+    answers: its potentials are the answer.
+    """
     highest = [0.0]
 
     def watch(v: Tensor) -> None:
@@ -182,16 +187,17 @@ def _best_unit(layer: GridLayer, canonical: Canonical, currents: Tensor, state_b
 
     assert layer.neuron is not None
     layer.watch = watch
-    expected = layer.spikes(currents, layer.neuron)
+    states: list[Tensor] = []
+    expected = layer.spikes(currents, layer.neuron, states)
     layer.watch = None
     own = max(abs(value) for value in (canonical.theta, canonical.delta, canonical.initial,
                                        canonical.reset) if math.isfinite(value))
     reach = 2.0 ** (state_bits - fraction_bits - 1)
-    octaves = range(math.floor(math.log2(own)) + 1 if own else 0,
-                    math.floor(math.log2(max(highest[0], own, 1e-30))) + 2)
+    last = math.floor(math.log2(max(highest[0], own, 1e-30))) + 1
     if math.isinf(canonical.theta):     # an integrator answers with its potential: all must fit
-        return canonical.rescaled(reach * 2.0 ** -octaves[-1])
-    best, most = canonical, -1
+        return canonical.rescaled(reach * 2.0 ** -last) if max(highest[0], own) else canonical
+    octaves = range(math.floor(math.log2(own)) + 1, last + 1)
+    best, most = canonical, -math.inf
     for octave in octaves:
         unit = reach * 2.0 ** -octave
         tried = canonical.rescaled(unit)
@@ -200,10 +206,16 @@ def _best_unit(layer: GridLayer, canonical: Canonical, currents: Tensor, state_b
         except ValueError:      # its threshold is rounded to its reset potential, or to the limit
             continue
         layer.rounded, layer.fraction_bits = True, fraction_bits
-        found = layer.spikes(round_half_up(currents * (unit * (1 << fraction_bits))),
-                             GridNeuron(integer, tried, fraction_bits, 1.0, "rectangular"))
+        tried_states: list[Tensor] = []
+        lsb = unit * (1 << fraction_bits)
+        found = layer.spikes(round_half_up(currents * lsb),
+                             GridNeuron(integer, tried, fraction_bits, 1.0, "rectangular"),
+                             tried_states)
         layer.rounded, layer.fraction_bits = False, 0
         equal = int((found == expected).sum())
+        if answers:
+            equal = -sum(float((w / lsb - real).abs().sum())
+                         for w, real in zip(tried_states, states, strict=True))
         if equal > most:
             best, most = tried, equal
     return best

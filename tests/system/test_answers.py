@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quadfire.firmware import Accelerator, compile_network
+from quadfire.firmware import Accelerator
+from quadfire.firmware.compiler.compile import compile_network
 from quadfire.models.integer import MembraneAnswer, reference
 from quadfire.models.integer.random_network import (
     random_conv_network,
@@ -40,7 +41,7 @@ def by_hand(answer, membranes, spikes):
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: f"{answer}-{answer.delta}")
-@pytest.mark.parametrize(("steps", "chunks"), [(5, 1), (24, 3)])
+@pytest.mark.parametrize(("steps", "chunks"), [(5, 1), (11, 2), (24, 3)])
 def test_membranes_are_the_answer(device, answer, steps, chunks):
     rng = np.random.default_rng([steps, answer.delta + 1000])
     network = replace(random_network(rng, CONFIG, sizes=(30, 18, 9), steps=1, input_bits=0,
