@@ -129,7 +129,7 @@ def import_(
         console.print("no example: units and biases as they are; name one by --example")
     output = output or Path("build") / f"{Path(source.rpartition(':')[0] or source).stem}" \
         ".safetensors"
-    integer = _write(grid, network, output)
+    integer = _write(grid, output)
     if have_data:
         whole = network.inputs(x)
         beside = output.with_name(f"{output.stem}-inputs.npy")
@@ -281,15 +281,11 @@ def _adapt(grid: GridNetwork, network: Imported, inputs: Tensor, epochs: int) ->
         console.print(f"warning: {line}", markup=False, soft_wrap=True)
 
 
-def _write(grid: GridNetwork, network: Imported, output: Path) -> IntegerNetwork:
+def _write(grid: GridNetwork, output: Path) -> IntegerNetwork:
     """The integer network, in a file."""
     from quadfire.models.quantize.quantize import to_integer
 
-    about = {"command": command_line(), "library": network.library, "input": network.input,
-             "answer": network.output}
-    if network.input == "pixels":
-        about |= {"mean": network.mean, "std": network.std}
-    integer = to_integer(grid, about)
+    integer = to_integer(grid, {"command": command_line()})
     output.parent.mkdir(parents=True, exist_ok=True)
     integer.save(output)
     return integer

@@ -84,7 +84,7 @@ class Imported(Folded):
                      for name in ("mean", "std")}
         if self.move_pools:
             made["move_pools"] = True
-        return {"imported": made}
+        return made
 
     def explain(self) -> str:
         """The network as text: a line a layer, as read, as mapped, exact or why not."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadfire.models.frontends.answers import check_pixel, membrane_answer
 from quadfire.models.frontends.imported import Imported, ImportProblems
 from quadfire.models.frontends.recording import Node, Recording, Traced, record
 from quadfire.models.frontends.translation import Translation, form_of, kind_of
 from quadfire.models.integer import Shape
-from quadfire.models.integer.answer import OVER
 from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Value
@@ -208,7 +208,10 @@ def _answer(translation: Translation, wanted: str | None
         if output.over == "last":
             raise ValueError("the answer is the spikes of the last time step alone: count them "
                              "over all steps, or read currents or membranes")
-        _check_map(translation, node)
+        try:
+            check_pixel(translation.values[node].shape)
+        except ValueError as error:
+            raise ValueError(f"{node.label}: {error}") from None
         return translation.layer_of[node], None, "count"
     if kind == "membrane":
         return _membrane(translation, output, node)
@@ -228,20 +231,12 @@ def _membrane(translation: Translation, output: Traced, node: Node
     readout adds up without reading a membrane.
     """
     mapped, over = translation.mapped[node], output.over or "last"
-    form, name = mapped.form, translation.layer_of[node]
-    text = f"membrane-{over}"
-    _check_map(translation, node)
-    if over not in OVER:
-        raise ValueError(f"{node.label}: the answer is the {over} of its potentials: the array "
-                         f"answers with their {', '.join(OVER)}")
-    if mapped.membrane_delta is None:
-        raise ValueError(f"{node.label}: the answer is its potential before a reset to a fixed "
-                         "value, which the array does not keep: train with a reset that "
-                         "subtracts, without one, or take the count of spikes (--output count)")
-    if isinstance(form.scale, tuple) or isinstance(form.center, tuple):
-        raise ValueError(f"{node.label}: the answer is its potential, and channels differ in "
-                         "threshold or reset potential: train the last layer with one of each, or "
-                         "take the count of spikes (--output count)")
+    form, name, text = mapped.form, translation.layer_of[node], f"membrane-{over}"
+    shape = next(layer.shape for layer in translation.graph.layers if layer.name == name)
+    try:
+        answer = membrane_answer(mapped, shape, over)
+    except ValueError as error:
+        raise ValueError(f"{node.label}: {error}") from None
     free = not mapped.spiking or form.soft and form.delta == 0
     if over == "last" and form.factor == 1 and free and form.lo == -math.inf:
         gain, offset = (torch.tensor(v, dtype=torch.float64) / form.scale
@@ -257,15 +252,7 @@ def _membrane(translation: Translation, output: Traced, node: Node
         translation.lines[at] = replace(translation.lines[at], condition="", becomes=(
             f"readout {graph.layers[-1].name!r}: the sum of its currents is its last potential"))
         return None, None, text
-    return name, FoldedAnswer(over=over, delta=mapped.membrane_delta), text
-
-
-def _check_map(translation: Translation, node: Node) -> None:
-    """Raise ValueError where the answer is a map of more than one pixel."""
-    shape = translation.values[node].shape
-    if shape[1:] != (1, 1):
-        raise ValueError(f"{node.label}: the answer is a map of {' x '.join(map(str, shape))}: "
-                         "maps as answers cannot be run yet, end with a pool or a dense layer")
+    return name, answer, text
 
 
 def _layout(recording: Recording, kind: str) -> str:

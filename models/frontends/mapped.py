@@ -39,4 +39,6 @@ class MappedNeuron:
 
     def canonical(self) -> Canonical:
         """The neuron in canonical form, as the neurons of `quadfire.models.neurons` answer it."""
-        return self.form if self.spiking else replace(self.form, theta=math.inf, strict=False)
+        if self.spiking:
+            return self.form
+        return replace(self.form, theta=math.inf, strict=False, soft=True, delta=0.0)

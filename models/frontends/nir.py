@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadfire.models.frontends.answers import check_pixel, membrane_answer
 from quadfire.models.frontends.imported import Imported, ImportProblems, Line
 from quadfire.models.frontends.importing import INPUTS, OUTPUTS, input_value
 from quadfire.models.frontends.mapped import MappedNeuron
@@ -47,6 +48,7 @@ from quadfire.models.frontends.translation import described_map, described_value
 from quadfire.models.integer import Pool, Shape
 from quadfire.models.neurons.canonical import canonical_if
 from quadfire.models.quantize import modules
+from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Value
 
@@ -103,11 +105,11 @@ def from_nir(path: Path | str, *, steps: int, input: str = "spikes",  # noqa: A0
                                            count_bits=count_bits))
     if work.problems or work.answer is None:
         raise ImportProblems(work.told(), work.lines)
-    last, answer = work.answer
+    last, answer, kind = work.answer
     label = f" of {WRITERS[writer].label}" if writer else ""
     return work.graph.folded(
         steps, 8 if input == "pixels" else 0, last=last, made=Imported, lines=tuple(work.lines),
-        library=f"NIR {file.version}".strip() + label, input=input, output=answer,
+        library=f"NIR {file.version}".strip() + label, input=input, output=kind, answer=answer,
         count_bits=count_bits if input == "counts" else 0, mean=mean, std=std,
         layout="N" if input == "pixels" else "TN",
         remarks=work.remarks())
@@ -123,7 +125,8 @@ class _Translation:
     | potentials | nodes that give potentials, which only the answer may be |
     | lines | a line a node, for `explain` |
     | problems | what cannot be honoured: the reason, and the nodes that it holds for |
-    | answer | (the layer that the graph ends with or None, the kind of answer) |
+    | answer | (the layer that the graph ends with or None, its potentials that are the answer, |
+    |  | the kind of answer) |
     """
 
     def __init__(self, file: NirFile, options: Dynamics, wanted: str | None):
@@ -141,7 +144,7 @@ class _Translation:
         self.potentials: set[str] = set()
         self.lines: list[Line] = []
         self.problems: dict[str, list[str]] = {}
-        self.answer: tuple[str | None, str] | None = None
+        self.answer: tuple[str | None, FoldedAnswer | None, str] | None = None
         self.graph: Lowering
 
     def _problem(self, reason: str, *nodes: NirNode) -> None:
@@ -388,15 +391,22 @@ class _Translation:
             ("count", "membrane") if mapped.spiking else ("membrane",)
         kind = self.wanted or kinds[0]
         if kind not in kinds:
-            self._problem(f"--output {kind}: the network gives {' or '.join(kinds)}", output)
-        elif kind == "current":
-            try:
+            self._problem(f"--answer {kind}: the network gives {' or '.join(kinds)}", output)
+            return
+        try:
+            if kind == "current":
                 self.graph.readout(self.values[output.name], "readout")
-            except ValueError as error:
-                self._problem(str(error), output)
-            self.answer = (None, kind)
-        else:
-            self.answer = (layer, "membrane-last" if kind == "membrane" else kind)
+                self.answer = (None, None, kind)
+                return
+            shape = next(made.shape for made in self.graph.layers if made.name == layer)
+            if kind == "membrane":
+                assert mapped is not None
+                self.answer = (layer, membrane_answer(mapped, shape, "last"), "membrane-last")
+            else:
+                check_pixel(shape)
+                self.answer = (layer, None, kind)
+        except ValueError as error:
+            self._problem(str(error), self.file.nodes[name] if layer else output)
 
 
 _HANDLERS: dict[str, Callable[..., tuple[Value, tuple[int, ...]]]] = {

@@ -374,7 +374,7 @@ class Translation:
         if wanted is None:
             return next(iter(found.values()))
         if wanted not in found:
-            raise ValueError(f"--output {wanted}: the network gives {' and '.join(found)}")
+            raise ValueError(f"--answer {wanted}: the network gives {' and '.join(found)}")
         return found[wanted]
 
     @staticmethod

@@ -55,10 +55,11 @@ class Integrator(nn.Module):
 
     def __init__(self, tau: float = 100.0):
         super().__init__()
+        norse = peer("norse.torch")
         self.fc1 = nn.Linear(INPUTS, 20)
-        self.lif = peer("norse.torch").LIFBoxCell(peer("norse.torch").LIFBoxParameters(tau_mem_inv=torch.tensor(200.0)))
+        self.lif = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(200.0)))
         self.fc2 = nn.Linear(20, CLASSES)
-        self.li = peer("norse.torch").LIBoxCell(peer("norse.torch").LIBoxParameters(tau_mem_inv=torch.tensor(tau)))
+        self.li = norse.LIBoxCell(norse.LIBoxParameters(tau_mem_inv=torch.tensor(tau)))
 
     def forward(self, x):
         states, last, out = None, None, None
@@ -119,7 +120,7 @@ def test_mem_of_snntorch(over, options):
     integer = same(module, x, answer if over else answer[-1], output="membrane")
     assert integer.answer is not None and integer.answer.over == (over or "last")
     assert integer.answer.delta == (0 if options else integer.layers[-1].neuron.delta)
-    assert integer.about["imported"] == {
+    assert integer.about == {
         "library": f"snntorch {version('snntorch')}", "input": "spikes",
         "answer": f"membrane-{over or 'last'}"}
 
@@ -245,7 +246,7 @@ def test_counts_and_answer_survive_a_file(tmp_path):
     integer.save(tmp_path / "net.safetensors")
     again = IntegerNetwork.load(tmp_path / "net.safetensors")
     assert (again.count_bits, again.input_shape) == (3, (2, 6, 8))
-    assert again.about["imported"]["input"] == "counts"
+    assert again.about["input"] == "counts"
     again.save(tmp_path / "again.safetensors")
     assert (tmp_path / "net.safetensors").read_bytes() == \
         (tmp_path / "again.safetensors").read_bytes()
@@ -255,6 +256,6 @@ def test_pixels_say_what_they_were_normalised_with():
     module = nn.Sequential(nn.Linear(INPUTS, CLASSES), nn.Identity()).double()
     network = from_module(module, torch.rand(3, INPUTS).double(), steps=4, input="pixels",
                           mean=[0.25], std=0.5)
-    about = to_integer(network.to_grid()).about["imported"]
+    about = to_integer(network.to_grid()).about
     assert about == {"library": "torch", "input": "pixels", "answer": "current", "mean": [0.25],
                      "std": 0.5}

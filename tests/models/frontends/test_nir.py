@@ -46,7 +46,8 @@ def test_spikes_are_those_of_the_library_that_wrote_the_file(name, tmp_path):
         form = net.layers[-1].neuron.canonical()    # pyright: ignore[reportOptionalMemberAccess]
         last = potentials[-1].flatten(1) / form.scale + form.center
         torch.testing.assert_close(last, file.potential, rtol=0, atol=1e-12)
-        assert net.output == "membrane-last"
+        assert net.output == "membrane-last" and net.answer == FoldedAnswer(over="last")
+        assert form.delta == 0      # a spike at the upper limit leaves the potential alone
     else:
         assert net.output == "count"
 
