@@ -41,9 +41,13 @@ def checked(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
             want in ("N", have) for want, have in zip(shape, inputs.shape, strict=True))
             for shape in shapes):
         raise ValueError(f"inputs must have shape [{', '.join(map(str, shapes[0]))}] "
-                         f"({'pixels' if bits else 'counts' if counts else 'spikes'}), not "
-                         f"{list(inputs.shape)}")
+                         f"({_kind(network)}), not {list(inputs.shape)}")
     return checked_values(inputs, bits, counts)
+
+
+def _kind(network: IntegerNetwork) -> str:
+    """What the network takes, in a word."""
+    return "pixels" if network.input_bits else "counts" if network.count_bits else "spikes"
 
 
 def _check_type(inputs: np.ndarray, bits: int, counts: int) -> None:
@@ -102,12 +106,12 @@ def read_inputs(paths: list[Path], network: IntegerNetwork) -> np.ndarray:
         if len(paths) > 1:
             raise ValueError("give one .npy or .npz file, or any number of pictures")
         array = _array(paths[0])
-        if not network.input_bits and array.dtype.kind == "f":
+        if not network.input_bits and not network.count_bits and array.dtype.kind == "f":
             array = check_spikes(array, f"{paths[0]}: frames")
         return array
     if not 0 < network.input_bits <= 8:
-        raise ValueError(f"the network takes {'counts' if network.count_bits else 'spikes'}, not "
-                         "pixels: give them as .npy or .npz")
+        raise ValueError(f"the network takes {_kind(network)}, not pixels: give them as .npy or "
+                         ".npz")
     return np.concatenate([_picture(path, network) for path in paths])
 
 
@@ -125,19 +129,23 @@ def read_data(path: Path, network: IntegerNetwork, count: int, framing: Framing 
     index = held_out[np.linspace(0, len(held_out) - 1, min(count, len(held_out))).astype(np.int64)]
     samples = data.read(index)
     if data.steps:
-        samples = check_spikes(samples, f"{path}: frames")
+        if not network.count_bits:
+            samples = check_spikes(samples, f"{path}: frames")
         shape = (*samples.shape[:2], *network.input_shape)
     else:
         samples = samples >> (8 - network.input_bits)
         shape = (len(samples), *network.input_shape)
-    return checked(network, samples.reshape(shape)), data.labels[index]
+    try:
+        return checked(network, samples.reshape(shape)), data.labels[index]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _check_kind(path: Path, data: OwnData, network: IntegerNetwork) -> None:
     """Raises ValueError unless the network takes such samples: kind, steps and shape."""
     if bool(data.steps) == bool(network.input_bits):
         raise ValueError(f"{path}: holds {'frames' if data.steps else 'images'}, and the network "
-                         f"takes {'pixels' if network.input_bits else 'spikes'}")
+                         f"takes {_kind(network)}")
     if data.steps not in (0, network.steps):
         raise ValueError(f"{path}: has frames of {data.steps} time steps, the network "
                          f"{network.steps}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from quadfire.models.frontends.imported import Imported, ImportProblems
 from quadfire.models.frontends.nir import from_nir
+from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.quantize import real_network
 
 from tests.models.frontends.nir_files import STEPS, WRITTEN, Written
