@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from amaranth._toolchain.yosys import find_yosys
+from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
+from quadfire.files import write_text
 from quadfire.paths import make_folder
 from quadfire.rtl.array.chain import spike_latency
 from quadfire.rtl.array.weight_memory import WeightMemory
@@ -54,12 +56,17 @@ def _kept_apart(rtlil_text: str) -> str:
 
 
 def to_verilog(rtlil_text: str) -> str:
-    """Verilog of RTLIL, the same text every time."""
+    """Verilog of RTLIL, the same text every time. OSError where yosys fails, on a full disk say."""
     rtlil_text = _kept_apart(rtlil_text)
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
     yosys = find_yosys(lambda version: version >= (0, 40))
-    text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil{_SCRIPT}",
-                     ignore_warnings=True)
+    try:
+        text = yosys.run(["-q", "-"], f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil{_SCRIPT}",
+                         ignore_warnings=True)
+    except YosysError as error:
+        lines = str(error).strip().splitlines() or ["it says nothing"]
+        raise OSError(f"yosys failed while it made Verilog: {lines[-1]} (is there room in "
+                      f"{tempfile.gettempdir()}?)") from None
     # the first line names the yosys build
     lines = [line for line in text.splitlines() if not line.startswith("/* Generated")]
     return "\n".join(lines) + "\n"
@@ -154,6 +161,6 @@ def write(config: ArrayConfig, folder: str | Path, name: str = TOP,
     make_folder(folder)
     text, description = generator(config)
     source, about = folder / f"{name}.v", folder / f"{name}.json"
-    source.write_text(text)
-    about.write_text(json.dumps(description, indent=2) + "\n")
+    write_text(source, text)
+    write_text(about, json.dumps(description, indent=2) + "\n")
     return source, about

@@ -66,12 +66,23 @@ def _open(name: str, config: str | None, changes: Sequence[str] | None) -> "Acce
         return connect(name, wanted)
 
 
-def _load(device: "Accelerator", network: Path) -> "tuple[Program, bool]":
-    """(program, whether it had to be loaded): a device that holds it already keeps it."""
+def _read(network: Path, device: str, config: str | None, changes: Sequence[str] | None
+          ) -> "IntegerNetwork":
+    """The network in a file, which fits the array wherever that is known without a device."""
     from quadfire.firmware.compiler.compile import compile_network
     from quadfire.models.integer import IntegerNetwork
 
-    program = compile_network(IntegerNetwork.load(network), device.config)
+    integers = IntegerNetwork.load(network)
+    if (wanted := _wanted(device, config, changes)) is not None:
+        compile_network(integers, wanted)
+    return integers
+
+
+def _load(device: "Accelerator", network: "IntegerNetwork") -> "tuple[Program, bool]":
+    """(program, whether it had to be loaded): a device that holds it already keeps it."""
+    from quadfire.firmware.compiler.compile import compile_network
+
+    program = compile_network(network, device.config)
     if device.info().network == program.network_id:
         device.program = program
         return program, False
@@ -110,9 +121,10 @@ def info(device: Device = "sim", config: OptionalConfig = None, changes: Changes
 def load(network: Network, device: Device = "sim", config: OptionalConfig = None,
          changes: Changes = None) -> None:
     """Load a network; a real device keeps it until it is reset, and `run` finds it there."""
+    integers = _read(network, device, config, changes)
     with _open(device, config, changes) as accelerator:
         begin = time.perf_counter()
-        program, fresh = _load(accelerator, network)
+        program, fresh = _load(accelerator, integers)
         seconds = time.perf_counter() - begin
     console.print(f"{network}: network {program.network_id:#010x} "
                   + (f"loaded in {seconds:.2f} s" if fresh else "was loaded already"),
@@ -178,17 +190,12 @@ def run_inputs(network: Path, given: Given, device: str, config: str | None,
     import numpy as np
 
     from quadfire.files import whole_file
-    from quadfire.firmware.compiler.compile import compile_network
-    from quadfire.models.integer import IntegerNetwork
-
     if output is not None and output.suffix not in (".npy", ".json"):
         raise ValueError(f"--output must end in .npy or .json, not {output.name!r}")
-    integers = IntegerNetwork.load(network)
+    integers = _read(network, device, config, changes)
     data, labels = given.read(integers)
-    if (wanted := _wanted(device, config, changes)) is not None:
-        compile_network(integers, wanted)
     with _open(device, config, changes) as accelerator:
-        _load(accelerator, network)
+        _load(accelerator, integers)
         result = _watched(accelerator, data)
     votes = result.outputs.sum(axis=0) if result.outputs.ndim == 3 else result.outputs
     classes = votes.argmax(axis=1)
@@ -235,9 +242,9 @@ def throughput(network: Network, device: Device = "sim", config: OptionalConfig 
 
     from quadfire.firmware.transports.counting import CountingTransport
 
-    rng = np.random.default_rng(0)
+    rng, integers = np.random.default_rng(0), _read(network, device, config, changes)
     with _open(device, config, changes) as accelerator:
-        program, _ = _load(accelerator, network)
+        program, _ = _load(accelerator, integers)
         net = program.network
         extent = (images, net.inputs) if net.input_bits else (net.steps, images, net.inputs)
         data = rng.integers(0, 1 << max(net.input_bits, net.count_bits, 1), extent, dtype=np.uint8)

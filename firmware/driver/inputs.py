@@ -15,6 +15,7 @@ import numpy as np
 
 from quadfire.data.files import grey_of
 from quadfire.data.framing import AS_FOUND, Framing
+from quadfire.data.kinds import told
 from quadfire.data.own import OwnData, read_own, size_for
 from quadfire.data.spikes import SPIKES_REMEDY, check_spikes
 from quadfire.models.integer import IntegerNetwork
@@ -159,7 +160,7 @@ def _check_kind(path: Path, data: OwnData, network: IntegerNetwork) -> None:
 
 def _array(path: Path) -> np.ndarray:
     """The array of an .npy file, or the first one of an .npz file."""
-    problem = "not an .npy or .npz file of plain numbers"
+    problem = f"not an .npy or .npz file of plain numbers{_other(path)}"
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
@@ -182,6 +183,12 @@ def _array(path: Path) -> np.ndarray:
             zipfile.BadZipFile, zlib.error, OverflowError):
         pass
     raise ValueError(f"{path}: {problem}")
+
+
+def _other(path: Path) -> str:
+    """What a file is that is no input."""
+    what = told(path)
+    return "" if "can be an input" in what else what
 
 
 class _Oversize(ValueError):
@@ -224,6 +231,8 @@ def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if other := _other(path):       # some of which Pillow takes for pictures
+        raise ValueError(f"{path}: inputs are .npy, .npz or a picture{other}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -234,7 +243,7 @@ def _picture(path: Path, network: IntegerNetwork) -> np.ndarray:
         raise ValueError(f"{path}: the picture is far larger than {network.inputs} pixels, what "
                          "the network takes") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: inputs are .npy, .npz or a picture") from None
+        raise ValueError(f"{path}: inputs are .npy, .npz or a picture{_other(path)}") from None
     except ValueError as error:
         if str(error).startswith(f"{path}: "):
             raise

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from quadfire.data.kinds import told
+from quadfire.files import whole_file
 from quadfire.paths import PRETRAINED
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ def command_line() -> str:
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
     """A file of results, and of the command that made them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": command_line(), **results}, indent=2) + "\n")
+    with whole_file(path) as part:
+        part.write_text(json.dumps({"command": command_line(), **results}, indent=2) + "\n")
 
 
 def device_of(device: str) -> "torch.device":
@@ -89,5 +91,5 @@ def load(path: Path) -> "tuple[SpikingMLP | ImageNetwork | IntegerNetwork, dict[
         network = IntegerNetwork.load(path)
         return network, network.about
     hint = ": it is a folder, name a file in it" if path.is_dir() else \
-        f": an array? see `quadfire configs {path}`" if path.suffix == ".json" else ""
+        f": an array? see `quadfire configs {path}`" if path.suffix == ".json" else told(path)
     raise ValueError(f"{path}: neither a checkpoint nor an integer network{hint}")

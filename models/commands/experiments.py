@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from quadfire.files import write_text
 from quadfire.models.commands.common import one_thread
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def experiments(
 
         stored = {**(_load() if STORED.is_file() else {}), **found}
         STORED.parent.mkdir(parents=True, exist_ok=True)
-        STORED.write_text(json.dumps(stored, sort_keys=True).replace("{\"acc", "\n{\"acc") + "\n")
+        write_text(STORED, json.dumps(stored, sort_keys=True).replace("{\"acc", "\n{\"acc") + "\n")
         for path in draw_all(stored, README.parent / "pictures", name):
             console.print(f"wrote {path}")
         if not _absent(stored):
@@ -159,5 +160,5 @@ def document(check: Annotated[bool, typer.Option(
         raise ValueError(f"{README}: its tables are not those of {STORED}: run "
                          "`quadfire document`")
     if not check:
-        README.write_text(new)
+        write_text(README, new)
     console.print(f"{README}: {'as stored' if new == old else 'tables made anew'}")

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from quadfire.files import whole_file
 from quadfire.models.dynamics.moments import (
     Moments,
     Reset,
@@ -298,5 +299,6 @@ def draw_all(neuron: QuadraticMap, folder: Path, alpha: float = 1.0) -> list[Pat
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120)
+        with whole_file(paths[-1]) as part:
+            figure.savefig(part, dpi=120)
     return paths

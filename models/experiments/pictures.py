@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quadfire.files import whole_file
 from quadfire.models.dynamics.pictures import BLUE, GREEN, GREY, ORANGE, panels
 from quadfire.models.experiments.plans import (
     CONV,
@@ -134,5 +135,6 @@ def draw_all(stored: Stored, folder: Path, *names: str) -> list[Path]:
     for name in names:
         if name in PICTURES:
             paths.append(folder / f"{name}.png")
-            PICTURES[name](stored).savefig(paths[-1], dpi=90, metadata={"Software": None})
+            with whole_file(paths[-1]) as part:
+                PICTURES[name](stored).savefig(part, dpi=90, metadata={"Software": None})
     return paths

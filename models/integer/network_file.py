@@ -37,6 +37,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from quadfire.data.kinds import told
 from quadfire.files import whole_file
 from quadfire.models.integer.answer import MembraneAnswer
 from quadfire.models.integer.branches import Branch, ConvBranch, IdentityBranch, Pool
@@ -136,11 +137,11 @@ def read(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError:
-        raise NetworkError("not a safetensors file") from None
+        raise NetworkError(f"not a safetensors file{told(path)}") from None
     except (TypeError, ValueError, AttributeError) as error:
         raise NetworkError(f"its tensors cannot be read: {error}") from None
     if "quadfire" not in metadata:
-        raise NetworkError('no metadata under "quadfire": not an integer network')
+        raise NetworkError('no metadata under "quadfire": not an integer network' + told(path))
     head = _parse(metadata["quadfire"])
     for name, array in tensors.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

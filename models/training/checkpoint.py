@@ -13,7 +13,6 @@ The tensors are the network's `state_dict`: parameters, and the running means of
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from quadfire.data.kinds import told
+from quadfire.files import whole_file
 from quadfire.models.integer import network_file
 from quadfire.models.networks import ImageNetwork, network_from_config
 from quadfire.models.networks.mlp import SpikingMLP
@@ -39,11 +40,9 @@ class CheckpointError(ValueError):
 
 def write(path: Path, kind: str, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
     """Write a file whose `format` is `kind`. It is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     head = {"format": kind, "version": VERSION, **head}
-    save_file(tensors, part, {"quadfire": json.dumps(head, sort_keys=True)})
-    os.replace(part, path)
+    with whole_file(path) as part:
+        save_file(tensors, part, {"quadfire": json.dumps(head, sort_keys=True)})
 
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -68,8 +67,9 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not {what}: {error}") from None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError,
+            AttributeError) as error:
+        raise CheckpointError(f"{path}: not {what}{told(Path(path)) or f': {error}'}") from None
 
 
 def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,

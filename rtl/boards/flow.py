@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from quadfire.files import write_text
 from quadfire.rtl.boards.pll import PLLS
 from quadfire.rtl.boards.targets import Board
 from quadfire.rtl.boards.top import BoardTop
@@ -77,7 +78,7 @@ def build(name: str, board: Board, config: ArrayConfig, folder: Path, *, clock: 
     command = _place_command(board)
     fit(command, folder)
     seed, reached, used = _first_good(name, command, board, folder, clock, seeds, progress)
-    (folder / "summary.json").write_text(json.dumps({
+    write_text(folder / "summary.json", json.dumps({
         "board": name, "configuration": config.as_dict(), "clock_mhz": clock / 1e6, "baud": baud,
         "seed": seed, "reached_mhz": reached, "cells": used}, indent=2) + "\n")
     progress("packing")

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, console
+from quadfire.files import write_text
 from quadfire.paths import make_folder
 from quadfire.rtl.contract.config import LIMITS, PRESETS, ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
@@ -131,4 +132,4 @@ def registers(form: Annotated[str, typer.Option(
         typer.echo(text, nl=False)
     else:
         make_folder(output.parent)
-        output.write_text(text)
+        write_text(output, text)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from quadfire import paths
+from quadfire.files import write_text
 from quadfire.rtl.fpga.tools import versions
 
 __all__ = ["AREA", "CYCLES", "baseline_path", "compare", "markdown", "merge", "unknown", "write"]
@@ -103,7 +104,7 @@ def write(rows: Rows, cycles: Rows, folder: Path) -> None:
     path = folder / "summary.json"
     if path.exists():
         rows = merge(json.loads(path.read_text()), rows)
-    path.write_text(json.dumps(rows, indent=2) + "\n")
+    write_text(path, json.dumps(rows, indent=2) + "\n")
     if cycles:
-        (folder / "cycles.json").write_text(json.dumps(cycles, indent=2) + "\n")
-    (folder / "summary.md").write_text(markdown(rows, cycles))
+        write_text(folder / "cycles.json", json.dumps(cycles, indent=2) + "\n")
+    write_text(folder / "summary.md", markdown(rows, cycles))

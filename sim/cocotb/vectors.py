@@ -20,6 +20,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from quadfire.files import write_text
+
 __all__ = ["channel", "read", "vectors", "write"]
 
 
@@ -93,7 +95,7 @@ def write(path: Path | str, content: dict) -> Path:
     """Write vectors to a JSON file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content) + "\n")
+    write_text(path, json.dumps(content) + "\n")
     return path
 
 

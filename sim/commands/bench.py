@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quadfire.arguments import Difference, console
+from quadfire.files import write_text
 from quadfire.rtl.fpga.blocks import BLOCKS
 from quadfire.rtl.fpga.devices import DEVICES, PLAN
 from quadfire.rtl.fpga.summary import baseline_path
@@ -32,7 +33,7 @@ def _against(baseline: Path, rows: list[dict], cycles: list[dict], *, whole: boo
     if update:
         known["rows"] = summary.merge(known["rows"], rows)
         known["cycles"] = cycles or known["cycles"]
-        baseline.write_text(json.dumps(known, indent=2) + "\n")
+        write_text(baseline, json.dumps(known, indent=2) + "\n")
         console.print(f"{baseline} has these figures now", soft_wrap=True)
         return True
     moved, outside = summary.compare(rows, known["rows"])

@@ -20,6 +20,7 @@ from quadfire.arguments import (
     SpikesAbove,
     console,
 )
+from quadfire.files import write_text
 from quadfire.firmware.commands.device import Given, Images, Inputs, Output, run_inputs
 from quadfire.rtl.contract.config import LIMITS, ArrayConfig
 from quadfire.rtl.contract.config_file import read_config
@@ -80,7 +81,7 @@ def compare(network: Network,
     report = comparison.compare(integers, read_inputs([inputs], integers), shape, probe=membranes,
                                 waveform=output / "mismatch.vcd")
     output.mkdir(parents=True, exist_ok=True)
-    (output / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    write_text(output / "report.json", json.dumps(report.as_dict(), indent=2) + "\n")
     for what, count in report.compared.items():
         console.print(f"{what}s: {report.mismatched[what]:,} of {count:,} differ")
     if report.mismatch is not None:

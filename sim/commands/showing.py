@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from quadfire.arguments import Changes, Config, Difference, console, tell_error
+from quadfire.files import write_text
 from quadfire.rtl.contract.config import PRESETS, preset
 from quadfire.rtl.contract.config_file import read_config
 
@@ -154,7 +155,7 @@ def speed(config: Annotated[list[str] | None, typer.Option(
         tell_error(f"{name}: {error}")
     if rows:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+        write_text(output / "speed.json", json.dumps(rows, indent=2) + "\n")
         console.print(f"{output}/speed.json", soft_wrap=True)
     if refused and (config or not rows):
         raise typer.Exit(2)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quadfire.files import whole_file
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.pass_payload import emit_of
 from quadfire.firmware.compiler.program import Program
@@ -218,4 +219,5 @@ def picture(path: Path, designs: list[Design], title: str) -> None:
                       xytext=(4, 4), textcoords="offset points")
     axes.set(xlabel="share of an LFE5U-85F", ylabel="cycles an image", yscale="log", title=title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=150)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quadfire.files import whole_file, write_text
 from quadfire.firmware.driver.accelerator import Accelerator
 from quadfire.models.integer import ConvBranch, IntegerLayer, IntegerNetwork
 from quadfire.models.neurons.canonical import canonical_root
@@ -101,7 +102,8 @@ def draw(rows: list[dict], title: str, path: Path) -> None:
              ylim=(0, None))
     axes.legend(loc="upper left", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130)
     pyplot.close(figure)
 
 
@@ -112,6 +114,6 @@ def run(config: ArrayConfig, name: str, folder: Path, **shape) -> list[dict]:
     """
     rows = measure(config, **shape)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "activity.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_text(folder / "activity.json", json.dumps(rows, indent=2) + "\n")
     draw(rows, f"3 x 3 convolution: cost grows with spikes\n{name}", folder / "activity.png")
     return rows

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import EngFormatter
 
+from quadfire.files import whole_file
 from quadfire.rtl.contract.config import preset
 
 __all__ = ["area", "draw", "layer_cycles", "roofline", "utilisation"]
@@ -30,7 +31,8 @@ def _title(figures: dict) -> str:
 
 def _save(figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130)
     plt.close(figure)
 
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from quadfire.files import write_text
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
@@ -172,7 +173,7 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
                   "sources": sources,
                   **summary_of(program, inputs, outputs, expected, seconds)}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(result, indent=2) + "\n")
     _print(console, config, result)
     console.print(f"\n{folder}/summary.json")
     return result

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from quadfire.files import write_text
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.accelerator import Accelerator
@@ -113,7 +114,7 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
                **_summary(done, shape)}
     folder.mkdir(parents=True, exist_ok=True)
     drawn = _draw(folder, network, done)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     _print(console, summary, _per_image(done))
     console.print(f"\n{folder}/summary.json, {drawn}")
     return summary

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from quadfire.files import write_text
 from quadfire.paths import PACKAGE, cache_folder
 
 __all__ = ["LayerFigures", "Measurement", "area_of", "figures_of", "markdown", "read_rows", "write"]
@@ -227,5 +228,5 @@ def markdown(networks: Sequence[dict], published: str) -> str:
 def write(folder: Path, networks: Sequence[dict], published: str) -> None:
     """Write `figures.json` and `figures.md`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "figures.json").write_text(json.dumps(networks, indent=2) + "\n")
-    (folder / "figures.md").write_text(markdown(networks, published))
+    write_text(folder / "figures.json", json.dumps(networks, indent=2) + "\n")
+    write_text(folder / "figures.md", markdown(networks, published))

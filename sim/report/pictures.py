@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from quadfire.files import whole_file
 from quadfire.firmware.driver.outputs import Outputs
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.integer.reference import Result
@@ -71,7 +72,8 @@ def raster(path: Path, pixels: np.ndarray, labels: np.ndarray, measured: Outputs
     axes.set_title(f"Spikes of the hidden layer, RTL and PyTorch: {differ} of "
                    f"{total:,} differ (digit → class given by the RTL)", fontsize=10)
     axes.legend(loc="upper right", fontsize=8, ncols=2, frameon=False)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=120)
     plt.close(figure)
 
 
@@ -115,7 +117,8 @@ def membrane(path: Path, labels: np.ndarray, network: IntegerNetwork, measured: 
     axes.set_title(f"Membrane potential of hidden neuron {index} after each of {steps} time steps "
                    "(after reset), w' = w² + J", fontsize=10)
     axes.legend(loc="upper right", fontsize=8, ncols=4, framealpha=0.95)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=120)
     plt.close(figure)
 
 
@@ -147,5 +150,6 @@ def maps(path: Path, pixels: np.ndarray, labels: np.ndarray, network: IntegerNet
                     f"{int(differ.sum())} of {want.size:,} differ from PyTorch\n"
                     f"(darker: more of {steps} time steps; digit → class given by the RTL)",
                     fontsize=10)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=120)
     plt.close(figure)

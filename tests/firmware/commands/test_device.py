@@ -16,6 +16,7 @@ from quadfire.firmware.driver.selftest import GOLDEN, TESTS, golden, selftest
 from quadfire.firmware.tape.packets import encode
 from quadfire.firmware.transports import KINDS, open_device, serial_port
 from quadfire.models.integer.reference import run as reference
+from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import preset
 from quadfire.rtl.contract.tape import Answer, Opcode
 from quadfire.sim.verilator.pynq_standin import Pynq
@@ -174,3 +175,24 @@ def test_errors_are_told_to_the_letter(tmp_path):
     path = tmp_path / "net[bold].safetensors"
     done = quadfire("compile", path)
     assert done.status == 2 and str(path) in done.err and done.err.count("\n") == 1
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("words", "told"), [
+    (("run", "{net}", "{wrong}"), "inputs must have shape"), (("simulate", "{net}", "{wrong}"),
+                                                              "inputs must have shape"),
+    (("run", "{net}", "--data", "{wrong}"), "neither such a folder nor such a .npz"),
+    (("run", "{wrong}", "{wrong}"), "not a safetensors file"),
+    (("load", "{wrong}"), "not a safetensors file"),
+    (("throughput", "{wrong}"), "not a safetensors file"),
+    (("load", "{net}", "--set", "weight_rows=16"), "weight"),
+    (("throughput", "{net}", "--set", "weight_rows=16"), "weight")])
+def test_what_is_wrong_is_told_before_a_device_is_built(tmp_path, monkeypatch, words, told):
+    def connect(*_):
+        raise AssertionError("a device was opened")
+
+    monkeypatch.setattr("quadfire.firmware.driver.connect.connect", connect)
+    np.save(tmp_path / "wrong.npy", np.zeros((2, 3), np.uint8))
+    names = {"net": PRETRAINED / "mnist5k-784-128-10-int8.safetensors",
+             "wrong": tmp_path / "wrong.npy"}
+    assert told in invoke(*(word.format(**names) for word in words), fails=True)
