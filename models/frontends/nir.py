@@ -245,7 +245,7 @@ class _Translation:
             self._problem("the graph has no Output" if not outputs else
                           f"the graph has {len(outputs)} Outputs, the array gives one answer",
                           *outputs)
-        elif outputs[0].name in self.values:
+        elif outputs[0].name in self.values and not self.problems:
             self._finish(outputs[0])
 
     def _line(self, node: NirNode, becomes: str = "", problem: str = "",

@@ -1,4 +1,4 @@
-"""NIR files for tests: written by other libraries, with the spikes that their networks give."""
+"""NIR files for tests: written by hand, and by other libraries with the spikes that they give."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,38 @@ from torch import Tensor, nn
 
 from tests.models.frontends.peers import peer
 
-__all__ = ["WRITTEN", "Written"]
+__all__ = ["STEPS", "WRITTEN", "Written", "graph", "inputs", "write_file"]
 
 STEPS, SAMPLES = 16, 40
+
+
+# By hand -----------------------------------------------------------------------------------------
+
+
+def graph(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> dict[str, Any]:
+    """A graph as `write_file` takes it."""
+    return {"type": "NIRGraph", "nodes": nodes, "edges": edges}
+
+
+def write_file(path: Path, node: dict[str, Any]) -> Path:
+    """Write a NIR file with h5py. Groups are dicts."""
+    h5py = peer("h5py")
+
+    def write(group: Any, tree: dict[str, Any]) -> None:
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                write(group.create_group(key), value)
+            elif isinstance(value, str):
+                group.create_dataset(key, data=value, dtype=h5py.string_dtype())
+            else:
+                group.create_dataset(key, data=value)
+
+    with h5py.File(path, "w") as file:
+        write(file, {"version": "1.0.8", "node": node})
+    return path
+
+
+# By libraries ------------------------------------------------------------------------------------
 
 
 class Written(NamedTuple):
@@ -70,9 +99,6 @@ def save(graph: Any, path: Path, *, infer: bool = False) -> None:
     if infer:
         graph.infer_types()
     nir.write(path, graph, compression=None)
-
-
-# Libraries ---------------------------------------------------------------------------------------
 
 
 def snntorch_dense(folder: Path, **leaky: Any) -> Written:

@@ -12,6 +12,8 @@ import pytest
 from quadfire.models.frontends import nir_file
 from quadfire.models.frontends.nir_file import KINDS, read_nir
 
+from tests.models.frontends.nir_files import graph, write_file
+
 h5py: Any = pytest.importorskip("h5py", reason="h5py is not installed")
 pytestmark = pytest.mark.fast
 
@@ -25,39 +27,16 @@ NODES: dict[str, dict[str, Any]] = {
 }
 
 
-def graph(nodes: dict[str, Any], edges: list[tuple[str, str]]) -> dict[str, Any]:
-    return {"type": "NIRGraph", "nodes": nodes, "edges": edges}
-
-
 def changed(node: str, **values: Any) -> dict[str, Any]:
     """NODES, with other parameters of one node; None takes one away."""
     new = {k: v for k, v in (NODES[node] | values).items() if v is not None}
     return graph(NODES | {node: new}, EDGES)
 
 
-def write(group: Any, tree: dict[str, Any]) -> None:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            write(group.create_group(key), value)
-        elif isinstance(value, str):
-            group.create_dataset(key, data=value, dtype=h5py.string_dtype())
-        else:
-            group.create_dataset(key, data=value)
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Files are read at once, not by another process first, which takes half a second a file."""
-    if "process" not in request.node.name:
-        monkeypatch.setattr(nir_file, "_try", lambda path: None)
-
-
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     def save(node: dict[str, Any]) -> Path:
-        with h5py.File(tmp_path / "net.nir", "w") as file:
-            write(file, {"version": "1.0.8", "node": node})
-        return tmp_path / "net.nir"
+        return write_file(tmp_path / "net.nir", node)
 
     return save
 
