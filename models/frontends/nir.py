@@ -12,13 +12,11 @@ Several edges that lead to a node add up. Shapes follow from that of the Input; 
 node states itself is checked. All that cannot be honoured is told at once.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from quadfire.models.frontends.answers import check_pixel, membrane_answer
 from quadfire.models.frontends.imported import Imported, ImportProblems, Line
@@ -26,6 +24,7 @@ from quadfire.models.frontends.importing import INPUTS, OUTPUTS, input_value
 from quadfire.models.frontends.mapped import MappedNeuron
 from quadfire.models.frontends.nir_file import NirFile, NirNode, read_nir
 from quadfire.models.frontends.nir_graph import ordered
+from quadfire.models.frontends.nir_layers import LAYERS, Sides
 from quadfire.models.frontends.nir_neurons import (
     WRITERS,
     Dynamics,
@@ -35,19 +34,10 @@ from quadfire.models.frontends.nir_neurons import (
     Writer,
     map_neuron,
 )
-from quadfire.models.frontends.nir_values import (
-    Unmapped,
-    number,
-    numbers,
-    per_channel,
-    sides,
-    tensor,
-    told,
-)
+from quadfire.models.frontends.nir_values import Unmapped, numbers, told
 from quadfire.models.frontends.translation import described_map, described_value
-from quadfire.models.integer import Pool, Shape
+from quadfire.models.integer import Shape
 from quadfire.models.neurons.canonical import canonical_if
-from quadfire.models.quantize import modules
 from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.lowering import Lowering
 from quadfire.models.quantize.values import Value
@@ -138,7 +128,7 @@ class _Translation:
             self.readers[before].append(after)
         self.signals = any(node.kind == "Conv1d" for node in file.nodes.values())
         self.values: dict[str, Value] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, Sides] = {}
         self.mapped: dict[str, MappedNeuron] = {}
         self.layers: dict[str, str] = {}
         self.potentials: set[str] = set()
@@ -207,7 +197,7 @@ class _Translation:
         self.shapes[inputs[0].name] = shape
         return _map_shape(shape)
 
-    def _batchless(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _batchless(self, shape: Sides) -> Sides:
         """A shape without the batch of one that Norse's exporter leaves in front of it."""
         batch = len(shape) == 4 or len(shape) == 2 and not self.signals
         return shape[1:] if batch and shape[0] == 1 else shape
@@ -232,8 +222,7 @@ class _Translation:
                 continue        # the reason stands at another node
             try:
                 value, shape = self._inputs(node, sources)
-                self.values[node.name], self.shapes[node.name] = \
-                    _HANDLERS[node.kind](self, node, value, shape)
+                self.values[node.name], self.shapes[node.name] = self._node(node, value, shape)
             except ValueError as error:
                 reasons = error.args if isinstance(error, Unmapped) else (str(error),)
                 for reason in reasons:
@@ -254,7 +243,7 @@ class _Translation:
         self.lines.append(Line(name=node.name, read=_described(node, mapped), becomes=becomes,
                                condition=condition, problem=problem))
 
-    def _inputs(self, node: NirNode, names: list[str]) -> tuple[Value, tuple[int, ...]]:
+    def _inputs(self, node: NirNode, names: list[str]) -> tuple[Value, Sides]:
         """The sum of what these nodes give."""
         value, shape = self.values[names[0]], self.shapes[names[0]]
         for name in self.potentials.intersection(names):
@@ -269,94 +258,19 @@ class _Translation:
             value = self.graph.add(value, self.values[name])
         return value, shape
 
-    def _pass(self, node: NirNode, x: Value, shape: tuple[int, ...]
-              ) -> tuple[Value, tuple[int, ...]]:
-        """An Input or Output, of the whole or of a graph inside."""
-        stated = self._batchless(numbers(node, "shape"))
-        if stated != shape:
+    def _node(self, node: NirNode, x: Value, shape: Sides) -> tuple[Value, Sides]:
+        """What a node gives."""
+        if node.kind in _NEURONS:
+            return self._neuron(node, x, shape), shape
+        if node.kind in LAYERS:
+            x, shape = LAYERS[node.kind](self.graph, node, x, shape)
+            self._line(node, described_value(x))
+        elif (stated := numbers(node, "shape")) not in (shape, (1, *shape)):
             raise ValueError(f"states the shape {[*stated]}, what leads to it has {[*shape]}")
         return x, shape
 
-    def _flatten(self, node: NirNode, x: Value, shape: tuple[int, ...]
-                 ) -> tuple[Value, tuple[int, ...]]:
-        first, last = (number(node, key) for key in ("start_dim", "end_dim"))
-        stated = self._batchless(numbers(node, "input_type"))
-        if stated and stated != shape:
-            raise ValueError(f"states the input {[*stated]}, what leads to it has {[*shape]}")
-        axes = len(shape)
-        if not (-axes <= first < axes and -axes <= last < axes):
-            raise ValueError(f"start_dim = {first}, end_dim = {last} are not axes of {[*shape]}")
-        first, last = first % axes, last % axes
-        made = (*shape[:first], int(np.prod(shape[first:last + 1])), *shape[last + 1:])
-        if len(made) > 1 and made != shape:
-            raise ValueError(f"makes {[*made]} of {[*shape]}: the array flattens whole maps only")
-        self._line(node, described_value(x))
-        return x, made
-
-    def _linear(self, node: NirNode, x: Value, shape: tuple[int, ...]
-                ) -> tuple[Value, tuple[int, ...]]:
-        weight = tensor(node, "weight")
-        bias = tensor(node, "bias") if "bias" in node.values else None
-        if weight.ndim != 2 or shape != (weight.shape[1],):
-            raise ValueError(f"weight has shape {[*weight.shape]}, which takes no {[*shape]}: the "
-                             "array multiplies a matrix with a vector, put a Flatten before it")
-        _check_bias(bias, weight)
-        made = self.graph.linear(x, weight, bias, name=node.name)
-        self._line(node, described_value(made))
-        return made, (len(weight),)
-
-    def _convolution(self, node: NirNode, x: Value, shape: tuple[int, ...]
-                     ) -> tuple[Value, tuple[int, ...]]:
-        axes = 1 if node.kind == "Conv1d" else 2
-        weight = tensor(node, "weight")
-        stated = numbers(node, "input_shape")
-        if weight.ndim != axes + 2:
-            raise ValueError(f"weight must have {axes + 2} axes, not {[*weight.shape]}")
-        if len(shape) != axes + 1:
-            raise ValueError(f"takes {'[C, L]' if axes == 1 else '[C, H, W]'}, not {[*shape]}")
-        if stated and stated != shape[1:]:
-            raise ValueError(f"states the input {[*stated]}, what leads to it has {[*shape[1:]]}")
-        groups = number(node, "groups")
-        padding: Any = node.values["padding"]
-        if not isinstance(padding, str):
-            padding = sides(node, "padding", axes, lowest=0)
-        elif padding not in ("same", "valid"):
-            raise ValueError(f"padding must be numbers, same or valid, not {padding!r}")
-        if groups < 1 or len(weight) % groups:
-            raise ValueError(f"groups must divide its {len(weight)} outputs, not {groups}")
-        _check_bias(tensor(node, "bias"), weight)
-        kind = nn.Conv1d if axes == 1 else nn.Conv2d
-        module = nn.utils.skip_init(
-            kind, weight.shape[1] * groups, len(weight), tuple(weight.shape[2:]),
-            stride=sides(node, "stride", axes), padding=padding,
-            dilation=sides(node, "dilation", axes), groups=groups, dtype=torch.float64)
-        module.weight.data, module.bias.data = weight, tensor(node, "bias")
-        found = modules.convolution("", module)
-        made = self.graph.conv(x, found.weight, found.bias, stride=found.stride,
-                               padding=found.padding, name=node.name)
-        self._line(node, described_value(made))
-        return made, (made.shape if axes == 2 else (made.shape[0], made.shape[2]))
-
-    def _scale(self, node: NirNode, x: Value, shape: tuple[int, ...]
-               ) -> tuple[Value, tuple[int, ...]]:
-        scale = per_channel("scale", np.asarray(node.values["scale"]), shape, x.shape[0])
-        made = self.graph.affine(x, torch.from_numpy(scale), name=node.name)
-        self._line(node, described_value(made))
-        return made, shape
-
-    def _pool(self, node: NirNode, x: Value, shape: tuple[int, ...]
-              ) -> tuple[Value, tuple[int, ...]]:
-        if len(shape) != 3:
-            raise ValueError(f"takes [C, H, W], not {[*shape]}")
-        size, stride = (sides(node, key, 2) for key in ("kernel_size", "stride"))
-        pool = Pool(kind="sum", size=size, stride=stride, padding=sides(node, "padding", 2, 0))
-        divisor = size[0] * size[1] if node.kind == "AvgPool2d" else 1
-        made = self.graph.pool(x, pool, divisor=float(divisor), name=node.name)
-        self._line(node, described_value(made))
-        return made, made.shape
-
-    def _neuron(self, node: NirNode, x: Value, shape: tuple[int, ...]
-                ) -> tuple[Value, tuple[int, ...]]:
+    def _neuron(self, node: NirNode, x: Value, shape: Sides) -> Value:
+        """A layer of neurons, or what the readout reads."""
         try:
             mapped = map_neuron(node, shape, x.shape[0], self.options)
         except Unmapped:        # a stand-in, so that the nodes behind it are looked at as well
@@ -367,16 +281,17 @@ class _Translation:
         if not mapped.spiking:
             self.potentials.add(node.name)
         if node.kind == "I" and self.wanted in (None, "current"):
-            gain = torch.tensor(mapped.form.gain, dtype=torch.float64) / mapped.form.scale
+            gain, scale = (torch.tensor(value, dtype=torch.float64)
+                           for value in (mapped.form.gain, mapped.form.scale))
             self._line(node, "the readout: its last potential by the number of steps")
-            return self.graph.affine(x, gain, name=node.name), shape
+            return self.graph.affine(x, gain / scale, name=node.name)
         made = self.graph.neuron(x, mapped, node.name, module=node.name,
                                  notes=(mapped.condition,) if mapped.condition else ())
         layer = self.graph.layers[-1]
         self.layers[node.name] = layer.name
         self._line(node, f"layer {layer.name!r}, {' x '.join(map(str, layer.shape))}: "
                          f"{described_map(mapped)}", condition=mapped.condition)
-        return made, shape
+        return made
 
     # The answer -----------------------------------------------------------------------------------
 
@@ -409,16 +324,7 @@ class _Translation:
             self._problem(str(error), self.file.nodes[name] if layer else output)
 
 
-_HANDLERS: dict[str, Callable[..., tuple[Value, tuple[int, ...]]]] = {
-    **dict.fromkeys(("Input", "Output"), _Translation._pass),
-    **dict.fromkeys(("Affine", "Linear"), _Translation._linear),
-    **dict.fromkeys(("Conv1d", "Conv2d"), _Translation._convolution),
-    **dict.fromkeys(("AvgPool2d", "SumPool2d"), _Translation._pool),
-    **dict.fromkeys(_NEURONS, _Translation._neuron),
-    "Flatten": _Translation._flatten, "Scale": _Translation._scale}
-
-
-def _map_shape(shape: tuple[int, ...]) -> Shape:
+def _map_shape(shape: Sides) -> Shape:
     """(C, H, W) of a vector [N], a signal [C, L] or a map [C, H, W]."""
     if len(shape) == 3:
         return shape[0], shape[1], shape[2]
@@ -437,8 +343,3 @@ def _described(node: NirNode, mapped: MappedNeuron | None) -> str:
         elif value.ndim:
             told.append(f"{key} [{', '.join(map(str, value.shape))}]")
     return f"{node.kind}({', '.join(told)})"
-
-
-def _check_bias(bias: Tensor | None, weight: Tensor) -> None:
-    if bias is not None and bias.shape != (len(weight),):
-        raise ValueError(f"bias has shape {[*bias.shape]}, it has {len(weight)} outputs")

@@ -23,12 +23,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = ["KINDS", "NirFile", "NirNode", "read_nir"]
 
@@ -189,7 +186,7 @@ class _Reader:
         self.values = 0
         self.seen: set[Any] = set()
 
-    def read(self, file: "h5py.File") -> NirFile:
+    def read(self, file: Any) -> NirFile:
         root = self._group(file, "node")
         if root is None:
             raise ValueError("an HDF5 file, but not of NIR: it has no 'node'")
@@ -201,7 +198,7 @@ class _Reader:
 
     # Graphs ---------------------------------------------------------------------------------------
 
-    def _graph(self, group: "h5py.Group", prefix: str,
+    def _graph(self, group: Any, prefix: str,
                metadata: dict[str, str | float]) -> tuple[list[str], list[str]]:
         """Adds all nodes and edges of a graph. Returns the names of its Inputs and Outputs."""
         told = f"node {prefix[:-1]!r} NIRGraph" if prefix else "the graph"
@@ -231,7 +228,7 @@ class _Reader:
         self._edges(group, prefix, told, ends)
         return inputs, outputs
 
-    def _edges(self, group: "h5py.Group", prefix: str, told: str,
+    def _edges(self, group: Any, prefix: str, told: str,
                ends: dict[str, tuple[list[str], list[str]]]) -> None:
         """Adds the edges of a graph. One of a graph inside becomes one of its Input or Output."""
         for pair in self._texts(group, told):
@@ -249,19 +246,20 @@ class _Reader:
                 raise ValueError(f"{written} is there twice")
             self.edges[edge[0], edge[1]] = None
 
-    def _texts(self, group: "h5py.Group", told: str) -> list[tuple[str, str]]:
+    def _texts(self, group: Any, told: str) -> list[tuple[str, str]]:
         """The edges of a graph as they are written."""
-        data = self._dataset(group, "edges", told)
-        if data.shape is not None and 0 in data.shape:
+        data: Any = self._dataset(group, "edges", told)
+        if 0 in data.shape:
             return []
         if data.ndim != 2 or data.shape[1] != 2 or not _is_text(data):
             raise ValueError(f"the edges of {told} must be texts [n, 2]")
         self._check_size(data, f"the edges of {told}")
-        return [(_decoded(a, told), _decoded(b, told)) for a, b in data[()]]
+        pairs: Any = data[()]
+        return [(_decoded(a, told), _decoded(b, told)) for a, b in pairs]
 
     # Nodes ----------------------------------------------------------------------------------------
 
-    def _node(self, group: "h5py.Group", name: str,
+    def _node(self, group: Any, name: str,
               metadata: dict[str, str | float]) -> NirNode:
         """One node with all parameters that its type has, and no other."""
         kind = self._text(group, "type", f"node {name!r}")
@@ -280,7 +278,7 @@ class _Reader:
         return NirNode(name=name, kind=kind, values=values,
                        metadata=metadata | self._metadata(group))
 
-    def _value(self, group: "h5py.Group", key: str, told: str) -> Value:
+    def _value(self, group: Any, key: str, told: str) -> Value:
         """One parameter; whole numbers where it counts something, else finite real ones."""
         data, what = self._dataset(group, key, told), f"{told}: {key}"
         if key == "padding" and _is_text(data):
@@ -303,7 +301,7 @@ class _Reader:
             raise ValueError(f"{what} is infinite")
         return array
 
-    def _metadata(self, group: "h5py.Group") -> dict[str, str | float]:
+    def _metadata(self, group: Any) -> dict[str, str | float]:
         """Texts and single numbers among the metadata. All else says nothing to us."""
         made: dict[str, str | float] = {}
         if (found := self._group(group, "metadata")) is None:
@@ -319,7 +317,7 @@ class _Reader:
 
     # HDF5 -----------------------------------------------------------------------------------------
 
-    def _item(self, group: "h5py.Group", key: str) -> Any:
+    def _item(self, group: Any, key: str) -> Any:
         """What is there under a name, or None. Links to elsewhere are not followed."""
         import h5py
 
@@ -329,20 +327,20 @@ class _Reader:
             raise ValueError(f"{key!r} is a link to elsewhere, which is not followed")
         return group[key]
 
-    def _group(self, group: "h5py.Group", key: str) -> "h5py.Group | None":
+    def _group(self, group: Any, key: str) -> Any:
         """A group, or None where there is none. Each may be reached once only."""
         import h5py
 
         found = self._item(group, key)
         if not isinstance(found, h5py.Group):
             return None
-        address = h5py.h5o.get_info(found.id).addr
+        address = h5py.h5o.get_info(found.id).addr  # pyright: ignore[reportAttributeAccessIssue]
         if address in self.seen:
             raise ValueError(f"the group {key!r} is reached twice")
         self.seen.add(address)
         return found
 
-    def _dataset(self, group: "h5py.Group", key: str, told: str) -> "h5py.Dataset":
+    def _dataset(self, group: Any, key: str, told: str) -> Any:
         """An array, not yet read."""
         import h5py
 
@@ -353,7 +351,7 @@ class _Reader:
                              f"{told}: {key} is not an array")
         return found
 
-    def _check_size(self, data: "h5py.Dataset", what: str) -> None:
+    def _check_size(self, data: Any, what: str) -> None:
         """Raise ValueError unless the values, of this array and of the file, can be in the file."""
         if data.is_virtual or data.external:
             raise ValueError(f"{what} lies in another file, which is not followed")
@@ -370,7 +368,7 @@ class _Reader:
         if len(set(filters)) < len(filters):
             raise ValueError(f"{what} is packed twice")
 
-    def _text(self, group: "h5py.Group", key: str, told: str) -> str:
+    def _text(self, group: Any, key: str, told: str) -> str:
         """A single text."""
         data = self._dataset(group, key, told)
         if data.shape != () or not _is_text(data):

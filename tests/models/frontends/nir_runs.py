@@ -14,8 +14,8 @@ from quadfire.models.quantize.quantize import real_network
 
 from tests.models.frontends.nir_files import STEPS, graph, write_file
 
-__all__ = ["IF", "SAID", "chain", "conv", "ends", "integrated", "problems", "random", "run",
-           "steps_of"]
+__all__ = ["IF", "SAID", "chain", "conv", "ending", "ends", "integrated", "problems", "random",
+           "run", "steps_of"]
 
 SAID = {"reset": "subtract", "fires": "at"}
 IF = {"type": "IF", "r": 1.0, "v_threshold": 0.5}
@@ -51,6 +51,12 @@ def chain(folder: Any, shape: tuple[int, ...], answer: tuple[int, ...],
     names = ["input", *nodes, "output"]
     return write_file(folder / "net.nir", graph(
         ends(shape, answer) | nodes, list(zip(names, names[1:], strict=False))))
+
+
+def ending(shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
+    """Nodes behind a map of this shape: four neurons that give the answer."""
+    return {"flat*": {"type": "Flatten", "start_dim": 0, "end_dim": -1},
+            "fc*": {"type": "Linear", "weight": random(4, int(np.prod(shape)))}, "if*": IF}
 
 
 def integrated(currents: Tensor, threshold: Any = 0.5) -> Tensor:

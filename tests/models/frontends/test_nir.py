@@ -30,7 +30,8 @@ pytestmark = pytest.mark.fast
 def written(name: str, folder: Any) -> tuple[Written, dict[str, Any]]:
     torch.manual_seed(7)
     make, options = WRITTEN[name]
-    peer("nir"), peer("h5py")
+    peer("nir")
+    peer("h5py")
     return make(folder), options
 
 
@@ -123,7 +124,7 @@ def test_answers(last, output, answer, tmp_path):
     if not (last and last["type"] == "I"):
         given = {"IF": "count or membrane", "LI": "membrane"}[last["type"]] if last else "current"
         assert problems(path, output=wrong, **options) == [
-            f"node 'output' Output: --output {wrong}: the network gives {given}"]
+            f"node 'output' Output: --answer {wrong}: the network gives {given}"]
 
 
 def test_pixels_and_counts(tmp_path):
@@ -138,7 +139,7 @@ def test_pixels_and_counts(tmp_path):
     assert torch.equal(found.flatten(2), integrated(currents.expand(STEPS, 7, 4)))
     counts = torch.randint(0, 6, (STEPS, 7, 5))
     net = from_nir(path, steps=STEPS, input="counts", count_bits=3, **SAID)
-    assert net.input_shape == (15, 1, 1)
+    assert (net.input_shape, net.count_bits) == ((5, 1, 1), 3)
     maps, _ = run(net, counts)
     assert torch.equal(maps[0].flatten(2), integrated(counts.double() @ torch.from_numpy(weight).T))
 
