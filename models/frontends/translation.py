@@ -4,7 +4,7 @@
 |---|---|
 | Conv1d, Conv2d, Linear, norms, pools, sums, factors | numbers of a `Lowering` value |
 | neurons, AND of spikes | a layer |
-| Flatten, Dropout, Identity, changes of shape | nothing |
+| Flatten, Dropout, Identity, all that moves values | nothing, see `provenance` |
 
 Every problem is collected, so that a user sees all of them at once.
 """
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from quadfire.models.frontends import neurons
+from quadfire.models.frontends.functions import HINTS, UNKNOWN
+from quadfire.models.frontends.graph import map_sides
 from quadfire.models.frontends.imported import Line
 from quadfire.models.frontends.mapped import MappedNeuron
 from quadfire.models.frontends.neurons import CallForm
@@ -26,18 +28,14 @@ from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 from quadfire.models.quantize import modules
 from quadfire.models.quantize.lowering import Lowering
-from quadfire.models.quantize.values import Current, Maps, Value
+from quadfire.models.quantize.values import Current, Maps, Value, binary
 
 __all__ = ["Translation", "described_map", "described_value", "form_of", "kind_of"]
 
 #: Layers of other libraries that compute what the torch layer that they derive from computes.
 TRUSTED = tuple(("spikingjelly.activation_based", name) for name in (
     "Conv1d", "Conv2d", "Linear", "BatchNorm1d", "BatchNorm2d", "AvgPool1d", "AvgPool2d",
-    "MaxPool1d", "MaxPool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "Flatten", "Dropout",
-    "Dropout2d", "ThresholdDependentBatchNorm1d", "ThresholdDependentBatchNorm2d"))
-#: Modules that hand on what they get, in eval mode.
-NOTHING = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
-           nn.AlphaDropout)
+    "MaxPool1d", "MaxPool2d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d"))
 LINEAR = (nn.Linear, nn.Conv2d, nn.Conv1d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, TDBatchNorm)
 POOLS = (nn.AvgPool2d, nn.AvgPool1d, nn.MaxPool2d, nn.MaxPool1d, nn.AdaptiveAvgPool2d,
@@ -57,7 +55,7 @@ def kind_of(module: nn.Module) -> str:
     """What a module is for the recorder: "neuron", "module", or "" for all that is transparent."""
     if isinstance(module, SpikingNeuron) or neurons.is_neuron(module):
         return "neuron"
-    known = isinstance(module, (*NOTHING, *LINEAR, *NORMS, *POOLS))
+    known = isinstance(module, (*LINEAR, *NORMS, *POOLS))
     return "module" if known or _in(module, SUM_POOL) or _in(module, VOTING) else ""
 
 
@@ -163,15 +161,11 @@ class Translation:
         elif node.kind == "module":
             value = self._module(node, inputs[0])
             self._line(node, described_value(value))
-        elif node.kind == "function" and node.name in _FUNCTIONS:
-            value = _FUNCTIONS[node.name](self, node, inputs)
+        elif node.kind == "function":
+            value = _FUNCTIONS[node.operation](self, node, inputs)
             self._line(node, described_value(value))
         else:
-            raise ValueError("the array has no layer for it")
-        axes = len(node.shape)
-        if axes and not any(_size(node.shape[at:]) == _size(value.shape) for at in range(axes + 1)):
-            raise ValueError(f"gave a tensor of {list(node.shape)}, its map is "
-                             f"{_times(value.shape)}: a change of shape mixes values")
+            raise ValueError(HINTS.get(node.name, UNKNOWN))
         return value
 
     # Neurons --------------------------------------------------------------------------------------
@@ -202,21 +196,13 @@ class Translation:
     @staticmethod
     def _sample_shape(node: Node, x: Value) -> tuple[int, ...]:
         """(C, H, W), or (C,) where the module saw vectors."""
-        flat = node.shape and node.shape[-1] == _size(x.shape) and x.shape[1:] == (1, 1)
-        if flat:
-            return (x.shape[0],)
-        signal = len(node.shape) >= 2 and node.shape[-2:] == (x.shape[0], x.shape[2]) \
-            and x.shape[1] == 1 and node.shape[-3:] != x.shape
-        return (x.shape[0], x.shape[2]) if signal else x.shape
+        return node.sides if map_sides(node.sides) == x.shape else x.shape
 
     # Modules --------------------------------------------------------------------------------------
 
     def _module(self, node: Node, x: Value) -> Value:
         module: Any = node.module
         trusted, name = any(_in(module, layer) for layer in TRUSTED), node.label
-        if isinstance(module, NOTHING):
-            modules.check_kind(name, module, *NOTHING, trusted=trusted)
-            return x
         if isinstance(module, nn.Linear):
             weight, bias = modules.linear(name, module, trusted=trusted)
             return self.graph.linear(x, weight, bias, name=node.name)
@@ -235,8 +221,7 @@ class Translation:
         if _in(module, SUM_POOL):
             size = modules.pair(module.kernel_size)
             stride = size if module.stride is None else modules.pair(module.stride)
-            if module.ceil_mode:
-                raise ValueError("ceil_mode of a SumPool2d must be False")
+            modules.check_ceil_mode(name, module, x.shape, size, stride)
             return self.graph.pool(x, Pool(kind="sum", size=size, stride=stride), name=node.name)
         window = modules.pool(name, module, x.shape, trusted=trusted)
         return self.graph.pool(x, window.pool, divisor=window.divisor, name=node.name)
@@ -255,105 +240,69 @@ class Translation:
         """A sum over all time steps, as T times the mean."""
         return self.graph.affine(inputs[0], float(self.steps))
 
+    def _affine(self, node: Node, inputs: list[Value]) -> Value:
+        scale, shift = node.arguments["scale"], node.arguments["shift"]
+        for value in (scale, shift):
+            if not torch.isfinite(value).all():
+                raise ValueError("computes with a constant that is NaN or infinite")
+            if value.numel() not in (1, inputs[0].shape[0]):
+                raise ValueError(f"computes with {value.numel()} constants, its map of "
+                                 f"{_times(inputs[0].shape)} has {inputs[0].shape[0]} channels")
+        return self.graph.affine(inputs[0], scale, shift)
+
     def _sum(self, node: Node, inputs: list[Value]) -> Value:
-        args = node.arguments["args"]
-        alpha = float(node.arguments.get("alpha", 1))
-        sign = {"sub": -1.0, "rsub": -1.0}.get(node.name, 1.0) * alpha
-        if len(inputs) == 2:
-            first, second = inputs
-            if node.name == "rsub":
-                first, second = second, first
-            return self.graph.add(first, self.graph.affine(second, sign) if sign != 1 else second)
-        x, = inputs
-        traced_first = args[0] == "..." if not isinstance(args[0], Tensor) else False
-        constant = self._constant(node, args[1] if traced_first else args[0], x)
-        if node.name == "rsub" or (node.name == "sub" and not traced_first):
-            return self.graph.affine(x, -1.0, constant)
-        return self.graph.affine(x, 1.0, constant * sign)
+        scaled = [x if factor == 1 else self.graph.affine(x, float(factor))
+                  for x, factor in zip(inputs, node.arguments["factors"], strict=True)]
+        return self.graph.add(*scaled)
 
     def _product(self, node: Node, inputs: list[Value]) -> Value:
-        args = node.arguments["args"]
-        if len(inputs) == 2:
-            if node.name == "div":
-                raise ValueError("divides one map by another")
-            made = self.graph.product(*inputs, f"and{len(self.graph.layers)}")
-            return made
-        if node.name == "neg":
-            return self.graph.affine(inputs[0], -1.0)
-        traced_first = args[0] == "..." if not isinstance(args[0], Tensor) else False
-        constant = self._constant(node, args[1] if traced_first else args[0], inputs[0])
-        if node.name == "div":
-            if not traced_first:
-                raise ValueError("divides a number by a map")
-            if node.arguments.get("rounding_mode") is not None:
-                raise ValueError("rounding_mode of a division must be None")
-            constant = 1.0 / constant
-        return self.graph.affine(inputs[0], constant)
+        return self.graph.product(*inputs, f"and{len(self.graph.layers)}")
 
-    @staticmethod
-    def _constant(node: Node, value: Any, x: Value) -> Any:
-        """A number, or one for every channel [C]."""
-        if isinstance(value, int | float):
-            return float(value)
-        if not isinstance(value, Tensor):
-            raise ValueError(f"cannot read {value!r}")
-        value = value.detach().double()
-        if value.numel() == 1:
-            return value.reshape(())
-        axes = 1 if node.arguments["rank"] == value.ndim == 1 or value.ndim == 1 else value.ndim
-        if axes == 1 and x.shape[1:] == (1, 1) and len(value) == x.shape[0]:
-            return value
-        shape = tuple(value.shape[-3:])
-        if len(shape) == 3 and shape == (x.shape[0], 1, 1) and value.numel() == x.shape[0]:
-            return value.reshape(-1)
-        raise ValueError(f"a constant of shape {list(value.shape)} is neither one number nor one "
-                         "for every channel")
+    def _spikes(self, node: Node, inputs: list[Value]) -> Value:
+        if not binary(inputs[0]):
+            raise ValueError("makes integers or truth values of something other than spikes")
+        return inputs[0]
+
+    def _not(self, node: Node, inputs: list[Value]) -> Value:
+        return self.graph.affine(self._spikes(node, inputs), -1.0, 1.0)
 
     def _cat(self, node: Node, inputs: list[Value]) -> Value:
-        args = node.arguments["args"]
-        dim = node.arguments.get("dim", args[1] if len(args) > 1 else 0)
-        axes = 1 if all(v.shape[1:] == (1, 1) and node.shape[-1] != 1 for v in inputs) else 3
-        if any(v.shape[1:] != (1, 1) for v in inputs) and node.shape[-1] == sum(
-                _size(v.shape) for v in inputs):
-            axes = 1        # flattened before
-        if dim % len(node.shape) != len(node.shape) - axes:
-            raise ValueError(f"joins along axis {dim}, which is not that of the channels")
         return self.graph.cat(inputs)
+
+    def _channels(self, node: Node, inputs: list[Value]) -> Value:
+        return self.graph.channels(inputs[0], node.arguments["first"], node.arguments["count"])
 
     def _pool(self, node: Node, inputs: list[Value]) -> Value:
         """A functional pool, read by the module that it corresponds to."""
-        kind = {"max_pool2d": nn.MaxPool2d, "max_pool1d": nn.MaxPool1d,
-                "avg_pool2d": nn.AvgPool2d, "avg_pool1d": nn.AvgPool1d,
-                "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
-                "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d}[node.name]
-        options = {key: value for key, value in node.arguments.items()
-                   if key not in ("args", "rank") and value != "..."}
-        module = kind(*node.arguments["args"][1:], **options)
-        window = modules.pool(node.label, module, inputs[0].shape)
+        window = modules.pool(node.label, node.arguments["module"], inputs[0].shape)
         return self.graph.pool(inputs[0], window.pool, divisor=window.divisor)
 
-    def _mean(self, node: Node, inputs: list[Value]) -> Value:
-        """The mean or sum over the rows and columns of a map."""
-        args = node.arguments["args"]
-        axes = args[1] if len(args) > 1 else node.arguments.get("dim",
-                                                                node.arguments.get("axis"))
-        x, = inputs
-        keep = node.arguments.get("keepdim", args[2] if len(args) > 2 else False)
-        rank = len(node.shape) + (0 if keep else len(axes) if isinstance(axes, tuple) else 1)
-        found = sorted(a % rank for a in axes) if isinstance(axes, tuple) else None
-        if found != [rank - 2, rank - 1]:
-            raise ValueError(f"a {node.name} over axes {axes}: only that over all rows and "
-                             "columns of a map, or over time at the end, is a layer")
-        size = x.shape[1:]
-        divisor = float(size[0] * size[1]) if node.name == "mean" else 1.0
-        return self.graph.pool(x, Pool(kind="sum", size=size, stride=size), divisor=divisor)
+    def _linear(self, node: Node, inputs: list[Value]) -> Value:
+        weight, bias = self._weights(node)
+        return self.graph.linear(inputs[0], weight, bias)
 
-    def _dropout(self, node: Node, inputs: list[Value]) -> Value:
-        args = node.arguments["args"]
-        training = node.arguments.get("training", args[2] if len(args) > 2 else True)
-        if training:
-            raise ValueError("is on in eval mode: give it training=self.training")
-        return inputs[0]
+    def _conv(self, node: Node, inputs: list[Value]) -> Value:
+        weight, bias = self._weights(node)
+        module = node.arguments["module"]
+        module.weight = nn.Parameter(weight, requires_grad=False)
+        found = modules.convolution(node.label, module)
+        return self.graph.conv(inputs[0], found.weight, bias, stride=found.stride,
+                               padding=found.padding)
+
+    @staticmethod
+    def _weights(node: Node) -> tuple[Tensor, Tensor | None]:
+        weight, bias = node.arguments["weight"], node.arguments.get("bias")
+        for value in (weight, bias):
+            if value is not None and not torch.isfinite(value).all():
+                raise ValueError("has weights that are NaN or infinite")
+        return weight, bias
+
+    def _area(self, node: Node, inputs: list[Value]) -> Value:
+        """The mean or sum over the rows and columns of a map."""
+        x, = inputs
+        size = x.shape[1:]
+        divisor = float(size[0] * size[1]) if node.arguments["mean"] else 1.0
+        return self.graph.pool(x, Pool(kind="sum", size=size, stride=size), divisor=divisor)
 
     # The answer -----------------------------------------------------------------------------------
 
@@ -364,12 +313,17 @@ class Translation:
         """
         found: dict[str, tuple[str, Traced, Node]] = {}
         for output in self.recording.outputs:
-            node = self._stripped(output.ref)
-            kind = "current"
+            ref = self._stripped(output.ref)
+            node, kind = ref.node, "current"
             if node.kind == "neuron":
                 form = None if isinstance(node.module, SpikingNeuron) else form_of(node.module)
-                potential = bool(output.ref.port) or (form and form.returns == "membrane")
+                potential = bool(ref.port) or (form and form.returns == "membrane")
                 kind = "membrane" if potential else "count"
+            if kind == "count" and not _one_value(self.mapped.get(node)):
+                node, kind = output.ref.node, "current"     # spikes of channels count differently
+            if kind != "membrane" and output.over == "max":
+                raise ValueError(f"the answer is the largest {kind} of all time steps, which the "
+                                 "array does not answer: take the sum or the mean")
             found.setdefault(kind, (kind, output, node))
         if wanted is None:
             return next(iter(found.values()))
@@ -378,25 +332,27 @@ class Translation:
         return found[wanted]
 
     @staticmethod
-    def _stripped(ref: Ref) -> Node:
-        """The node behind products with positive numbers, which change no answer."""
+    def _stripped(ref: Ref) -> Ref:
+        """What is behind products with positive numbers, which change no answer."""
         node = ref.node
-        while node.kind == "function" and node.name in ("mul", "div", "steps") \
-                and len(node.inputs) == 1 and all(
-                    isinstance(a, int | float) and a > 0 or isinstance(a, str)
-                    for a in node.arguments.get("args", ())):
-            node = node.inputs[0].node
-        return node
+        while node.operation == "steps" or node.operation == "affine" and \
+                node.arguments["scale"].numel() == 1 and node.arguments["scale"] > 0 and \
+                not node.arguments["shift"].any():
+            ref = node.inputs[0]
+            node = ref.node
+        return ref
 
 
 _FUNCTIONS: dict[str, Callable[[Translation, Node, list[Value]], Value]] = {
-    "steps": Translation._steps,
-    **dict.fromkeys(("add", "sub", "rsub"), Translation._sum),
-    **dict.fromkeys(("mul", "div", "neg", "logical_and"), Translation._product),
-    **dict.fromkeys(("max_pool2d", "max_pool1d", "avg_pool2d", "avg_pool1d",
-                     "adaptive_avg_pool2d", "adaptive_avg_pool1d"), Translation._pool),
-    **dict.fromkeys(("mean", "sum"), Translation._mean),
-    "cat": Translation._cat, "dropout": Translation._dropout}
+    "steps": Translation._steps, "affine": Translation._affine, "add": Translation._sum,
+    "product": Translation._product, "spikes": Translation._spikes, "not": Translation._not,
+    "cat": Translation._cat, "channels": Translation._channels, "pool": Translation._pool,
+    "linear": Translation._linear, "conv": Translation._conv, "area": Translation._area}
+
+
+def _one_value(mapped: MappedNeuron | None) -> bool:
+    """Whether all spikes of a layer count alike."""
+    return mapped is None or isinstance(mapped.spike_value, int | float) and mapped.spike_value > 0
 
 
 def _described(node: Node) -> str:

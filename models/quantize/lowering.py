@@ -25,7 +25,7 @@ from torch import Tensor
 from quadfire.models.integer import INPUT, Pair, Pool, Shape
 from quadfire.models.neurons.canonical import Canonical, canonical_linear
 from quadfire.models.quantize.folded import Folded, FoldedBranch, FoldedLayer, FoldedNeuron
-from quadfire.models.quantize.values import Current, Maps, Source, Value, as_kernel, merged
+from quadfire.models.quantize.values import Current, Maps, Source, Value, as_kernel, binary, merged
 
 __all__ = ["Lowering"]
 
@@ -228,6 +228,25 @@ class Lowering:
             at += value.shape[0]
         return Current(shape, merged(branches), torch.cat(bias), names)
 
+    def channels(self, x: Value, first: int, count: int) -> Value:
+        """The channels first .. first + count - 1 of a value."""
+        own = slice(first, first + count)
+        shape = (count, *x.shape[1:])
+        if isinstance(x, Current):
+            if x.moved:
+                raise ValueError("takes channels of a max pool of currents: put a neuron between "
+                                 "them")
+            return replace(x, shape=shape, bias=x.bias[own], branches=tuple(
+                replace(branch, weight=branch.weight[own])
+                for branch in map(as_kernel, x.branches)))
+        parts = []
+        for start, source in x.channels():
+            low, high = max(first, start), min(first + count, start + source.shape[0])
+            if low < high:
+                parts.append(((low - first) * shape[1] * shape[2],
+                              source.channels(low - start, high - low)))
+        return Maps(shape, tuple(parts), x.names)
+
     def pool(self, x: Value, pool: Pool, *, divisor: float = 1.0, name: str = "") -> Value:
         """Windows of a map: their OR, or their sum by `divisor` (a mean: rows times columns)."""
         names = (*x.names, name) if name else x.names
@@ -302,8 +321,7 @@ class Lowering:
         Raises ValueError for anything else, which a sum cannot multiply.
         """
         for value in (x, y):
-            if not isinstance(value, Maps) or len(value.parts) > 1 \
-                    or not _binary(value.parts[0][1]):
+            if not binary(value):
                 raise ValueError("multiplies something other than two maps of spikes: the array "
                                  "adds, it has no products of values")
         return self.neuron(self.add(self.current(x), self.current(y)), _memoryless(2.0), name,
@@ -355,14 +373,6 @@ class Lowering:
         shape = (self.shape[0] // max(count_bits, 1), *self.shape[1:])
         return made(input_shape=shape, layers=layers, steps=steps, input_bits=input_bits,
                     count_bits=count_bits, **options)
-
-
-def _binary(source: Source) -> bool:
-    """Whether its values are 0 and 1: spikes, or 1 - spikes."""
-    if source.pool is not None and source.pool.kind != "max" or source.layer == INPUT:
-        return False
-    scale, shift = source.scale, source.shift
-    return bool(((scale == 1) & (shift == 0)).all() or ((scale == -1) & (shift == 1)).all())
 
 
 def _memoryless(threshold: float) -> FoldedNeuron:

@@ -16,8 +16,8 @@ from quadfire.models.integer import Pair, Pool, Shape
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-__all__ = ["Convolution", "Window", "check_kind", "convolution", "linear", "named", "neuron",
-           "norm", "pair", "pool"]
+__all__ = ["Convolution", "Window", "check_ceil_mode", "check_kind", "convolution", "linear",
+           "named", "neuron", "norm", "pair", "pool"]
 
 Conv = nn.Conv2d | nn.Conv1d
 Means = (nn.AvgPool2d, nn.AvgPool1d)
@@ -198,6 +198,15 @@ def norm(name: str, module: Any, *kinds: type[nn.Module],
     return scale, shift
 
 
+def check_ceil_mode(name: str, module: Any, shape: Shape, size: Pair, stride: Pair,
+                    padding: Pair = (0, 0)) -> None:
+    """Raise ValueError where ceil_mode of a pool adds windows that reach beyond its map."""
+    if module.ceil_mode and any((n + 2 * p - k) % s for n, p, k, s in
+                                zip(shape[1:], padding, size, stride, strict=True)):
+        raise ValueError(f"{name}: ceil_mode of a {type(module).__name__} must be False for a map "
+                         f"of {shape[1]} x {shape[2]}, whose last window is cut off")
+
+
 def pool(name: str, module: Any, shape: Shape, *, trusted: bool = False) -> Window:
     """Mean or maximum of windows of a map of this shape; of signals, a map of one row."""
     check_kind(name, module, *Means, *Maxima, *Adaptive, trusted=trusted)
@@ -205,10 +214,7 @@ def pool(name: str, module: Any, shape: Shape, *, trusted: bool = False) -> Wind
         return _adaptive(name, module, shape)
     size, stride = (_attribute(module, attribute) for attribute in ("kernel_size", "stride"))
     padding = _attribute(module, "padding", 0)
-    if module.ceil_mode and any((n + 2 * p - k) % s for n, p, k, s in
-                                zip(shape[1:], padding, size, stride, strict=True)):
-        raise ValueError(f"{name}: ceil_mode of a {type(module).__name__} must be False for a map "
-                         f"of {shape[1]} x {shape[2]}, whose last window is cut off")
+    check_ceil_mode(name, module, shape, size, stride, padding)
     if isinstance(module, Maxima):
         _check_values(name, module, dilation=1, return_indices=False)
         return Window(Pool(kind="max", size=size, stride=stride, padding=padding))

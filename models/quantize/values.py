@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from quadfire.models.integer import Pair, Pool, Shape
+from quadfire.models.integer import INPUT, Pair, Pool, Shape
 from quadfire.models.quantize.folded import FoldedBranch
 
-__all__ = ["Current", "Maps", "Source", "Value", "as_kernel", "merged"]
+__all__ = ["Current", "Maps", "Source", "Value", "as_kernel", "binary", "merged"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,12 @@ class Source:
             weight = wide
         return FoldedBranch(source=self.layer, weight=weight, stride=stride, padding=padding,
                             pool=self.pool, gain=self.gain), bias
+
+    def channels(self, first: int, count: int) -> "Source":
+        """Some of its channels."""
+        own = slice(first, first + count)
+        return replace(self, shape=(count, *self.shape[1:]), first=self.first + first,
+                       scale=self.scale[own], shift=self.shift[own])
 
     def pooled(self, pool: Pool, divisor: float) -> "Source":
         """This map after one more pool. Raises ValueError where two pools are no single one."""
@@ -147,3 +153,22 @@ def merged(branches: Iterable[FoldedBranch]) -> tuple[FoldedBranch, ...]:
         made[key] = replace(branch, weight=made[key].weight + branch.weight) if key in made \
             else branch
     return tuple(made.values())
+
+
+def binary(value: Value) -> bool:
+    """Whether all values are known to be 0 and 1: spikes of a layer, or 1 - such spikes."""
+    if not isinstance(value, Maps):
+        return False
+    ends = sorted((first, first + source.size) for first, source in value.parts)
+    return all(_binary(source) for _, source in value.parts) and all(
+        a[1] <= b[0] for a, b in zip(ends, ends[1:], strict=False))
+
+
+def _binary(source: Source) -> bool:
+    """Whether its values are 0 and 1: spikes, or 1 - spikes."""
+    if source.pool is not None and source.pool.kind != "max" or source.layer == INPUT:
+        return False
+    scale, shift = source.scale, source.shift
+    return bool(((scale == 1) & (shift == 0)).all() or ((scale == -1) & (shift == 1)).all())
+
+
