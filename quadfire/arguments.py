@@ -8,17 +8,41 @@ PyTorch or Amaranth.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.status import Status
 
 __all__ = ["By", "Changes", "Config", "DataFiles", "Difference", "Network", "OptionalConfig",
-           "Sensor", "SpikesAbove", "console", "errors", "tell_error"]
+           "PlainConsole", "Sensor", "SpikesAbove", "console", "errors", "tell_error"]
 
-#: What is printed may hold names of files and layers: no markup in it, unless a call says so.
-console = Console(highlight=False, markup=False)
+
+
+class PlainConsole(Console):
+    """A console that prints every text as it stands, unless a call says that it holds markup.
+
+    What is printed may hold names of files and layers, and these may hold anything.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"highlight": False, "markup": False, **options})
+
+    def status(self, status: Any, **options: Any) -> Status:
+        """A spinner beside a text."""
+        shown = super().status("", **options)
+        update = shown.update
+
+        def plain(status: Any = None, **changes: Any) -> None:
+            update(escape(status) if isinstance(status, str) else status, **changes)
+
+        shown.update = plain
+        shown.update(status)
+        return shown
+
+
+console = PlainConsole()
 errors = Console(stderr=True, highlight=False)
 
 _CONFIG = ("Array: a preset (see `quadfire configs`), or a JSON file such as the quadfire.json "

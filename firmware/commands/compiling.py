@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from quadfire.arguments import Changes, Config, Network, console
+from quadfire.arguments import Changes, Config, Network, PlainConsole, console
 from quadfire.files import whole_file
 from quadfire.rtl.contract.config_file import read_config
 
@@ -77,7 +76,7 @@ def compile_(network: Network, config: Config = "default", changes: Changes = No
 
     shape = read_config(config, changes or ())
     program = compile_network(IntegerNetwork.load(network), shape)
-    Console(highlight=False, width=max(console.width, 120)).print(_table(program))
+    PlainConsole(width=max(console.width, 120)).print(_table(program))
     if output is None:
         return
     tape = setup_tape(program)

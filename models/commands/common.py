@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
+from quadfire.arguments import PlainConsole
 from quadfire.data.kinds import told
 from quadfire.files import whole_file
 from quadfire.paths import PRETRAINED
@@ -25,7 +25,7 @@ __all__ = ["CHECKPOINT", "Data", "Device", "Output", "Seed", "command_line",
 
 CHECKPOINT = PRETRAINED / "mnist5k-784-128-10.safetensors"
 
-console = Console()
+console = PlainConsole()
 
 Data = Literal["mnist5k", "digits", "mnist10k", "mnist", "cifar10", "cifar100", "imagenet",
                "cifar10dvs", "nmnist", "dvsgesture", "own"]

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from quadfire.arguments import PlainConsole
 from quadfire.models.commands.common import one_thread
 
 __all__ = ["dynamics"]
 
-console = Console()
+console = PlainConsole()
 
 
 def dynamics(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from quadfire.arguments import PlainConsole
 from quadfire.files import write_text
 from quadfire.models.commands.common import one_thread
 
@@ -26,7 +26,7 @@ README = Path(__file__).parents[1] / "README.md"
 STORED = Path(__file__).parents[1] / "experiments" / "stored.json"
 
 Name = Literal["sensitivity", "neurons", "windows", "study"]
-console = Console()
+console = PlainConsole()
 
 
 def _watched(title: str, runs: Sequence[Run], data: Dataset, folder: Path) -> list[dict[str, Any]]:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from quadfire.arguments import Difference
+from quadfire.arguments import Difference, PlainConsole
 from quadfire.models.commands.common import Output, command_line, console, one_thread
 from quadfire.models.frontends.nir_options import HELP, Fires, Reset, Solver, Writer
 
@@ -225,7 +224,7 @@ def _table(lines: list[Line] | tuple[Line, ...]) -> None:
         verdict = Text(line.verdict, style="red" if line.problem else
                        "yellow" if line.condition else "green")
         table.add_row(Text(line.name), Text(line.read), Text(line.becomes), verdict)
-    Console(width=max(console.width, 120)).print(table)
+    PlainConsole(width=max(console.width, 120)).print(table)
 
 
 def _remarks(network: Imported) -> None:

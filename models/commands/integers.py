@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
+from quadfire.arguments import By, DataFiles, PlainConsole, Sensor, SpikesAbove
 from quadfire.models.commands.common import (
     CHECKPOINT,
     Device,
@@ -185,7 +185,7 @@ def quantize(
         integer.about["accuracy"]["images"] = len(held_out_samples)
     integer.save(output)
     console.print(f"held out: float {about['accuracy']['held_out']:.2%}, rounded {rounded:.2%}, "
-                  f"adapted [bold]{held_out:.2%}[/]; wrote {output}")
+                  f"adapted [bold]{held_out:.2%}[/]; wrote {escape(str(output))}", markup=True)
 
 
 def report(
@@ -226,7 +226,7 @@ def report(
                       str(row.current_bits), f"{row.reach[0]:.1f}..{row.reach[1]:.1f}",
                       f"{row.rate:.3f}", f"{row.saturation:.2%}", f"{row.accuracy - exact:+.2%}")
     rounded, _ = measure(grid, samples)
-    Console(width=max(console.width, 110)).print(table)
+    PlainConsole(width=max(console.width, 110)).print(table)
     console.print(f"{len(samples)} held-out images: real numbers {exact:.2%}, all layers of "
                   f"{bits} bits {rounded:.2%}")
     if output is not None:

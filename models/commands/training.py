@@ -72,7 +72,7 @@ def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | I
         held_out, rates = measure(network, dataset.held_out_samples, batch=options.batch,
                                   device=device, workers=workers)
     console.print(f"{kind} seed {options.seed}: [bold]{held_out:.2%}[/] of "
-                  f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s")
+                  f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s", markup=True)
     about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
              "accuracy": {"train": epoch.accuracy, "held_out": held_out},
              "spike_rates": rates, "torch": torch.__version__, **framing.about()}

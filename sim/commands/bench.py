@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from quadfire.arguments import Difference, console
+from quadfire.arguments import Difference, PlainConsole, console
 from quadfire.files import write_text
 from quadfire.rtl.fpga.blocks import BLOCKS
 from quadfire.rtl.fpga.devices import DEVICES, PLAN
@@ -103,7 +102,7 @@ def bench(presets: Annotated[list[str] | None, typer.Option(
             table = Table(*lines[0], title=title)
             for line in lines:
                 table.add_row(*("" if value is None else str(value) for value in line.values()))
-            Console(highlight=False, width=max(console.width, 140)).print(table)
+            PlainConsole(width=max(console.width, 140)).print(table)
     for job, reason in failed.items():
         console.print(f"{job}: {reason}", soft_wrap=True)
     well = _against(baseline, figures, cycles, whole=fast or not chosen, update=update)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from quadfire.arguments import (
@@ -16,6 +14,7 @@ from quadfire.arguments import (
     DataFiles,
     Difference,
     Network,
+    PlainConsole,
     Sensor,
     SpikesAbove,
     console,
@@ -134,7 +133,7 @@ def estimate(network: NamedNetwork, config: Config = "default", changes: Changes
         program = compile_network(integers, shape)
         layers = estimates.measured(program, inputs)
         title = f"mean of {len(labels)} held-out samples of {data}"
-    table = Table(title=escape(f"{program.config}\n{title}"))
+    table = Table(title=f"{program.config}\n{title}")
     for column in ("layer", "by", "passes", "cycles", "events", "nulls", "drains", "starved",
                    "used", "words"):
         table.add_column(column, justify="left" if column in ("layer", "by") else "right")
@@ -142,7 +141,7 @@ def estimate(network: NamedNetwork, config: Config = "default", changes: Changes
         table.add_row(layer.name, layer.mode, str(layer.passes), f"{layer.busy:,}",
                       f"{layer.events:,}", f"{layer.nulls:,}", f"{layer.drains:,}",
                       f"{layer.starved:,}", f"{layer.utilisation:.1%}", f"{layer.words:,}")
-    Console(highlight=False, width=max(console.width, 110)).print(table)
+    PlainConsole(width=max(console.width, 110)).print(table)
     busy, total = (sum(getattr(layer, name) for layer in layers) for name in ("busy", "cycles"))
     words = sum(layer.words for layer in layers)
     console.print(f"{busy:,} cycles of computing, {words:,} words; {total:,} cycles with one word "

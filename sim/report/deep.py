@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from quadfire.arguments import PlainConsole
 from quadfire.files import write_text
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
@@ -142,7 +143,7 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
     | `steps` | time steps |
     """
     _check_name(name)
-    console, changes = console or Console(highlight=False), list(changes)
+    console, changes = console or PlainConsole(), list(changes)
     config, sources = read_config(config_name, changes), sources_hash()
     torch.set_num_threads(min(2, torch.get_num_threads()))
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
@@ -152,13 +153,13 @@ def run(name: str, config_name: str, folder: Path, *, width: float = 1.0, steps:
                 progress.stop_task(task.id)
             progress.add_task(text, total=None)
 
-        stage(f"{name}: random weights, batch norms calibrated, quantised")
+        stage(f"{escape(name)}: random weights, batch norms calibrated, quantised")
         network = network_of(name, config, width=width, steps=steps)
         inputs = random_pictures(1, network.input_shape, seed=5,
                                  steps=0 if network.input_bits else steps).numpy()
         stage("PyTorch integers")
         expected = reference.run(network, inputs, record=True)
-        stage(f"compiling it for {config_name}")
+        stage(f"compiling it for {escape(config_name)}")
         program = compile_network(network, config)
         stage("building the simulation")
         with Accelerator(VerilatedTransport(config, idle_limit=_PATIENCE), config) as device:
@@ -207,6 +208,7 @@ def _print(console: Console, config: ArrayConfig, result: dict) -> None:
         f"{result['lanes']} lanes, {result['utilisation']:.1%}; events in "
         f"{result['events_per_cycle']:.1%} of the cycles\n"
         f"with weights streamed in and spikes read back: {result['streamed_cycles']:,} cycles, "
-        f"simulated in {result['simulation_seconds']:.0f} s")
+        f"simulated in {result['simulation_seconds']:.0f} s", markup=True)
     if result["first_mismatch"]:
-        console.print(f"[red]first:[/] {escape(result['first_mismatch'])}", soft_wrap=True)
+        console.print(f"[red]first:[/] {escape(result['first_mismatch'])}", soft_wrap=True,
+                      markup=True)

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from quadfire.arguments import PlainConsole
 from quadfire.files import write_text
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.compiler.program import Program
@@ -101,7 +104,7 @@ def run(config: str = "default", images: int | None = None, bits: int = 8,
 
     Raises ValueError for a name or a number of bits that it does not know.
     """
-    console = Console(highlight=False)
+    console = PlainConsole()
     shape = read_config(config, changes)
     if network not in DEMOS:
         raise ValueError(f"network must be one of {', '.join(DEMOS)}, not {network!r}")
@@ -134,7 +137,7 @@ def _run(demo: Demo, bits: int, images: int, config: str, shape: ArrayConfig, co
     console.print(f"[bold]Network[/]  {demo.name}, QIF neurons, {network.steps} time steps, {bits}"
                   f"-bit weights, {network.state_bits}-bit membranes\n"
                   f"[bold]Data[/]     {len(x)} held-out MNIST digits, 8-bit pixels\n"
-                  f"[bold]Array[/]    {config}: {shape}")
+                  f"[bold]Array[/]    {escape(f'{config}: {shape}')}", markup=True)
     with console.status("PyTorch: floating point, then integers"), torch.no_grad():
         float_accuracy = accuracy(floating, x, labels)
         expected = reference.run(network, x, record=True)
@@ -209,8 +212,8 @@ def _print(console: Console, summary: dict, counters: dict[str, float]) -> None:
     table.add_section()
     for name in ("spikes", "membranes"):
         wrong = summary[f"mismatched_{name}"]
-        table.add_row(f"mismatched {name}", f"[{'red' if wrong else 'green'}]{wrong}[/] of "
-                                            f"{summary[f'compared_{name}']:,}")
+        table.add_row(f"mismatched {name}", Text.from_markup(
+            f"[{'red' if wrong else 'green'}]{wrong}[/] of {summary[f'compared_{name}']:,}"))
     table.add_section()
     table.add_row("cycles an image, measured", f"{summary['cycles_per_image']:,.2f}")
     table.add_row("cycles an image, predicted", f"{summary['predicted_cycles_per_image']:,.2f}")

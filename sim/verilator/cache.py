@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
-from rich.console import Console
 
+from quadfire.arguments import PlainConsole
 from quadfire.paths import cache_folder
 from quadfire.sim.verilator import toolchain
 
@@ -129,7 +129,7 @@ def _terminable() -> Iterator[None]:
 
 def _progress(message: str) -> contextlib.AbstractContextManager:
     """A spinner on a terminal, one line in a log, nothing without a message."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if message and not console.is_terminal:
         console.print(f"{message} …", highlight=False, soft_wrap=True)
     return console.status(f"{message} …") if message else contextlib.nullcontext()
