@@ -98,6 +98,9 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
         raise ValueError(f"bits must be 4 or 8, not {bits}")
     one_thread()
     network, about = load_checkpoint(checkpoint)
+    if lacking := [name for name in ("dataset", "accuracy", "options") if name not in about]:
+        raise ValueError(f"{checkpoint}: it does not say its {' and '.join(lacking)}: use a "
+                         "checkpoint that `quadfire train` wrote, or the Python functions")
     framing = Framing.read(about, *named)
     shape = network.input_shape if isinstance(network, ImageNetwork) else (network.sizes[0], 1, 1)
     samples, lack = None, ""

@@ -43,8 +43,8 @@ class ImageNetwork(nn.Module):
         super().__init__()
         if len(input_shape) != 3 or min(input_shape) < 1:
             raise ValueError(f"input_shape must be (C, H, W), not {input_shape!r}")
-        if steps < 1:
-            raise ValueError(f"steps must be above 0, not {steps!r}")
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be an integer above 0, not {steps!r}")
         check_step_mode(neuron)
         channels, height, width = input_shape
         self.input_shape = (channels, height, width)

@@ -69,7 +69,8 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         raise
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError,
             AttributeError) as error:
-        raise CheckpointError(f"{path}: not {what}{told(Path(path)) or f': {error}'}") from None
+        why = " ".join(str(error).split())      # PyTorch says it in several lines
+        raise CheckpointError(f"{path}: not {what}{told(Path(path)) or f': {why}'}") from None
 
 
 def save_checkpoint(path: str | Path, network: SpikingMLP | ImageNetwork,
@@ -88,5 +89,8 @@ def load_checkpoint(path: str | Path) -> tuple[SpikingMLP | ImageNetwork, dict[s
         head, tensors = read(path, FORMAT)
         network = network_from_config(head["config"])
         network.load_state_dict(tensors)
+        about = head["about"]
+        if not isinstance(about, dict):
+            raise TypeError(f"about must be an object, not {about!r}")
     network.eval()
-    return network, head["about"]
+    return network, about

@@ -6,10 +6,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from quadfire.models.networks import ConvNet
 from quadfire.models.networks.mlp import SpikingMLP
-from quadfire.models.neurons import QIF
+from quadfire.models.neurons import LIF, QIF
+from quadfire.models.training import checkpoint
 from quadfire.models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from quadfire.paths import PRETRAINED
+
+from tests.command import quadfire
 
 
 def test_checkpoint_comes_back(trained, data, tmp_path):
@@ -29,7 +33,7 @@ def _header(**changes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("metadata", "message"), [
-    (None, "not a checkpoint: 'quadfire'"),
+    (None, "not a checkpoint: it is a state dict of tensors"),
     ({"quadfire": "{"}, "not a checkpoint: Expecting"),
     (_header(version=2), "version 2, not quadfire-checkpoint version 1"),
     (_header(format="other"), "holds other version 1"),
@@ -57,3 +61,41 @@ def test_checkpoint_file_errors(tmp_path):
         load_checkpoint(network)
     assert str(error.value) == (f"{network} is an integer network already: name the checkpoint "
                                 "that it was made from")
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"about": []}, "about must be an object"), ({"about": None}, "about must be an object"),
+    ({"config": []}, "not a checkpoint"), ({"config": {}}, "not a checkpoint"),
+    ({"config": {"network": "conv", "layers": "3C3-5"}}, "not a checkpoint"), ("steps", "integer"),
+    ("tensors", "Missing key"), ("deep", "not a checkpoint|neither|JSON|recursion")])
+def test_a_checkpoint_that_is_damaged(tmp_path, change, message):
+    """Python and the commands say it in one line."""
+    path = tmp_path / "net.safetensors"
+    network = ConvNet("3C3-5", LIF(), input_shape=(1, 8, 8))
+    head = {"config": network.config(), "about": {}}
+    tensors = network.state_dict()
+    if change == "steps":
+        head["config"]["steps"] = 4.0
+    elif change == "tensors":
+        tensors = {"x": tensors["readout.weight"]}
+    elif change != "deep":
+        head |= change
+    checkpoint.write(path, checkpoint.FORMAT, tensors, head)
+    if change == "deep":
+        text = '{"a":' * 5000 + "1" + "}" * 5000
+        save_file(tensors, path, {"quadfire": text})
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    for verb in ("quantize", "show", "report", "evaluate"):
+        done = quadfire(verb, path)
+        assert done.status == 2 and len(done.err.splitlines()) == 1, done.text
+
+
+def test_a_checkpoint_of_python(tmp_path):
+    """It says nothing of itself: `show` takes it, `quantize` says what is missing."""
+    save_checkpoint(tmp_path / "net", ConvNet("3C3-5", LIF(), input_shape=(1, 8, 8)), {})
+    assert quadfire("show", tmp_path / "net").status == 0
+    for verb in ("quantize", "report"):
+        done = quadfire(verb, tmp_path / "net")
+        assert done.status == 2 and "does not say its dataset and accuracy and options" in done.err
