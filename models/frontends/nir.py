@@ -173,7 +173,9 @@ class _Translation:
         for node in self.file.nodes.values():
             if node.kind in _REFUSED:
                 values = {key: told(np.asarray(value)) for key, value in node.values.items()}
-                self._problem(_REFUSED[node.kind].format(**values), node)
+                reason = _REFUSED[node.kind].format(**values)
+                self._problem(reason, node)
+                self._line(node, problem=reason)
         order, loops = ordered(self.sources)
         for loop in loops:
             names = " -> ".join(map(repr, [*loop, loop[0]]))
@@ -209,7 +211,6 @@ class _Translation:
         self.graph = graph
         for node in order:
             if node.kind in _REFUSED:
-                self._line(node, problem=f"the array has no {node.kind}")
                 continue
             if node.name in self.shapes:
                 self.values[node.name] = start

@@ -251,6 +251,8 @@ def map_neuron(node: NirNode, shape: tuple[int, ...], channels: int,
     if step is None or reasons:
         raise Unmapped(*reasons)
     text = f"{node.kind}({', '.join(f'{name}={told(p[name])}' for name in p)}), {step.told}"
+    if "tau" not in p and not near(step.gain, 1.0):
+        text += f", a current counts {told(step.gain)}"
     start = p.get(writer.start if writer else "", np.zeros(channels))
     linear: dict[str, Any] = {
         "decay": step.decay, "gain": channel_value(step.gain),

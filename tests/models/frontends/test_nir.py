@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from quadfire.models.frontends.imported import ImportProblems
 from quadfire.models.frontends.nir import from_nir
 from quadfire.models.quantize.folded import FoldedAnswer
 from quadfire.models.quantize.quantize import real_network
@@ -162,6 +163,14 @@ def test_a_recurrent_network_of_second_order_is_refused_with_both_reasons(tmp_pa
         "'lif2' CubaLIF)",
         "'lif1.lif' -> 'lif1.w_rec' -> 'lif1.lif' is a loop: recurrent networks cannot be imported "
         "yet"]
+
+
+def test_lines_say_what_is_refused(tmp_path):
+    path = chain(tmp_path, (5,), (4,), {"fc": FC, "lif": CUBA})
+    with pytest.raises(ImportProblems) as caught:
+        from_nir(path, steps=STEPS)
+    assert [(line.name, line.verdict) for line in caught.value.lines] == [
+        ("lif", f"no: has a synaptic current (tau_syn = 0.0002), {AGAIN}"), ("fc", "exact")]
 
 
 def test_every_loop_is_named(tmp_path):

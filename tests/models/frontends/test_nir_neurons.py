@@ -122,6 +122,15 @@ def test_speaks_for_its_time_step(made, gain, factor):
     np.testing.assert_allclose([form.gain / form.scale, form.factor], [gain, factor], rtol=1e-12)
 
 
+def test_a_gain_that_is_not_1_is_told():
+    """--dt in seconds for a file in steps makes an IF deaf: nobody should have to guess it."""
+    made = node("IF", r=1.0, v_threshold=1.0)
+    assert mapped(made, reset="zero", fires="at", dt=1e-3).text == (
+        "IF(r=1, v_threshold=1), dt = 0.001, a current counts 0.001, reset to 0, fires at its "
+        "threshold")
+    assert "counts" not in mapped(made, reset="zero", fires="at").text
+
+
 def test_options_count_more_than_metadata_and_metadata_more_than_the_writer():
     made = node("LIF", {"dt": 1e-3, "solver": "exact", "reset": "subtract", "fires": "above",
                         "unit": "mV"}, **LIF | {"v_leak": 0.0})
