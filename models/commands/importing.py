@@ -131,13 +131,14 @@ def import_(
     integer = _write(grid, output)
     if have_data:
         whole = network.inputs(x)
-        beside = output.with_name(f"{output.stem}-inputs.npy")
-        _write_inputs(beside, whole)
+        beside = output.with_name(f"{output.stem}-inputs.npz")
+        _write_inputs(beside, whole, labels)
         if labels is not None:
             _accuracy(network, integer, whole, labels)
         console.print(f"wrote {output} and {beside}, the example as the array takes it",
                       soft_wrap=True)
-        console.print(f"next: quadfire simulate {output} {beside}", soft_wrap=True)
+        how = f"--data {beside}" if labels is not None else f"{beside}"
+        console.print(f"next: quadfire simulate {output} {how}", soft_wrap=True)
     else:
         console.print(f"wrote {output}", soft_wrap=True)
 
@@ -290,14 +291,17 @@ def _write(grid: GridNetwork, output: Path) -> IntegerNetwork:
     return integer
 
 
-def _write_inputs(path: Path, inputs: Tensor) -> None:
-    """Inputs as the array takes them, an .npy that is whole or not there."""
+def _write_inputs(path: Path, inputs: Tensor, labels: Tensor | None) -> None:
+    """Inputs as the array takes them, and labels: a .npz of x, y, all of which are held out."""
     import numpy as np
 
     from quadfire.files import whole_file
 
     with whole_file(path) as part, part.open("wb") as file:
-        np.save(file, inputs.numpy())
+        x = inputs.numpy()
+        y = {} if labels is None else {"y": labels.numpy(), "x_test": x, "y_test": labels.numpy()}
+        arrays = {"x": x} | y
+        np.savez_compressed(file, **arrays)     # pyright: ignore[reportArgumentType]
 
 
 def _accuracy(network: Imported, integer: IntegerNetwork, inputs: Tensor, labels: Tensor) -> None:

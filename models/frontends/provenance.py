@@ -108,7 +108,7 @@ class Example:
         if not choice:
             raise ValueError(f"reads the example of {list(self.shape)} with axes that are no "
                              "sample's: give it as [T, N, ...] or [N, ...], with its batch axis")
-        part = math.prod(shape) != math.prod(self.shape)
+        part = math.prod(shape) < math.prod(self.shape)
         for wanted in (2 if part else 0, len(self.shape) - (axes or 0) if axes else 0,
                        len(shape) - (axes or 0) if axes else 0):
             if wanted in choice:
