@@ -160,12 +160,13 @@ def event_dataset(train: Recordings, held_out: Recordings, *, classes: int, step
 
     A batch raises ValueError that says which recording is wrong, and in what.
     """
-    sensor = sensor or framing.sensor or getattr(train, "sensor_size", (None, None))[:2]
-    if None in sensor:
+    found: Any = sensor or framing.sensor or getattr(train, "sensor_size", None)
+    if found is None:
         raise ValueError("recordings do not say how large the sensor is: name it, as "
                          "sensor=(346, 260)")
-    width, height = sensor
+    width, height = found[:2]
     sets = [_Held(part, steps, (width, height), size, framing) for part in (train, held_out)]
-    return ImageDataset(name=name, shape=(2, *(size or (height, width))), classes=classes,
+    rows, columns = size or (height, width)
+    return ImageDataset(name=name, shape=(2, rows, columns), classes=classes,
                         train_samples=sets[0], held_out_samples=sets[1], steps=steps,
                         note=COUNTS if framing.spikes_above is None else "")

@@ -310,7 +310,8 @@ def _recorded(folder: Path, found: list[list[tuple[Path, int, tuple[int, int] | 
     labels = [np.array([label for _, label, _ in part], np.int64) for part in found]
     train, held_out, note = _split(folder, labels)
     read = Recorded([(path, span) for path, _, span in every], steps, size, framing)
-    return OwnData(name=_name(folder), shape=(2, *read.size), labels=np.concatenate(labels),
+    height, width = read.size
+    return OwnData(name=_name(folder), shape=(2, height, width), labels=np.concatenate(labels),
                    train=train, held_out=held_out, read=read, steps=steps, note=note,
                    counts=framing.spikes_above is None)
 

@@ -44,7 +44,8 @@ class Recorded:
                  size: tuple[int, int] | None, framing: Framing):
         self.recordings, self.steps, self.framing = recordings, steps, framing
         self.sensor = sensor_of(recordings[0][0], framing.sensor)
-        self.size = size or self.sensor[::-1]
+        width, height = self.sensor
+        self.size = size or (height, width)
 
     def __call__(self, index: np.ndarray) -> np.ndarray:
         return np.stack([self._sample(*self.recordings[i]) for i in index.tolist()], 1)
