@@ -6,6 +6,8 @@
 | dynamics/            | theory of one neuron |
 | networks/            | networks of these neurons in floating point |
 | datasets/, training/ | data; training, checkpoints |
+| frontends/           | networks of snnTorch, SpikingJelly, Norse, Sinabs, NIR files |
+| examples/            | scripts as users of these libraries write them |
 | quantize/            | a trained network on the grid of the array, then as integers |
 | integer/             | the integer network that the compiler reads, and its reference |
 | experiments/         | what README.md reports |
