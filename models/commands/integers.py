@@ -26,7 +26,7 @@ from quadfire.models.commands.common import (
 
 if TYPE_CHECKING:
     from quadfire.data.framing import Framing
-    from quadfire.models.datasets import Dataset, ImageDataset
+    from quadfire.models.datasets import Dataset, ImageDataset, Samples
     from quadfire.models.quantize.fake_quant import GridNetwork
 
 __all__ = ["quantize", "report", "untrained"]
@@ -120,6 +120,19 @@ def _grid(checkpoint: Path, bits: int, state_bits: int, fraction_bits: int, data
     return _Source(grid, about, framing, samples, lack)
 
 
+def _warn(grid: GridNetwork, samples: Samples, most: int) -> None:
+    """Print what a user should look at: clamped states, few LSBs, spikes that part ways."""
+    from quadfire.models.quantize.agreement import agreement, warnings
+    from quadfire.models.quantize.report import Selection, as_spikes
+
+    some = Selection(samples, min(most, 50))
+    inputs = as_spikes(some.batch(some.index.new_tensor(range(len(some))))[0])
+    rows = track(agreement(grid, None, inputs), "layers", len([*grid]) - 1, console=console,
+                 transient=True)
+    for line in warnings([*rows]):
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+
+
 def quantize(
     checkpoint: Checkpoint = CHECKPOINT,
     bits: Bits = 8, state_bits: StateBits = 12, fraction_bits: FractionBits = 10,
@@ -148,7 +161,7 @@ def quantize(
     """
     from quadfire.models.commands.progress import fit_watched, integer_accuracy_watched
     from quadfire.models.quantize.quantize import to_integer
-    from quadfire.models.quantize.report import Selection
+    from quadfire.models.quantize.report import Selection, batch_of
     from quadfire.models.training.augment import augment_from_config
     from quadfire.models.training.options import Options
 
@@ -179,6 +192,7 @@ def quantize(
         fit_watched(grid, samples, Options(epochs=epochs, rate=rate, seed=seed, augment=augment),
                     f"{bits} bits", device=device_of(device))
     integer = to_integer(grid.cpu())
+    _warn(grid, held_out_samples, batch_of(integer))
     held_out = integer_accuracy_watched(integer, held_out_samples) if epochs else rounded
     integer.about.update(command=command_line(), dataset=samples.name,
                          float_accuracy=about["accuracy"],

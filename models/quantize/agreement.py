@@ -3,6 +3,7 @@
 Both networks run freely on the same inputs, so a layer's figure holds the errors of all before it.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -58,10 +59,19 @@ def _lost(layer: GridLayer) -> float:
 
 
 @torch.no_grad()
-def agreement(grid: GridNetwork, network: Folded, inputs: Tensor) -> Iterator[Agreement]:
-    """A line for every layer of neurons. inputs: as the array takes them. Both run in eval mode."""
-    neurons = [layer.neuron and layer.neuron.real for layer in grid]
-    real = real_network(network, neurons, input_bits=grid.input_bits)
+def agreement(grid: GridNetwork, network: Folded | None, inputs: Tensor) -> Iterator[Agreement]:
+    """A line for every layer of neurons. inputs: as the array takes them. Both run in eval mode.
+
+    network: the folded network in real numbers; None: `grid` itself without any rounding, which is
+    the one to compare with where it has been trained on the grid.
+    """
+    if network is None:
+        real = copy.deepcopy(grid).eval()
+        for layer in real:
+            layer.rounded = False
+    else:
+        neurons = [layer.neuron and layer.neuron.real for layer in grid]
+        real = real_network(network, neurons, input_bits=grid.input_bits)
     runs = zip(grid.eval(), grid.run(inputs), real.run(inputs), strict=True)
     for layer, found, expected in runs:
         if layer.neuron is None:

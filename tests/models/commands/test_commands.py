@@ -89,7 +89,7 @@ def test_errors_are_one_line(monkeypatch, capsys, words, message):
 def test_a_file_of_neither_kind_is_one_line(tmp_path, name, hint):
     path = tmp_path / name
     if name:
-        path.write_text("{}")
+        path.write_text("{}" if name.endswith(".json") else "milk, bread")
     done = quadfire("show", path)
     assert done.status == 2
     assert done.err == (f"error: {path}: neither a checkpoint nor an integer network"
