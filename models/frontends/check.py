@@ -143,8 +143,7 @@ def check(network: Imported, module: nn.Module, x: Tensor) -> CheckReport:
                              move_pools=network.move_pools)
     nodes = {name: node for node, name in translation.layer_of.items()}
     conditions = {name: translation.mapped[node].condition for name, node in nodes.items()}
-    neurons = [layer.neuron and layer.neuron.canonical() for layer in network.layers]
-    real = real_network(network, neurons, input_bits=network.input_bits or 0)
+    real = real_network(network, network.neurons, input_bits=network.input_bits or 0)
     maps = {INPUT: input_map(network, pixels if network.input == "pixels" else x)}
     report = CheckReport()
     for number, (layer, folded) in enumerate(zip(real, network.layers, strict=True)):

@@ -16,8 +16,7 @@ __all__ = ["fit", "teacher_of"]
 
 def teacher_of(network: Folded) -> Callable[[Tensor], Tensor]:
     """The network in real numbers as a function of the array's inputs: its logits [N, classes]."""
-    neurons = [layer.neuron and layer.neuron.canonical() for layer in network.layers]
-    real = real_network(network, neurons, input_bits=network.input_bits or 0)
+    real = real_network(network, network.neurons, input_bits=network.input_bits or 0)
 
     @torch.no_grad()
     def answer(x: Tensor) -> Tensor:

@@ -205,9 +205,11 @@ def _answer(translation: Translation, wanted: str | None
     """
     kind, output, node = translation.answer(wanted)
     if kind == "count":
-        if output.over == "last":
-            raise ValueError("the answer is the spikes of the last time step alone: count them "
-                             "over all steps, or read currents or membranes")
+        if output.over in ("last", "max"):
+            what = {"last": "spikes of the last time step alone",
+                    "max": "largest of the spikes"}[output.over]
+            raise ValueError(f"the answer is the {what}: count them over all steps, or read "
+                             "currents or membranes")
         try:
             check_pixel(translation.values[node].shape)
         except ValueError as error:
@@ -215,9 +217,10 @@ def _answer(translation: Translation, wanted: str | None
         return translation.layer_of[node], None, "count"
     if kind == "membrane":
         return _membrane(translation, output, node)
-    if output.over == "last":
-        raise ValueError("the answer is the current of the last time step alone: take the mean "
-                         "over all steps")
+    if output.over in ("last", "max"):
+        what = {"last": "current of the last time step alone",
+                "max": "largest of the currents"}[output.over]
+        raise ValueError(f"the answer is the {what}: take the mean over all steps")
     value = translation.values[node]
     translation.graph.readout(value, node.name if node.module is not None else "readout")
     return None, None, "current"
@@ -239,6 +242,7 @@ def _membrane(translation: Translation, output: Traced, node: Node
         raise ValueError(f"{node.label}: {error}") from None
     free = not mapped.spiking or form.soft and form.delta == 0
     if over == "last" and form.factor == 1 and free and form.lo == -math.inf:
+        assert isinstance(form.scale, float | int) and isinstance(form.center, float | int)
         gain, offset = (torch.tensor(v, dtype=torch.float64) / form.scale
                         for v in (form.gain, form.offset))
         start = form.initial / form.scale + form.center

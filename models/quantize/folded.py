@@ -105,6 +105,12 @@ class Folded:
     count_bits: int = 0
     answer: FoldedAnswer | None = None
 
+    @property
+    def neurons(self) -> list[Canonical | None]:
+        """The canonical neuron of every layer; None for the readout."""
+        return [None if layer.neuron is None else layer.neuron.canonical()
+                for layer in self.layers]
+
     def about(self) -> dict[str, Any]:
         """What the integer network says of where it came from, as JSON can hold it."""
         return {}

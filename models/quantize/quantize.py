@@ -245,7 +245,7 @@ def to_grid(network: SpikingMLP | ImageNetwork | Folded, *, weight_bits: int = 8
         input_bits = graph.input_bits
     elif input_bits is None:
         input_bits = 8
-    neurons = [layer.neuron and layer.neuron.canonical() for layer in graph.layers]
+    neurons = graph.neurons
     if inputs is not None:
         neurons = fitted(graph, neurons, inputs, input_bits=input_bits, state_bits=state_bits,
                          fraction_bits=fraction_bits)

@@ -11,7 +11,7 @@ from quadfire.firmware.c.tape_header import c_header, input_spans
 from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.driver.session import inference_tape, pack_inputs, setup_tape
 from quadfire.firmware.tape.packets import decode
-from quadfire.models.integer import IntegerNetwork, reference
+from quadfire.models.integer import IntegerNetwork, MembraneAnswer, reference
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.paths import PRETRAINED
 from quadfire.rtl.contract.config import preset
@@ -143,3 +143,28 @@ def test_a_sequence_in_chunks_has_no_tape_of_its_own():
                                                  steps=8, input_bits=2), steps=16)
     with pytest.raises(ValueError, match="16 time steps run in 2 chunks on an array of 8 slots"):
         c_header(compile_network(network, config), np.zeros((1, 12), np.uint8))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("over", "steps"), [("last", 1), ("sum", 4)])
+def test_the_header_says_where_membranes_are(over, steps):
+    """As quadfire.h says: output k after step t of those that come."""
+    network = dataclasses.replace(
+        random_network(np.random.default_rng(4), TINY, sizes=(20, 11), steps=4, input_bits=0,
+                       readout=False), answer=MembraneAnswer(over=over))
+    inputs = random_inputs(np.random.default_rng(4), network, 1)
+    program = compile_network(network, TINY)
+    text = c_header(program, inputs, "net")
+    numbers = {name: int(value) for name, value in re.findall(r"#define NET_(\w+) (\d+)$", text,
+                                                              re.M)}
+    assert numbers["MEMBRANE_STEPS"] == steps and numbers["OUTPUTS"] == 11
+    places, at = {}, 0
+    for item in inference_tape(program, inputs, 1).expected:
+        if item.what == "membranes":
+            for lane in range(item.length):
+                places[item.index * TINY.lanes + lane, item.step - (4 - steps)] = at + lane
+        at += item.length
+    for (k, t), place in places.items():
+        assert place == numbers["MEMBRANES_AT"] + (
+            k // numbers["LANES"] * steps + t) * numbers["LANES"] + k % numbers["LANES"]
+    assert len(places) == -(-11 // TINY.lanes) * TINY.lanes * steps

@@ -12,6 +12,7 @@ from quadfire.models.frontends.importing import from_module
 from quadfire.models.integer import IntegerNetwork, MembraneAnswer, reference
 from quadfire.models.quantize.quantize import calibrate, real_network, to_integer
 
+from tests.command import quadfire
 from tests.models.frontends.peers import peer
 
 
@@ -47,26 +48,29 @@ class Leaky(nn.Module):
             mems.append(mem2)
         mems = torch.stack(mems)
         return {"last": lambda: mems[-1], "sum": lambda: mems.sum(0),
-                "mean": lambda: mems.mean(0), "": lambda: mems}[self.over]()
+                "mean": lambda: mems.mean(0), "max": lambda: mems.max(0)[0],
+                "": lambda: mems}[self.over]()
 
 
 class Integrator(nn.Module):
     """Norse: LIF, then a leaky integrator that answers with its voltages."""
 
-    def __init__(self, tau: float = 100.0):
+    def __init__(self, largest: bool):
         super().__init__()
+        self.largest = largest
         norse = peer("norse.torch")
         self.fc1 = nn.Linear(INPUTS, 20)
         self.lif = norse.LIFBoxCell(norse.LIFBoxParameters(tau_mem_inv=torch.tensor(200.0)))
         self.fc2 = nn.Linear(20, CLASSES)
-        self.li = norse.LIBoxCell(norse.LIBoxParameters(tau_mem_inv=torch.tensor(tau)))
+        self.li = norse.LIBoxCell(norse.LIBoxParameters(tau_mem_inv=torch.tensor(100.0)))
 
     def forward(self, x):
-        states, last, out = None, None, None
+        states, last, voltages = None, None, []
         for step in range(len(x)):
             spikes, states = self.lif(8 * self.fc1(x[step]), states)
             out, last = self.li(self.fc2(spikes), last)
-        return out
+            voltages.append(out)
+        return torch.stack(voltages).amax(0) if self.largest else voltages[-1]
 
 
 def jelly(node: nn.Module) -> nn.Module:
@@ -89,8 +93,7 @@ def spikes(samples: int = 6) -> Tensor:
 def same(module: nn.Module, x: Tensor, answer: Tensor, **options) -> IntegerNetwork:
     """The map in real numbers gives `answer`; its integers, read from a file, nearly."""
     network = from_module(module, x, **options)
-    real = real_network(network, [each.neuron and each.neuron.canonical()
-                                  for each in network.layers])
+    real = real_network(network, network.neurons)
     given = network.inputs(x)
     got = real(given)
     scale = STEPS if network.answer is None else 1      # the mean of a readout's currents
@@ -112,14 +115,15 @@ def same(module: nn.Module, x: Tensor, answer: Tensor, **options) -> IntegerNetw
 
 @pytest.mark.parametrize("options", [{}, {"reset_mechanism": "none"}, {"reset_delay": False}],
                          ids=["delayed", "none", "at once"])
-@pytest.mark.parametrize("over", ["last", "sum", "mean", ""])
+@pytest.mark.parametrize("over", ["last", "sum", "mean", "max", ""])
 def test_mem_of_snntorch(over, options):
     torch.manual_seed(0)
     module, x = Leaky(over, **options).double(), spikes()
     answer = run(module, x)
     integer = same(module, x, answer if over else answer[-1], output="membrane")
     assert integer.answer is not None and integer.answer.over == (over or "last")
-    assert integer.answer.delta == (0 if options else integer.layers[-1].neuron.delta)
+    last = integer.layers[-1].neuron
+    assert last is not None and integer.answer.delta == (0 if options else last.delta)
     assert integer.about == {
         "library": f"snntorch {version('snntorch')}", "input": "spikes",
         "answer": f"membrane-{over or 'last'}"}
@@ -136,10 +140,39 @@ def test_mem_of_channels_of_different_thresholds_is_refused():
         from_module(module, spikes())
 
 
-def test_li_of_norse():
+@pytest.mark.parametrize("largest", [False, True])
+def test_li_of_norse(largest):
     torch.manual_seed(0)
-    module, x = Integrator().double(), spikes()
-    assert same(module, x, run(module, x)).answer == MembraneAnswer(over="last")
+    module, x = Integrator(largest).double(), spikes()
+    integer = same(module, x, run(module, x))
+    assert integer.answer == MembraneAnswer(over="max" if largest else "last")
+
+
+class Largest(nn.Module):
+    """Answers with the largest of spikes, or of currents, over time; or computes with it."""
+
+    def __init__(self, what: str):
+        super().__init__()
+        self.what, self.fc, self.lif = what, nn.Linear(INPUTS, CLASSES), snn("Leaky", beta=0.5)
+
+    def forward(self, x):
+        mem, spikes, currents, mems = self.lif.init_leaky(), [], [], []
+        for step in range(len(x)):
+            currents.append(self.fc(x[step]))
+            spike, mem = self.lif(currents[-1], mem)
+            spikes.append(spike), mems.append(mem)
+        if self.what == "sum":
+            return torch.stack(mems).amax(0) + 1
+        return torch.stack(spikes if self.what == "spikes" else currents).amax(0)
+
+
+@pytest.mark.parametrize(("what", "message"), [
+    ("spikes", "the answer is the largest of the spikes"),
+    ("currents", "the answer is the largest of the currents"),
+    ("sum", "reads the largest of all time steps")])
+def test_other_largest_values_are_refused(what, message):
+    with pytest.raises(ValueError, match=message):
+        from_module(Largest(what).double(), spikes())
 
 
 @pytest.mark.parametrize("decode", ["last_mem", "mean-mem", "max-mem"])
@@ -217,7 +250,7 @@ def test_counts():
     module, x, answer = counting()
     network = from_module(module, x, input="counts")
     assert (network.input_shape, network.count_bits) == ((2, 6, 8), 3)
-    real = real_network(network, [each.neuron.canonical() for each in network.layers])
+    real = real_network(network, network.neurons)
     assert torch.allclose(real(x), answer, rtol=0, atol=1e-12) and answer.any()
     assert torch.equal(real(x), real(x.byte())) and torch.equal(real(x), real(network.inputs(x)))
     grid = network.to_grid(inputs=x)
@@ -250,6 +283,21 @@ def test_counts_and_answer_survive_a_file(tmp_path):
     again.save(tmp_path / "again.safetensors")
     assert (tmp_path / "net.safetensors").read_bytes() == \
         (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_the_file_says_what_it_takes_and_answers(tmp_path):
+    """`quadfire show`: library, input and answer, so that a user knows years later."""
+    torch.manual_seed(0)
+    x = spikes()
+    path = tmp_path / "net.safetensors"
+    to_integer(from_module(Leaky("max").double(), x).to_grid()).save(path)
+    text = " ".join(quadfire("show", path).out.split())
+    assert "answer: membranes of lif2, the largest over time" in text
+    assert f'"library": "snntorch {version("snntorch")}"' in text and '"input": "spikes"' in text
+    module, x, _ = counting()
+    to_integer(from_module(module, x, input="counts").to_grid()).save(path)
+    text = " ".join(quadfire("show", path).out.split())
+    assert "counts 0..7 of 2 x 6 x 8" in text and "answer: number of spikes" in text
 
 
 def test_pixels_say_what_they_were_normalised_with():

@@ -16,6 +16,7 @@ from quadfire.models.integer import (
     IdentityBranch,
     IntegerLayer,
     IntegerNetwork,
+    MembraneAnswer,
     NetworkError,
     Pool,
     dense,
@@ -206,11 +207,44 @@ def places(value, path=()):
         yield from places(part, (*path, key))
 
 
+def answering(rng, config):
+    """A network on counts whose answer is membranes."""
+    network = random_network(rng, config, sizes=[6, 5, 4], readout=False, input_bits=0)
+    return replace(network, input_shape=(2, 1, 1), count_bits=3,
+                   answer=MembraneAnswer(over="max", delta=7))
+
+
+def test_fields_that_say_nothing_are_not_written(tmp_path):
+    """Files of networks without counts and membranes as answers stay what they were."""
+    path = tmp_path / "network.safetensors"
+    random_network(np.random.default_rng(8), PRESETS["tiny"]).save(path)
+    with safe_open(path, framework="numpy") as file:
+        assert not {"answer", "count_bits"} & {*json.loads(file.metadata()["quadfire"])}
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"answer": "last"}, "answer must be a MembraneAnswer"),
+    ({"count_bits": 9}, r"count_bits must be an integer in 0\.\.8, not 9"),
+    ({"count_bits": 2}, "takes 6 channels, its source has 4"),
+    ({"input_bits": 1}, "counts or pixels"),
+    ({"layers": None}, "is a readout, which has none"),
+])
+def test_answers_and_counts_that_do_not_fit_are_refused(change, message):
+    network = answering(np.random.default_rng(8), PRESETS["tiny"])
+    if "layers" in change:
+        change = {"layers": (network.layers[0], replace(network.layers[1], neuron=None))}
+    with pytest.raises(NetworkError, match=message):
+        replace(network, **change)
+    with pytest.raises(NetworkError, match="over must be last, mean, sum, max, not 'first'"):
+        MembraneAnswer(over="first")
+
+
 @pytest.mark.parametrize(("make", "options"), [
     (random_network, {"sizes": [6, 5, 4], "readout": True, "input_bits": 8}),
     (random_conv_network, {"layers": 3, "readout": False, "kind": "lif"}),
     (random_conv_network, {"layers": 3, "readout": False, "kind": "lif", "pairs": 1.0}),
-], ids=["dense", "convolutions", "pairs"])
+    (answering, {}),
+], ids=["dense", "convolutions", "pairs", "answer and counts"])
 def test_no_field_of_a_file_is_taken_on_trust(tmp_path, make, options):
     """Every field, replaced by every odd value: refused in one line, or written back as it was."""
     path, again = tmp_path / "network.safetensors", tmp_path / "again.safetensors"
