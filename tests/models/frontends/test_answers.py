@@ -254,8 +254,9 @@ def test_counts():
     assert torch.allclose(real(x), answer, rtol=0, atol=1e-12) and answer.any()
     assert torch.equal(real(x), real(x.byte())) and torch.equal(real(x), real(network.inputs(x)))
     grid = network.to_grid(inputs=x)
-    assert [branch.gain for branch in grid.layers[0]] == [1, 2, 4]
-    first = [branch.integer_weight(grid.layers[0].exponent) for branch in grid.layers[0]]
+    conv, *_ = grid
+    assert [branch.gain for branch in conv] == [1, 2, 4]
+    first = [branch.integer_weight(conv.exponent) for branch in conv]
     columns = [weight[:, 2 * bit:2 * bit + 2] for bit, weight in enumerate(first)]
     assert torch.equal(columns[0], columns[1]) and torch.equal(columns[0], columns[2])
     assert columns[0].abs().max() > 63      # all 8 bits are used
