@@ -205,11 +205,9 @@ def _answer(translation: Translation, wanted: str | None
     """
     kind, output, node = translation.answer(wanted)
     if kind == "count":
-        if output.over in ("last", "max"):
-            what = {"last": "spikes of the last time step alone",
-                    "max": "largest of the spikes"}[output.over]
-            raise ValueError(f"the answer is the {what}: count them over all steps, or read "
-                             "currents or membranes")
+        if output.over == "last":
+            raise ValueError("the answer is the spikes of the last time step alone: count them "
+                             "over all steps, or read currents or membranes")
         try:
             check_pixel(translation.values[node].shape)
         except ValueError as error:
@@ -217,10 +215,9 @@ def _answer(translation: Translation, wanted: str | None
         return translation.layer_of[node], None, "count"
     if kind == "membrane":
         return _membrane(translation, output, node)
-    if output.over in ("last", "max"):
-        what = {"last": "current of the last time step alone",
-                "max": "largest of the currents"}[output.over]
-        raise ValueError(f"the answer is the {what}: take the mean over all steps")
+    if output.over == "last":
+        raise ValueError("the answer is the current of the last time step alone: take the mean "
+                         "over all steps")
     value = translation.values[node]
     translation.graph.readout(value, node.name if node.module is not None else "readout")
     return None, None, "current"

@@ -167,9 +167,9 @@ class Largest(nn.Module):
 
 
 @pytest.mark.parametrize(("what", "message"), [
-    ("spikes", "the answer is the largest of the spikes"),
-    ("currents", "the answer is the largest of the currents"),
-    ("sum", "reads the largest of all time steps")])
+    ("spikes", "the answer is the largest count of all time steps"),
+    ("currents", "the answer is the largest current of all time steps"),
+    ("sum", "reads a max over time steps")])
 def test_other_largest_values_are_refused(what, message):
     with pytest.raises(ValueError, match=message):
         from_module(Largest(what).double(), spikes())
