@@ -103,7 +103,8 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr("quadfire.models.integer.network_file.save_file", refuse)
     done = quadfire("untrained", "2C3-10", "--shape", "1", "8", "8")
-    assert done.status == 2 and "error: I/O error: no space left" in done.err
+    assert done.status == 2
+    assert "safetensors cannot be written: I/O error: no space left\n" in done.err
 
 
 @pytest.mark.parametrize("words", [
