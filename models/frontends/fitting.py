@@ -52,11 +52,12 @@ def fit(grid: GridNetwork, loader: Iterable[Any], *,
         total = count = 0.0
         for number, batch in enumerate(loader):
             x, labels = batch if isinstance(batch, list | tuple) else (batch, None)
-            if answer is None and labels is None:
-                raise ValueError("the loader gives no labels: name a teacher")
             logits = grid(x) * sharpness
-            target = labels if answer is None else \
-                functional.softmax(answer(x).to(logits.dtype) * sharpness, 1)
+            target = labels
+            if answer is not None:
+                target = functional.softmax(answer(x).to(logits.dtype) * sharpness, 1)
+            if target is None:
+                raise ValueError("the loader gives no labels: name a teacher")
             loss = functional.cross_entropy(logits, target)
             optimizer.zero_grad()
             loss.backward()

@@ -179,6 +179,8 @@ class QIFCanonical(SpikingNeuron):
         if c.factor is not None:
             raise ValueError(f"neuron {neuron.kind!r} is linear, it has no form w^2 + J")
         window = neuron.window
+        assert not isinstance(c.gain, tuple) and not isinstance(c.offset, tuple) \
+            and not isinstance(c.scale, tuple)
         return cls(c.gain, c.offset, c.delta, c.initial, v_threshold=c.theta,
                    v_reset=None if c.soft else c.reset,
                    limits=None if neuron.limits is None else (c.lo, c.hi),

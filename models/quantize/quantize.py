@@ -297,7 +297,7 @@ def calibrate(grid: GridNetwork, network: SpikingMLP | ImageNetwork | Folded,
             return currents
         one = 1 << layer.fraction_bits
         before = layer.integer_bias()
-        layer.bias += means[layer.name].to(layer.bias) - mean(currents).to(layer.bias) / one
+        layer.bias.data += means[layer.name].to(layer.bias) - mean(currents).to(layer.bias) / one
         return currents + (layer.integer_bias() - before)[:, None, None]
 
     for _ in real.run(inputs, keep):
