@@ -5,7 +5,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["whole_file", "write_text"]
+__all__ = ["check_writable", "whole_file", "write_text"]
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise OSError, naming the file, unless it can be written. What is in it stays."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file")
+    new = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise type(error)(error.errno, f"{path} cannot be written: {error.strerror}") from error
+    if new:
+        path.unlink()
 
 
 @contextlib.contextmanager

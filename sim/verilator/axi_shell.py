@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quadfire.files import check_writable
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.register_access import Registers
 from quadfire.sim.verilator import build
@@ -87,6 +88,8 @@ class VerilatedShell:
         for name, value in (("idle", idle), ("backpressure", backpressure)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} must lie in 0..1 and be below 1, not {value!r}")
+        if trace is not None:
+            check_writable(trace)       # the simulation itself would say nothing
         self.config, self.stream_bits = config, stream_bits
         self._lib = _load(build.library(build.axi_verilog(config, stream_bits), top=TOP,
                                         trace=trace is not None, harness=HARNESS))

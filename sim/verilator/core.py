@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quadfire.files import check_writable
 from quadfire.firmware.transports.transport import Transport
 from quadfire.rtl.contract.config import ArrayConfig
 from quadfire.rtl.contract.tape import Answer
@@ -96,6 +97,8 @@ class VerilatedCore:
         self._core = None
         _probability("idle", idle)
         _probability("backpressure", backpressure)
+        if trace is not None:
+            check_writable(trace)       # the simulation itself would say nothing
         self._lib = _load(build.library(verilog, top=top, trace=trace is not None,
                                        harness=harness, threads=threads))
         self._core = self._lib.qf_open(seed & _FOREVER, idle, backpressure,

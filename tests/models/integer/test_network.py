@@ -367,6 +367,26 @@ def test_files_that_are_none(parts):
         IntegerNetwork.load(path)
 
 
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "BF16", "U8", "X9"])
+def test_tensors_of_kinds_that_numpy_has_not(parts, kind):
+    """Tensors of 8 and 4 bits of floating point, which safetensors knows."""
+    path, _, _ = parts
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    head = json.loads(raw[8:8 + length])
+    name = next(name for name in head if name.endswith("weight"))
+    head[name]["dtype"] = kind
+    head[name]["shape"][-1] = {"BF16": head[name]["shape"][-1] // 2,
+                               "F4": head[name]["shape"][-1] * 2}.get(kind,
+                                                                      head[name]["shape"][-1])
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length:])
+    with pytest.raises(NetworkError) as error:
+        IntegerNetwork.load(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
 def test_what_is_something_else_is_named(tmp_path):
     checkpoint = PRETRAINED / "mnist5k-784-128-10.safetensors"
     for path, message in (

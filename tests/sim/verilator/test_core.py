@@ -8,6 +8,7 @@ import pytest
 
 from quadfire.rtl.contract.config import preset
 from quadfire.sim.verilator import build, cache, toolchain
+from quadfire.sim.verilator.axi_shell import VerilatedShell
 from quadfire.sim.verilator.core import ProtocolError, VerilatedCore, VerilatedTransport
 from quadfire.sim.verilator.fuzz import FUZZ
 
@@ -150,6 +151,19 @@ def test_trace_of_some_cycles(tmp_path):
     times = [int(line[1:]) for line in path.read_text().splitlines() if line.startswith("#")]
     assert times
     assert 20 <= min(times) <= max(times) < 40   # two time units a cycle
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("missing/wave.vcd", "wave.vcd cannot be written: No such file or directory"),
+    (".", "is a folder: name a file"), ("file/wave.vcd", "Not a directory")])
+def test_a_trace_that_cannot_be_written_is_told_at_once(tmp_path, name, message):
+    """Before anything is built, and without a file left behind."""
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(OSError, match=message):
+        transport(trace=tmp_path / name)
+    with pytest.raises(OSError, match=message):
+        VerilatedShell(preset("tiny"), trace=tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_second_build_comes_from_the_cache(tmp_path, monkeypatch):
