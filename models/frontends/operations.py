@@ -37,6 +37,9 @@ from quadfire.models.frontends.recorded import Ref
 
 __all__ = ["Operations"]
 
+#: Maps, or channels of one, that one sum may add up.
+MOST_SUMMED = 16
+
 _POOLS = {"max_pool2d": nn.MaxPool2d, "max_pool1d": nn.MaxPool1d, "avg_pool2d": nn.AvgPool2d,
           "avg_pool1d": nn.AvgPool1d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d,
           "adaptive_avg_pool1d": nn.AdaptiveAvgPool1d}
@@ -379,6 +382,8 @@ class Operations:
             self.graph.example.split(tensor.shape, None)
         area, time, refs = self._kinds(ids, wanted)
         kept = tuple(1 if a in wanted else n for a, n in enumerate(tensor.shape))
+        if len(area) == 1 and not refs and not time and not self._is_area(ids, area):
+            area, refs = [], area
         if area:
             ids = self._over_area(name, ids, area)
         if refs:
@@ -403,11 +408,19 @@ class Operations:
             at = self.graph.results.located(line)
             moves = [bool((values != values[0]).any()) for values in (
                 at.position, step_of(at.place), at.source)]
-            if (sample_of(at.place) != sample_of(at.place)[0]).any() or sum(moves) != 1:
+            if (sample_of(at.place) != sample_of(at.place)[0]).any() or not any(moves) or \
+                    moves[1] and sum(moves) > 1:
                 raise ValueError(f"goes over axis {axis}, which is neither time nor the rows and "
                                  "columns of a map")
-            found[moves.index(True)].append(axis)
+            found[2 if sum(moves) > 1 else moves.index(True)].append(axis)
         return found
+
+    def _is_area(self, ids: Tensor, axes: list[int]) -> bool:
+        """Whether the values along axes are those of a whole channel each."""
+        at = self.graph.results.located(self._lines(ids, axes))
+        area = math.prod(self.graph.results.sides(at.results[0])[1:])
+        return at.position.shape[1] == area and bool(
+            (at.position // area == at.position[:, :1] // area).all())
 
     def _lines(self, ids: Tensor, axes: list[int]) -> Tensor:
         """Values by what they are reduced to: [results, values]."""
@@ -467,8 +480,9 @@ class Operations:
 
     def _over_maps(self, name: str, ids: Tensor, axes: list[int], result: Tensor) -> None:
         """The sum of maps of several nodes that were stacked."""
-        if name not in ("sum", "mean") or len(axes) > 1:
-            raise _Unknown
+        if name not in ("sum", "mean") or len(axes) > 1 or ids.shape[axes[0]] > MOST_SUMMED:
+            raise ValueError(f"a {name} over axes {axes}: only that over all rows and columns of a "
+                             "map, or over time at the end, is a layer")
         total: Tensor | None = None
         for part in ids.unbind(axes[0]):
             tensor = torch.empty(part.shape)
@@ -522,7 +536,7 @@ class Operations:
             groups = named.get("groups", 1)
             module = (nn.Conv2d if axes == 3 else nn.Conv1d)(
                 weight.shape[1] * groups, len(weight), tuple(weight.shape[2:]), bias=False,
-                **named)
+                device="meta", **named)
             operation, arguments = "conv", {"module": module, "weight": weight}
         if bias is not None:
             arguments["bias"] = bias.detach().double()

@@ -32,11 +32,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from quadfire.models.frontends.copying import fresh_copy
-from quadfire.models.frontends.functions import plain_name
+from quadfire.models.frontends.functions import HINTS, UNKNOWN, plain_name
 from quadfire.models.frontends.graph import Graph, Source, tensors_in
 from quadfire.models.frontends.neurons import CallForm
 from quadfire.models.frontends.operations import Operations
-from quadfire.models.frontends.provenance import Example, Results, step_of
+from quadfire.models.frontends.provenance import Example, Results, sample_of, step_of
 from quadfire.models.frontends.recorded import Node, Recording, Ref, Traced
 from quadfire.models.frontends.stepping import Stepping
 from quadfire.models.neurons.tdbn import TDBatchNorm
@@ -45,6 +45,7 @@ __all__ = ["Node", "Recording", "Ref", "Traced", "record"]
 
 #: Functions that would leave float64.
 _TO_SINGLE = (Tensor.float, Tensor.half, Tensor.bfloat16)
+_DATA = Tensor.data.__get__     # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Recorder(TorchFunctionMode):
@@ -112,8 +113,8 @@ class _Recorder(TorchFunctionMode):
         first = next(tensors_in((args, kwargs)), None)
         if first is None or not self.graph.knows(first):
             raise ValueError("reads a tensor that does not come from the input by recorded "
-                             "operations: random numbers, a custom autograd function, NumPy or a "
-                             "constant; draw spikes before the network")
+                             "operations: a constant, as delays and feedback begin with, which "
+                             "cannot be imported yet; random numbers; or NumPy")
         if kind == "neuron":
             if module in self.hooked:
                 raise ValueError("has a forward hook, which may change what it computes: remove it")
@@ -136,6 +137,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple = (),
                            kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
+        if func == _DATA:                   # the same, but changes in place are seen
+            func = Tensor.detach
         if func in _TO_SINGLE:              # spike functions of snnTorch do: all is float64 here
             func = Tensor.double
         if self.inside:
@@ -183,11 +186,16 @@ def _no_random_numbers() -> Iterator[None]:
         return [torch.get_rng_state().tolist(), random.getstate(), numbers[1].tobytes(),
                 numbers[2:]]
 
-    before = states()
-    yield
+    before, message = states(), ("the network draws random numbers: draw spikes before the "
+                                 "network, or leave them out in eval mode")
+    try:
+        yield
+    except ValueError:
+        if states() != before:
+            raise ValueError(message) from None
+        raise
     if states() != before:
-        raise ValueError("the network draws random numbers: draw spikes before the network, or "
-                         "leave them out in eval mode")
+        raise ValueError(message)
 
 
 def _copied(module: nn.Module) -> nn.Module:
@@ -225,11 +233,11 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
                 result = [module(example[step]) for step in range(repeat)] if repeat \
                     else module(example)
             return _finished(recorder, result)
-        except ValueError as error:
+        except ValueError:
             unknown = next((n for n in recorder.graph.nodes if n.kind == "unknown"), None)
             if unknown is None:
                 raise
-            raise ValueError(f"{unknown.label}: the array has no layer for it ({error})") from None
+            raise ValueError(f"{unknown.label}: {HINTS.get(unknown.name, UNKNOWN)}") from None
         finally:
             for hook in hooks:
                 hook.remove()
@@ -266,6 +274,7 @@ def _outputs(graph: Graph, result: Any, steps: int) -> tuple[Traced, ...]:
             raise ValueError(f"the answer: {error}") from None
         held = source.steps if source.over else \
             frozenset(step_of(source.rows).unique().tolist()) - {-1}
+        _check_samples(source)
         key = source.ref, source.over
         found[key] = found.get(key, frozenset()) | held
     made = []
@@ -278,6 +287,15 @@ def _outputs(graph: Graph, result: Any, steps: int) -> tuple[Traced, ...]:
             raise ValueError(f"the answer holds {len(held)} of {steps} time steps of "
                              f"{ref.node.label}: give all of them, their sum, or the last one")
     return tuple(made)
+
+
+def _check_samples(source: Source) -> None:
+    """Raise ValueError unless an answer holds all samples in order, in each of its steps."""
+    steps, samples = step_of(source.rows), sample_of(source.rows)
+    for step in steps.unique():
+        own = samples[steps == step]
+        if (own != torch.arange(len(own))).any() or len(own) != int(samples.max()) + 1:
+            raise ValueError("the answer holds the samples of a batch in another order")
 
 
 def _steps(recorder: _Recorder) -> int:

@@ -15,6 +15,10 @@ from quadfire.models.neurons import SpikingNeuron
 __all__ = ["Stepping"]
 
 
+#: Axes before those of a sample, by layout.
+_AXES = {"N": "N", "TN": "T, N", "NT": "N, T", "(NT)": "N T"}
+
+
 def snapshot(module: nn.Module, states: bool = True) -> dict[str, Any]:
     """What a module computes with: its numbers, and its tensors with their versions.
 
@@ -64,7 +68,11 @@ class Stepping:
         axes = current.ndim - len(layout.strip("()")) + (layout == "(NT)")
         if axes < 1:
             raise ValueError(f"reads a tensor of {list(current.shape)}, which has no batch axis")
-        source, _ = graph.source(current, axes)
+        try:
+            source, _ = graph.source(current, axes)
+        except ValueError as error:
+            raise ValueError(f"{error}; it takes [{_AXES[layout]}, ...], with a batch axis") \
+                from None
         if source.over:
             raise ValueError(f"reads a {source.over} over time steps: neurons read every step")
         first = next(tensors_in(result))

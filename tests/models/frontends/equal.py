@@ -16,7 +16,7 @@ from quadfire.models.integer import INPUT
 from quadfire.models.neurons import IF
 from quadfire.models.quantize.quantize import real_network
 
-__all__ = ["Linked", "equal", "real_answer", "refused", "run", "spikes"]
+__all__ = ["Linked", "equal", "means", "real_answer", "refused", "run", "spikes"]
 
 
 class _Double(TorchFunctionMode):
@@ -113,4 +113,9 @@ class Linked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         step = self.step or (lambda self, x: self.neuron(self.layers(x)))
-        return torch.stack([step(self, each) for each in x])
+        return means(torch.stack([step(self, each) for each in x]))
+
+
+def means(x: Tensor) -> Tensor:
+    """[T, N, C] of maps [T, N, C, ...]: answers are vectors."""
+    return x.flatten(3).mean(-1) if x.ndim > 3 else x

@@ -18,7 +18,7 @@ from quadfire.models.frontends.translation import LINEAR, NORMS, POOLS, SUM_POOL
 from quadfire.models.neurons import IF
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-from tests.models.frontends.equal import equal, refused, spikes
+from tests.models.frontends.equal import equal, means, refused, spikes
 from tests.models.frontends.peers import peer
 
 
@@ -143,10 +143,10 @@ class Host(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.multi:
             steps = torch.stack([self.before(step) for step in x])
-            return self.neuron(self.after(self.tested(steps)))
+            return means(self.neuron(self.after(self.tested(steps))))
         given = [self.tested(self.before(step)) for step in x]
         given = [each[0] if isinstance(each, tuple) else each for each in given]
-        return self.neuron(self.after(torch.stack(given)))
+        return means(self.neuron(self.after(torch.stack(given))))
 
 
 def _fill(module: nn.Module) -> nn.Module:
