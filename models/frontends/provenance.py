@@ -58,7 +58,8 @@ def combined(first: Tensor, second: Tensor) -> Tensor:
     if (timed & (steps[0] != steps[1])).any():
         at = int((timed & (steps[0] != steps[1])).nonzero()[0, 0])
         raise ValueError(f"reads time steps {int(steps[0][at])} and {int(steps[1][at])} at once: "
-                         "delays and layers that mix time steps cannot be imported yet")
+                         "delays, feedback and layers that mix time steps cannot be imported "
+                         "yet")
     if ((first < 0) & timed.logical_not() & (steps[1] >= 0)
             | (second < 0) & (steps[0] >= 0)).any():
         raise ValueError("joins a sum or mean over time steps with single steps")

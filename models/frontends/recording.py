@@ -234,18 +234,25 @@ def record(module: nn.Module, example: Tensor, *, known: Callable[[nn.Module], s
                     else module(example)
             return _finished(recorder, result)
         except ValueError:
-            unknown = next((n for n in recorder.graph.nodes if n.kind == "unknown"), None)
-            if unknown is None:
-                raise
-            raise ValueError(f"{unknown.label}: {HINTS.get(unknown.name, UNKNOWN)}") from None
+            if _unknown(recorder.graph):
+                raise ValueError(_unknown(recorder.graph)) from None
+            raise
         finally:
             for hook in hooks:
                 hook.remove()
 
 
+def _unknown(graph: Graph) -> str:
+    """The first function that the array has no layer for, in words; empty: there is none."""
+    node = next((node for node in graph.nodes if node.kind == "unknown"), None)
+    return f"{node.label}: {HINTS.get(node.name, UNKNOWN)}" if node else ""
+
+
 def _finished(recorder: _Recorder, result: Any) -> Recording:
     """The recording of a run that gave a result."""
     graph, steps = recorder.graph, _steps(recorder)
+    if not any(node.kind == "neuron" for node in graph.nodes) and _unknown(graph):
+        raise ValueError(_unknown(graph))
     for what, held in graph.partial:
         if held != frozenset(range(steps)):
             raise ValueError(f"{what} reads a sum over {len(held)} of {steps} time steps: sum over "

@@ -192,18 +192,22 @@ class Stepping:
         if not others:
             return
         source = node.inputs[0].node
+        by_hand = any(True for _ in tensors_in(given)) or stateless
+        if by_hand and (step or not self.graph.traced(given)):
+            return
         if _depends(source, node.module):
             raise ValueError(f"{_loop(source, node)} is a loop: recurrent networks cannot be "
                              "imported yet")
-        by_hand = any(True for _ in tensors_in(given)) or stateless
-        if not by_hand:
-            raise ValueError(f"reads {source.label} and {others[0].inputs[0].node.label}: either "
-                             "the time steps differ, or its state would be shared; do the same in "
-                             "every step, and give every layer neurons of its own")
+        raise ValueError(f"reads {source.label} and {others[0].inputs[0].node.label}: either the "
+                         "time steps differ, or its state would be shared; do the same in every "
+                         "step, and give every layer neurons of its own")
 
     def _check_states(self, node: Node, form: CallForm, step: int, given: tuple[Any, ...]) -> None:
         """States that come by hand are the start in the first step, then those that came back."""
         states = [state for state in given if state is not None]
+        if not step and self.graph.traced(states):
+            raise ValueError("starts with a state that comes from the input: the array starts "
+                             "every neuron alike")
         if not step or form.time == "sequence":
             if not isinstance(node.module, SpikingNeuron):
                 check_states(node.module, *states)      # pyright: ignore[reportArgumentType]

@@ -313,14 +313,16 @@ class Translation:
         """
         found: dict[str, tuple[str, Traced, Node]] = {}
         for output in self.recording.outputs:
-            ref = self._stripped(output.ref)
+            ref, factor = self._stripped(output.ref)
             node, kind = ref.node, "current"
             if node.kind == "neuron":
                 form = None if isinstance(node.module, SpikingNeuron) else form_of(node.module)
                 potential = bool(ref.port) or (form and form.returns == "membrane")
                 kind = "membrane" if potential else "count"
             if kind == "count" and not _one_value(self.mapped.get(node)):
-                node, kind = output.ref.node, "current"     # spikes of channels count differently
+                kind = "current"            # spikes of channels count differently
+            if kind == "current" and abs(factor - 1) > 1e-9:
+                node = output.ref.node
             if kind != "membrane" and output.over == "max":
                 raise ValueError(f"the answer is the largest {kind} of all time steps, which the "
                                  "array does not answer: take the sum or the mean")
@@ -331,16 +333,19 @@ class Translation:
             raise ValueError(f"--answer {wanted}: the network gives {' and '.join(found)}")
         return found[wanted]
 
-    @staticmethod
-    def _stripped(ref: Ref) -> Ref:
-        """What is behind products with positive numbers, which change no answer."""
-        node = ref.node
+    def _stripped(self, ref: Ref) -> tuple[Ref, float]:
+        """(what is behind products with positive numbers, their product).
+
+        They change neither which count is the largest nor which potential.
+        """
+        node, factor = ref.node, 1.0
         while node.operation == "steps" or node.operation == "affine" and \
                 node.arguments["scale"].numel() == 1 and node.arguments["scale"] > 0 and \
                 not node.arguments["shift"].any():
+            factor *= self.steps if node.operation == "steps" else float(node.arguments["scale"])
             ref = node.inputs[0]
             node = ref.node
-        return ref
+        return ref, factor
 
 
 _FUNCTIONS: dict[str, Callable[[Translation, Node, list[Value]], Value]] = {

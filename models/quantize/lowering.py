@@ -25,7 +25,16 @@ from torch import Tensor
 from quadfire.models.integer import INPUT, Pair, Pool, Shape
 from quadfire.models.neurons.canonical import Canonical, canonical_linear
 from quadfire.models.quantize.folded import Folded, FoldedBranch, FoldedLayer, FoldedNeuron
-from quadfire.models.quantize.values import Current, Maps, Source, Value, as_kernel, binary, merged
+from quadfire.models.quantize.values import (
+    Current,
+    Maps,
+    Source,
+    Value,
+    as_kernel,
+    binary,
+    can_join,
+    merged,
+)
 
 __all__ = ["Lowering"]
 
@@ -251,7 +260,8 @@ class Lowering:
         """Windows of a map: their OR, or their sum by `divisor` (a mean: rows times columns)."""
         names = (*x.names, name) if name else x.names
         if isinstance(x, Maps):
-            parts = [(first, source.pooled(pool, divisor)) for first, source in x.channels()]
+            parts = [(first, self._pooled(source, pool, divisor, name))
+                     for first, source in x.channels()]
             covered = sorted((first, first + source.shape[0]) for first, source in parts)
             if pool.kind == "max" and any(b[0] < a[1] for a, b in zip(covered, covered[1:],
                                                                       strict=False)):
@@ -274,6 +284,16 @@ class Lowering:
         eye = torch.eye(x.shape[0], dtype=torch.float64)[:, :, None, None] / divisor
         return replace(self.conv(x, eye.expand(-1, -1, *pool.size), stride=pool.stride,
                                  name=name), names=names)
+
+    def _pooled(self, source: Source, pool: Pool, divisor: float, name: str) -> Source:
+        """A source after one more pool. A layer that repeats max-pooled spikes stands between."""
+        if source.pool is not None and source.pool.kind == "max" and not (
+                pool.kind == "max" and can_join(source.pool, pool)):
+            one = torch.ones_like(source.scale)
+            plain = replace(source, scale=one, shift=torch.zeros_like(one))
+            relayed = self.relay(Maps(source.shape, ((0, plain),)), f"{name or 'pool'}.input")
+            source = replace(relayed.parts[0][1], scale=source.scale, shift=source.shift)
+        return source.pooled(pool, divisor)
 
     def current(self, x: Value) -> Current:
         """A value as a current: spikes get a weight of 1 each."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from quadfire.models.integer import INPUT, Pair, Pool, Shape
 from quadfire.models.quantize.folded import FoldedBranch
 
-__all__ = ["Current", "Maps", "Source", "Value", "as_kernel", "binary", "merged"]
+__all__ = ["Current", "Maps", "Source", "Value", "as_kernel", "binary", "can_join",
+           "merged"]
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,15 @@ class Source:
                        shift=self.shift * count / divisor)
 
 
+def can_join(first: Pool, second: Pool) -> bool:
+    """Whether two pools, one after the other, are one."""
+    return first.kind == second.kind and all(p.size == p.stride and p.padding == (0, 0)
+                                             for p in (first, second))
+
+
 def _both(first: Pool, second: Pool) -> Pool:
     """One pool that does what two do, one after the other."""
-    if first.kind != second.kind or not all(p.size == p.stride and p.padding == (0, 0)
-                                            for p in (first, second)):
+    if not can_join(first, second):
         raise ValueError("a pool of a pool must be of the same kind, both without overlap and "
                          "padding: put a layer between them")
     size = (first.size[0] * second.size[0], first.size[1] * second.size[1])
