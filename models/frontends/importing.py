@@ -127,7 +127,7 @@ def translated(recording: Recording, shape: Shape, steps: int, kind: str, *, bit
     translation = Translation(
         recording, shape, lambda graph: input_value(graph, kind, mean=mean, std=std,
                                                     count_bits=bits),
-        steps, Lowering(planes, move_pools=move_pools))
+        steps, Lowering(planes, move_pools=move_pools, relays=True))
     translation.run()
     return translation
 

@@ -264,8 +264,8 @@ class Results:
         place = torch.cat(rows)[start[index] + local // size]
         same: dict[Ref, int] = {}
         source = torch.tensor([same.setdefault(r.ref, i) for i, r in enumerate(results)])[index]
-        return Located(*(t.reshape(ids.shape) for t in (
-            local % size, self.example.resolved(place), source)), results)
+        found = Located(local % size, self.example.resolved(place), source, results)
+        return found.view(*ids.shape)
 
     def read(self, ids: Tensor, axes: int) -> Reading:
         """Whole maps or parts of them, one row a sample in a time step.

@@ -9,6 +9,7 @@ tensors that come from the input. Both write into one graph:
 | provenance.py | where every value of a tensor comes from |
 | graph.py | the graph while it grows |
 | functions.py, operations.py | functions by name; what each becomes |
+| arithmetic.py, reductions.py | sums and products; sums and means over axes |
 | stepping.py | calls of neurons, time steps, states |
 
 Time is written in one of two ways, which become the same graph:

@@ -253,10 +253,11 @@ class Translation:
     def _sum(self, node: Node, inputs: list[Value]) -> Value:
         scaled = [x if factor == 1 else self.graph.affine(x, float(factor))
                   for x, factor in zip(inputs, node.arguments["factors"], strict=True)]
-        return self.graph.add(*scaled)
+        return self.graph.add(scaled[0], scaled[1])
 
     def _product(self, node: Node, inputs: list[Value]) -> Value:
-        return self.graph.product(*inputs, f"and{len(self.graph.layers)}")
+        first, second = inputs
+        return self.graph.product(first, second, f"and{len(self.graph.layers)}")
 
     def _spikes(self, node: Node, inputs: list[Value]) -> Value:
         if not binary(inputs[0]):
@@ -316,7 +317,8 @@ class Translation:
             ref, factor = self._stripped(output.ref)
             node, kind = ref.node, "current"
             if node.kind == "neuron":
-                form = None if isinstance(node.module, SpikingNeuron) else form_of(node.module)
+                module: Any = node.module
+                form = None if isinstance(module, SpikingNeuron) else form_of(module)
                 potential = bool(ref.port) or (form and form.returns == "membrane")
                 kind = "membrane" if potential else "count"
             if kind == "count" and not _one_value(self.mapped.get(node)):

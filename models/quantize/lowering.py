@@ -57,13 +57,15 @@ class Lowering:
     | argument | meaning |
     |---|---|
     | shape | (C, H, W) of the input; of counts, of their bit planes |
+    | relays | layers that repeat spikes may stand between a max pool and a pool behind it |
     | move_pools | a max pool of currents is put behind the neuron, which changes what it computes |
 
     name: of a torch module or node, kept in `FoldedLayer.modules`.
     """
 
-    def __init__(self, shape: Shape, *, move_pools: bool = False):
+    def __init__(self, shape: Shape, *, move_pools: bool = False, relays: bool = False):
         self.shape = shape
+        self.relays = relays
         self.move_pools = move_pools
         self.layers: list[FoldedLayer] = []
         self.input = self._map(INPUT, shape)
@@ -287,7 +289,7 @@ class Lowering:
 
     def _pooled(self, source: Source, pool: Pool, divisor: float, name: str) -> Source:
         """A source after one more pool. A layer that repeats max-pooled spikes stands between."""
-        if source.pool is not None and source.pool.kind == "max" and not (
+        if self.relays and source.pool is not None and source.pool.kind == "max" and not (
                 pool.kind == "max" and can_join(source.pool, pool)):
             one = torch.ones_like(source.scale)
             plain = replace(source, scale=one, shift=torch.zeros_like(one))

@@ -45,7 +45,7 @@ def run(module: nn.Module, x: Tensor, repeat: int = 0) -> Any:
 
 def real_answer(network: Imported, x: Tensor) -> Tensor:
     """[N, outputs] of the map in real numbers: mean currents, or counts of spikes."""
-    neurons = [layer.neuron and layer.neuron.canonical() for layer in network.layers]
+    neurons: list[Any] = [layer.neuron and layer.neuron.canonical() for layer in network.layers]
     real = real_network(network, neurons, input_bits=network.input_bits or 0)
     maps = {INPUT: input_map(network, x)}
     result = torch.empty(0)

@@ -40,6 +40,9 @@ class _Heaviside(_Twice):
 class Between(nn.Module):
     """Convolution, neurons, a function of their spikes, a fully connected layer, its mean."""
 
+    scale: Tensor
+    mask: Tensor
+
     def __init__(self, function: Function | None = None, currents: Function | None = None,
                  outputs: int = 5, inputs: int = 64):
         super().__init__()
@@ -387,12 +390,16 @@ def test_batch_before_time():
 # Modules ------------------------------------------------------------------------------------------
 
 
+def _twice(module: nn.Module, given: Any, result: Any) -> Any:
+    return result * 2
+
+
 def test_hooks_of_users():
     module = Linked(nn.Conv2d(2, 4, 3))
-    module.neuron.register_forward_hook(lambda m, given, result: result * 2)
+    module.neuron.register_forward_hook(_twice)
     refused(module, X, "layer 'neuron'", "hook")
     module = Linked(nn.Conv2d(2, 4, 3))
-    module.layers[0].register_forward_hook(lambda m, given, result: result * 2)
+    module.layers[0].register_forward_hook(_twice)
     refused(module, X, "layers.0", "hook")
 
 
