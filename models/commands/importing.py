@@ -116,6 +116,8 @@ def import_(
     some = x if calibrate is None else _samples(calibrate, None, kind, steps)[0]
     if check:
         _check(network, module, _few(network, some, samples))
+    elif module is not None and not move_pools:
+        _check(network, module, _few(network, x, 1), quiet=True)
     if explain:
         return
     inputs = network.inputs(_few(network, some, samples))
@@ -134,7 +136,7 @@ def import_(
         beside = output.with_name(f"{output.stem}-inputs.npz")
         _write_inputs(beside, whole, labels)
         if labels is not None:
-            _accuracy(network, integer, whole, labels)
+            _accuracy(network, module, x, integer, whole, labels)
         console.print(f"wrote {output} and {beside}, the example as the array takes it",
                       soft_wrap=True)
         how = f"--data {beside}" if labels is not None else f"{beside}"
@@ -210,10 +212,12 @@ def _from_module(module: nn.Module, x: Tensor, options: dict[str, Any],
     first = x[:1] if options["input"] == "pixels" else x[:, :1]
     try:
         return from_module(module, first, **options)
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
+    except ValueError:
+        raise
+    except Exception as error:      # whatever the user's own forward raises
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
         what = f"on {example}" if example else f"on an input of {list(first.shape)}"
-        raise ValueError(f"the module's forward failed {what}: {line}") from None
+        raise ValueError(f"the module's forward failed {what}: {line}") from error
 
 
 def _table(lines: list[Line] | tuple[Line, ...]) -> None:
@@ -223,7 +227,7 @@ def _table(lines: list[Line] | tuple[Line, ...]) -> None:
     table = Table("layer", "as read", "as mapped", "")
     for line in lines:
         verdict = Text(line.verdict, style="red" if line.problem else
-                       "yellow" if line.condition else "green")
+                       "yellow" if line.condition or line.changed else "green")
         table.add_row(Text(line.name), Text(line.read), Text(line.becomes), verdict)
     PlainConsole(width=max(console.width, 120)).print(table)
 
@@ -246,12 +250,12 @@ def _few(network: Imported, x: Tensor, count: int) -> Tensor:
     return x.narrow(axis, 0, min(count, x.shape[axis]))
 
 
-def _check(network: Imported, module: nn.Module | None, x: Tensor) -> None:
-    """Print the comparison. Raises Difference where a spike differs."""
+def _check(network: Imported, module: nn.Module | None, x: Tensor, quiet: bool = False) -> None:
+    """Print the comparison; quiet: only where it fails. Raises Difference where a spike differs."""
     if module is None:
         raise ValueError("--check compares with a module; a NIR file holds none")
     report = network.check(module, x)
-    for line in report.lines():
+    for line in () if quiet and report.exact else report.lines():
         console.print(line, markup=False, soft_wrap=True)
     if not report.exact:
         raise Difference("the module and its map differ; see above")
@@ -304,8 +308,13 @@ def _write_inputs(path: Path, inputs: Tensor, labels: Tensor | None) -> None:
         np.savez_compressed(file, **arrays)     # pyright: ignore[reportArgumentType]
 
 
-def _accuracy(network: Imported, integer: IntegerNetwork, inputs: Tensor, labels: Tensor) -> None:
-    """Accuracy in real numbers and in integers."""
+def _accuracy(network: Imported, module: nn.Module | None, x: Tensor, integer: IntegerNetwork,
+              inputs: Tensor, labels: Tensor) -> None:
+    """Accuracy of the module, of its map in real numbers, and in integers.
+
+    x, inputs: as the module takes them, as the array does.
+    """
+    from quadfire.models.frontends.answers import classes_of
     from quadfire.models.frontends.fitting import teacher_of
     from quadfire.models.integer import reference
 
@@ -319,5 +328,8 @@ def _accuracy(network: Imported, integer: IntegerNetwork, inputs: Tensor, labels
         right = [n + int((a == y).sum()) for n, a in zip(right, answers, strict=True)]
         same += int((answers[0] == answers[1]).sum())
     count = len(labels)
-    console.print(f"{count} samples: real numbers {right[0] / count:.2%}, integers "
+    classes = None if module is None else classes_of(network, module, x)
+    own = "" if classes is None else \
+        f"the module {(classes == labels).double().mean().item():.2%}, "
+    console.print(f"{count} samples: {own}real numbers {right[0] / count:.2%}, integers "
                   f"{right[1] / count:.2%}, the same class in {same / count:.2%}")

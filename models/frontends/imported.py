@@ -25,6 +25,7 @@ class Line:
     | becomes | what the array does with it |
     | condition | under which that is exact; empty: always |
     | problem | why it cannot be honoured; empty: it can |
+    | changed | what it computes now that it did not; empty: nothing |
     """
 
     name: str
@@ -32,12 +33,15 @@ class Line:
     becomes: str
     condition: str = ""
     problem: str = ""
+    changed: str = ""
 
     @property
     def verdict(self) -> str:
-        """"exact", "exact while ...", or "no: ..."."""
+        """"exact", "exact while ...", "changed: ..." or "no: ..."."""
         if self.problem:
             return f"no: {self.problem}"
+        if self.changed:
+            return f"changed: {self.changed}"
         return f"exact {self.condition}" if self.condition else "exact"
 
 

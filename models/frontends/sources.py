@@ -76,6 +76,8 @@ def _state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
+        if start[:2] != b"PK" and start[:1] != b"\x80":
+            raise ValueError(f"{path}: not weights that torch.save wrote") from None
         raise ValueError(f"{path} holds more than tensors, which is not read: save "
                          "net.state_dict(), not the network") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:

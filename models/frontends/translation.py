@@ -123,9 +123,29 @@ class Translation:
                 problem = text if text.startswith(node.label) else f"{node.label}: {text}"
                 self.problems.append(problem)
                 self._line(node, "", problem)
-                continue
-            except NotImplementedError as error:
-                raise AssertionError(node.label) from error
+                stand_in = self._stand_in(node)
+                if stand_in is not None:
+                    self.values[node] = stand_in
+
+    def _stand_in(self, node: Node) -> Value | None:
+        """A value in place of one that could not be made, so that what follows is looked at, too.
+
+        Nothing is built of it: a problem has been found.
+        """
+        x = self.values[node.inputs[0].node] if node.inputs else None
+        if x is None or node.kind == "unknown":
+            return None
+        if node.kind == "neuron":
+            return Lowering(x.shape).input
+        graph = Lowering(self.input_shape, move_pools=True)
+        before, lines = self.graph, [*self.lines]
+        try:
+            self.graph = graph
+            return self._translated(node)
+        except ValueError:
+            return None
+        finally:
+            self.graph, self.lines = before, lines
 
     def _needed(self) -> set[Node]:
         """All nodes that an output comes from, and all neurons, which a user wants to hear of."""
@@ -138,10 +158,11 @@ class Translation:
                 open_ += [ref.node for ref in node.inputs]
         return found
 
-    def _line(self, node: Node, becomes: str, problem: str = "", condition: str = "") -> None:
+    def _line(self, node: Node, becomes: str, problem: str = "", condition: str = "",
+              changed: str = "") -> None:
         read = self.mapped[node].text if node in self.mapped else _described(node)
         self.lines.append(Line(name=node.name, read=read, becomes=becomes, condition=condition,
-                               problem=problem))
+                               problem=problem, changed=changed))
 
     def _inputs(self, node: Node) -> list[Value]:
         """What a node reads. Only the first result of a neuron, its spikes, can be read."""
@@ -160,10 +181,10 @@ class Translation:
             value = self._neuron(node, inputs[0])
         elif node.kind == "module":
             value = self._module(node, inputs[0])
-            self._line(node, described_value(value))
+            self._line(node, described_value(value), changed=_changed(inputs, value))
         elif node.kind == "function":
             value = _FUNCTIONS[node.operation](self, node, inputs)
-            self._line(node, described_value(value))
+            self._line(node, described_value(value), changed=_changed(inputs, value))
         else:
             raise ValueError(HINTS.get(node.name, UNKNOWN))
         return value
@@ -360,6 +381,14 @@ _FUNCTIONS: dict[str, Callable[[Translation, Node, list[Value]], Value]] = {
 def _one_value(mapped: MappedNeuron | None) -> bool:
     """Whether all spikes of a layer count alike."""
     return mapped is None or isinstance(mapped.spike_value, int | float) and mapped.spike_value > 0
+
+
+def _changed(inputs: list[Value], value: Value) -> str:
+    """What an operation makes of the network that it was not; empty: nothing."""
+    def moved(x: Value) -> int:
+        return len(x.moved) if isinstance(x, Current) else 0
+
+    return "moved behind the neurons" if moved(value) > sum(map(moved, inputs)) else ""
 
 
 def _described(node: Node) -> str:
