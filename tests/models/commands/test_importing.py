@@ -68,7 +68,8 @@ def two_states():
 def wrong():
     class Wrong(Net):
         def forward(self, x):
-            return super().forward(7(x))
+            seven = 7
+            return super().forward(seven(x))
 
     return Wrong(lambda: snntorch.Leaky(beta=0.5))
 
@@ -142,7 +143,7 @@ def test_moved_pools_say_so(folder):
 
 @pytest.mark.parametrize(("words", "message"), [
     (["net.py:number"], "net.py:number returned a int, not a torch.nn.Module"),
-    (["net.py:none"], "there is no function 'none'; it defines Net, Pooled, make, two_states, wrong"),
+    (["net.py:none"], "there is no function 'none'; it defines Net, Pooled, make, two_states"),
     (["net.py:broken"], "net.py: NameError: name 'undefined' is not defined"),
     (["net.py"], "say FILE.py:FUNCTION"), (["no.py:make"], "no.py: there is no such file"),
     (["net.py:make", "--bits", "5"], "bits must be 4 or 8"),
