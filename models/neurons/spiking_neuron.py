@@ -1,5 +1,6 @@
 """The module around a step function: state, sequences, learnt parameters, canonical form."""
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -48,6 +49,8 @@ class SpikingNeuron(nn.Module):
                  surrogate: str = "rectangular", detach_reset: bool = False, alpha: float = 1.0,
                  step_mode: str = "m"):
         super().__init__()
+        v_threshold = _number("v_threshold", v_threshold)
+        v_reset = None if v_reset is None else _number("v_reset", v_reset)
         if isinstance(window, str):
             if window != "analytic":
                 raise ValueError(f"window must be a number or 'analytic', not {window!r}")
@@ -206,6 +209,20 @@ class SpikingNeuron(nn.Module):
             with torch.no_grad():
                 self._analytic = version, analytic_window(self.quadratic_map(), self.alpha)
         return self._analytic[1]
+
+
+def _number(name: str, value: Any) -> float:
+    """One finite number of a whole layer. Raises ValueError for anything else."""
+    if isinstance(value, Tensor) and not value.ndim:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        shown = f"a tensor of {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ValueError(f"{name} must be one number for the layer, not {shown}: a linear neuron's "
+                         "channel with a threshold of its own is one with its weights and bias "
+                         "divided by it")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {value!r}")
+    return value
 
 
 class _Unbind(torch.autograd.Function):

@@ -99,6 +99,11 @@ def test_config_makes_the_neuron_again():
     (lambda: make_neuron("lif", tau=2.0), "neuron 'lif': .*tau"),
     (lambda: QIF(a=0.0), "a must be above 0"),
     (lambda: LIF(limits=(-1.0, 0.5)), "limits must enclose v_threshold"),
+    (lambda: LIF(v_threshold=torch.tensor([0.5, 1.5])),  # pyright: ignore[reportArgumentType]
+     r"v_threshold must be one number for the layer, not a tensor of \[2\]"),
+    (lambda: QIF(v_reset=[0.0, 0.1]),  # pyright: ignore[reportArgumentType]
+     r"v_reset must be one number for the layer, not \[0.0, 0.1\]"),
+    (lambda: LIF(v_threshold=float("nan")), "v_threshold must be finite, not nan"),
 ])
 def test_neurons_refuse(make, message):
     with pytest.raises(ValueError, match=message):
