@@ -25,6 +25,7 @@ _FOR = {
     "small": "iCE40 UP5K (iCEBreaker)",
     "medium": "ECP5, bitstream of the ULX3S",
     "default": "ECP5 85F, 8-bit weights",
+    "default-long": "the same, for more time steps than 16",
     "wide": "ECP5 85F, 4-bit weights, twice the lanes",
     "large": "simulation: memory for whole networks on CIFAR",
 }
