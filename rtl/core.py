@@ -11,6 +11,7 @@ from quadfire.rtl.control.counters import Counters
 from quadfire.rtl.control.executor import Executor
 from quadfire.rtl.control.packet_receiver import PACKET_WORD, STREAM_WORD, PacketReceiver
 from quadfire.rtl.control.packet_sender import PacketSender
+from quadfire.rtl.control.pass_limit import PassLimit
 from quadfire.rtl.control.sequencer import Sequencer
 from quadfire.rtl.fetch.event_encoder import EventEncoder
 from quadfire.rtl.fetch.raster import Raster
@@ -52,10 +53,12 @@ class Core(wiring.Component):
         m.submodules.receiver = receiver = PacketReceiver(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.spike_memory = spikes = SpikeMemory(config)
-        m.submodules.scanner = scanner = Raster(config)
-        m.submodules.words = words = WordReader(config)
-        m.submodules.events = events = EventEncoder(config)
-        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.limit = limit = PassLimit(config)
+        scanner, words, events, sequencer = (
+            Raster(config), WordReader(config), EventEncoder(config), Sequencer(config))
+        for name, block in (("scanner", scanner), ("words", words), ("events", events),
+                            ("sequencer", sequencer)):
+            m.submodules[name] = ResetInserter(limit.end)(block)
         m.submodules.array = array = NeuronArray(config)
         m.submodules.collector = collector = SpikeWriter(config)
         m.submodules.sender = sender = PacketSender(serial=not config.pipelined)
@@ -79,8 +82,16 @@ class Core(wiring.Component):
         wiring.connect(m, words.entries, events.entries)
         wiring.connect(m, events.events, sequencer.events)
 
-        # A pass
+        # A pass. One that was ended at its limit is busy until the array has settled.
+        busy = Signal()
         m.d.comb += [
+            busy.eq(sequencer.busy | limit.settling),
+            limit.limited.eq(executor.limited),
+            limit.limit.eq(executor.limit),
+            limit.start.eq(executor.start),
+            limit.busy.eq(sequencer.busy),
+            executor.pass_ended.eq(limit.end),
+            array.clear.eq(limit.clear),
             sequencer.start.eq(executor.start),
             sequencer.fields.eq(executor.fields),
             scanner.start.eq(executor.start),
@@ -93,14 +104,14 @@ class Core(wiring.Component):
             array.address.eq(sequencer.address),
             array.control.eq(sequencer.control),
             array.write.eq(executor.write),
-            collector.busy.eq(sequencer.busy),
+            collector.busy.eq(busy),
             collector.fields.eq(executor.fields),
             collector.valid.eq(array.spikes_valid),
         ]
 
         # Spike memory: a running pass reads it, else the executor.
         m.d.comb += [
-            spikes.address.eq(Mux(sequencer.busy, words.address, executor.spike_address)),
+            spikes.address.eq(Mux(busy, words.address, executor.spike_address)),
             spikes.move.eq(words.move),
             spikes.tile_coming.eq(array.spikes_coming),
             spikes.tile_write.eq(array.spikes_valid),
@@ -116,7 +127,7 @@ class Core(wiring.Component):
         ]
 
         self._answers(m, executor, sender, array.tap, sequencer)
-        m.d.comb += executor.pass_busy.eq(executor.start | sequencer.busy)
+        m.d.comb += executor.pass_busy.eq(executor.start | busy)
 
         strobes = {
             "cycles": C(1), "busy": sequencer.busy, "events": sequencer.count_event,

@@ -3,8 +3,8 @@
 #define QUADFIRE_REGISTERS_H
 
 #define QF_MAGIC_VALUE 0x51464952u
-#define QF_MAP_VERSION_VALUE 0x00010000u
-#define QF_TAPE_VERSION_VALUE 0x00030000u
+#define QF_MAP_VERSION_VALUE 0x00010001u
+#define QF_TAPE_VERSION_VALUE 0x00030001u
 
 /* Headers of packets */
 #define QF_HEADER_LENGTH 0x0000ffffu
@@ -76,6 +76,7 @@
 #define QF_FAULT_CAUSE_CONFIGURATION 7u
 #define QF_FAULT_CAUSE_NETWORK 8u
 #define QF_FAULT_CAUSE_ARGUMENT 9u
+#define QF_FAULT_CAUSE_LIMIT 10u
 
 /* Header of that packet, as it was received. */
 #define QF_REG_FAULT_HEADER 0x054u

@@ -20,7 +20,16 @@ from quadfire.firmware.tape.writer import Expected, Tape
 from quadfire.firmware.transports.transport import Transport
 from quadfire.models.integer import IntegerNetwork
 from quadfire.rtl.contract.config import ArrayConfig
-from quadfire.rtl.contract.tape import HEADER, INFO_WORDS, MAGIC, VERSION, Answer, Fault, Opcode
+from quadfire.rtl.contract.tape import (
+    COUNTERS,
+    HEADER,
+    INFO_WORDS,
+    MAGIC,
+    VERSION,
+    Answer,
+    Fault,
+    Opcode,
+)
 
 __all__ = ["Accelerator", "Info"]
 
@@ -36,6 +45,7 @@ _EXPLANATIONS = {
     Fault.CONFIGURATION: "its tape was made for another configuration",
     Fault.NETWORK: "its tape was made for a network that is not loaded",
     Fault.ARGUMENT: "an address, a number or a length in it is out of range",
+    Fault.LIMIT: "a pass before it took more cycles than pass_limit allows, and was ended",
 }
 
 
@@ -69,6 +79,15 @@ def _refused(payload: np.ndarray) -> DeviceError:
     return DeviceError(f"the device refused {packet}: {fault.name}, {_EXPLANATIONS[fault]}", fault)
 
 
+def _check_counters(payload: np.ndarray) -> None:
+    """Raise DeviceError for counters that cannot be: every busy cycle is in one class."""
+    count = dict(zip(COUNTERS, map(int, payload), strict=True))
+    classes = sum(count[name] for name in ("events", "nulls", "drains", "starved"))
+    if (classes - count["busy"]) % (1 << 32):
+        raise DeviceError(f"the device's counters contradict each other: {count['busy']} busy "
+                          f"cycles, but {classes} in all of their classes")
+
+
 def _integer(name: str, value: object, least: int) -> int:
     """The value as an int; raises ValueError unless it is an integer of at least `least`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) \
@@ -86,6 +105,7 @@ class Accelerator:
     | config | what it was made from |
     | batch | most images in one tape; of long sequences, which run in chunks, most chunks |
     | retries | how often a tape is played again that was damaged, or not answered |
+    | pass_limit | cycles after which the device ends a pass and refuses its tape; 0: none |
 
     Before a retry the device is asked what it still knows, and the network is loaded again if it
     has forgotten it. A tape holds everything it needs, so no input is lost.
@@ -99,9 +119,12 @@ class Accelerator:
     STREAMED_WORDS = 1 << 20
 
     def __init__(self, transport: Transport, config: ArrayConfig, *, batch: int = 64,
-                 retries: int = 0):
+                 retries: int = 0, pass_limit: int = 0):
         self.transport, self.config = transport, config
         self.batch, self.retries = _integer("batch", batch, 1), _integer("retries", retries, 0)
+        self.pass_limit = _integer("pass_limit", pass_limit, 0)
+        if self.pass_limit >> 32:
+            raise ValueError(f"pass_limit must be below 2^32 cycles, not {pass_limit!r}")
         self.program: Program | None = None
         self._tag = 0
         self._checked = False
@@ -205,6 +228,8 @@ class Accelerator:
                         f"answer {len(payloads)} of {tape.answers} is {answer.opcode.name} of "
                         f"{len(answer.payload)} words instead of {expected.opcode.name} of "
                         f"{expected.length}")
+                if answer.opcode == Answer.REPORT:
+                    _check_counters(answer.payload)
                 payloads.append(answer.payload)
             packets = []
         return payloads
@@ -222,7 +247,8 @@ class Accelerator:
             raise ValueError(f"the program was compiled for {program.config}, not {self.config}")
         self.program = None
         self._again(self._check)
-        self._again(lambda: self._play(setup_tape(program, self._next_tag())))
+        self._again(lambda: self._play(
+            setup_tape(program, self._next_tag(), self.pass_limit)))
         self.program = program
         return program
 
@@ -336,4 +362,4 @@ class Accelerator:
 def _may_pass(error: Exception) -> bool:
     """Whether this is an error of the transport, which a retry may cure."""
     return not isinstance(error, DeviceError) or error.fault not in (
-        Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT)
+        Fault.OPCODE, Fault.CONFIGURATION, Fault.ARGUMENT, Fault.LIMIT)

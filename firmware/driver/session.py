@@ -37,9 +37,14 @@ __all__ = ["Session", "Tapes", "inference_tape", "inference_tapes", "pack_inputs
 Tapes = Generator[Tape, Sequence[np.ndarray], None]
 
 
-def setup_tape(program: Program, tag: int = 0) -> Tape:
-    """The tape that loads everything that stays on the chip. Its REPORT says that it is done."""
+def setup_tape(program: Program, tag: int = 0, pass_limit: int = 0) -> Tape:
+    """The tape that loads everything that stays on the chip. Its REPORT says that it is done.
+
+    pass_limit: cycles after which the device ends a pass, with an ERROR; 0: it lets them run.
+    """
     tape = TapeWriter(program.config, 0, tag)
+    if pass_limit:
+        tape.add(Opcode.LIMIT, [pass_limit])
     for blocks in program.resident_blocks():
         tape.write(blocks)
     tape.add(Opcode.SEAL, [program.network_id])

@@ -45,6 +45,7 @@ class NeuronArray(wiring.Component):
     | `address`       | in, `address_layout` | early part of a command                           |
     | `control`       | in, `control_layout` | late part, in the same cycle; the array delays it |
     | `write`         | in, `write_layout`   | a word for a weight memory or a parameter memory  |
+    | `clear`         | in, 1                | resets the groups, while no command is under way  |
     | `spikes`        | out, `lanes`         | spikes of one tile in one time step               |
     | `spikes_valid`  | out, 1               | there are some                                    |
     | `spikes_coming` | out, 1               | `spikes_valid` of the next cycle                  |
@@ -66,6 +67,7 @@ class NeuronArray(wiring.Component):
             "address": In(address_layout(config)),
             "control": In(control_layout(config)),
             "write": In(write_layout(config)),
+            "clear": In(1),
             "spikes": Out(config.lanes),
             "spikes_valid": Out(1),
             "spikes_coming": Out(1),
@@ -84,7 +86,7 @@ class NeuronArray(wiring.Component):
         spikes, tap = Signal(config.lanes, name="no_spikes"), Signal(PROBE_WORD, name="no_tap")
         for index in range(config.groups):
             group = Group(config)
-            m.submodules[f"group_{index}"] = placed(platform, "group", group)
+            m.submodules[f"group_{index}"] = placed(platform, "group", group, self.clear)
             m.d.comb += [
                 group.group.eq(index),
                 group.address_in.eq(address),

@@ -254,9 +254,9 @@ class ArrayConfig:
 
 #: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `medium` for the
 #: bitstream of a ULX3S, `default` and `wide` for an ECP5 85F; `large` has the memory for whole
-#: networks on CIFAR, more than any ECP5. `default-long` is `default` with a memory for membranes, so
-#: for any number of time steps; it is the largest for which an ECP5 85F still has the block RAM. In
-#: `wide` 17 bits hold the sum of all 512 rows of all 9 banks, whatever their 4-bit weights.
+#: networks on CIFAR, more than any ECP5. `default-long` is `default` with a memory for membranes,
+#: as large as the block RAM of an ECP5 85F allows. In `wide` 17 bits hold the sum of all 512 rows
+#: of all 9 banks, whatever their 4-bit weights.
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
                         slots=8, sources=9, line_words=0, spike_words=64, parameter_words=64,

@@ -27,7 +27,7 @@ __all__ = ["ADDRESS_BITS", "MAP_VERSION", "REGISTERS", "STREAM_BITS", "Access", 
            "constants", "find"]
 
 #: Version of this table, major.minor, 16 bits each. A driver must refuse another major version.
-MAP_VERSION = 0x00010000
+MAP_VERSION = 0x00010001
 
 #: Width of an AXI4-Lite address: the registers lie in 4 KiB.
 ADDRESS_BITS = 12

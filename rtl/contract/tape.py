@@ -21,7 +21,7 @@ __all__ = ["COUNTERS", "HEADER", "INFO_WORDS", "MAGIC", "NEURON_WORDS", "PARAMET
            "Opcode"]
 
 MAGIC = 0x51464952     # "QFIR"
-VERSION = 0x00030000   # major.minor, 16 bits each
+VERSION = 0x00030001   # major.minor, 16 bits each
 
 
 class Opcode(enum.IntEnum):
@@ -37,6 +37,8 @@ class Opcode(enum.IntEnum):
     SEAL = 0x08         #: the network is loaded; its id from now on [network id]
     INFO = 0x09         #: answer with what the device is []; needs no BEGIN
     WAIT = 0x0A         #: go on when no pass runs any more []
+    LIMIT = 0x0B        #: end passes that take more cycles [cycles, 0: any number]; until a BEGIN
+                        #: of network 0
 
 
 class Answer(enum.IntEnum):
@@ -61,6 +63,7 @@ class Fault(enum.IntEnum):
     CONFIGURATION = 7   #: the tape was made for another configuration
     NETWORK = 8         #: the tape was made for a network that is not loaded
     ARGUMENT = 9        #: an address, a number or a length is out of range
+    LIMIT = 10          #: a pass before it took more cycles than LIMIT allows, and was ended
 
 
 class Emit(enum.IntEnum):

@@ -10,6 +10,7 @@ Files in the order in which data flow:
     pass_packets        its packet PASS
     executor            carries out the packets, one after the other
     sequencer           events of a pass become commands for the array
+    pass_limit          ends a pass that takes more cycles than the host allows
     pass_timing         cycles of a pass, for sequencer and cycle model
     counters            what the clock cycles were spent on
     answers             packets that the executor sends

@@ -12,8 +12,8 @@ __all__ = ["Executor"]
 #: Words of payload; None: two or more.
 _LENGTHS = {
     Opcode.BEGIN: 2, Opcode.SEAL: 1, Opcode.REPORT: 0, Opcode.INFO: 0, Opcode.WAIT: 0,
-    Opcode.READ: 2, Opcode.WEIGHTS: None, Opcode.PARAMETERS: None, Opcode.SPIKES: None,
-    Opcode.PASS: None,
+    Opcode.LIMIT: 1, Opcode.READ: 2, Opcode.WEIGHTS: None, Opcode.PARAMETERS: None,
+    Opcode.SPIKES: None, Opcode.PASS: None,
 }
 
 
@@ -45,6 +45,11 @@ class Executor(MemoryPackets, PassPackets):
     | `answers`, `tag` | answers without their CRC; first packet number of the tape |
     | `counter*`, `counters_*` | see `Answers` |
     | `input_wait` | no packet is there, and no pass runs |
+    | `limited`, `limit` | most cycles of a pass, if there is a limit |
+    | `pass_ended` | a pass was ended at the limit |
+
+    The packet that follows on a pass that was ended is answered with an ERROR; BEGIN and INFO are
+    not.
 
     Latency: 6 to 12 cycles a packet besides its words, as every decision is registered before it is
     used. Reset: no tape is open, no network is loaded.
@@ -138,9 +143,12 @@ class Executor(MemoryPackets, PassPackets):
                          kind.report.eq(is_[Opcode.REPORT]), kind.info.eq(is_[Opcode.INFO])]
             with m.If(refused):
                 states.next = "REFUSE"
+            with m.Elif(self._ended & ~is_[Opcode.BEGIN] & ~is_[Opcode.INFO]):
+                self._refuse(m, Fault.LIMIT)
             with m.Elif(may):
                 states.branch({
-                    "CONFIGURATION": is_[Opcode.BEGIN], "SEAL": is_[Opcode.SEAL],
+                    "CONFIGURATION": is_[Opcode.BEGIN],
+                    "SEAL": is_[Opcode.SEAL] | is_[Opcode.LIMIT],
                     "ANSWER": is_[Opcode.REPORT] | is_[Opcode.INFO],
                     "REST": is_[Opcode.WAIT], "PASS": is_[Opcode.PASS],
                     "PLACE": Cat(is_[opcode] for opcode in (
@@ -157,7 +165,7 @@ class Executor(MemoryPackets, PassPackets):
                 states.next = "HEADER"
 
     def _tape(self, m: Module):
-        """BEGIN, which names configuration and network, and SEAL, which names the network."""
+        """BEGIN, which names configuration and network, SEAL, which names the network, LIMIT."""
         states = self._states
         m.d.sync += self.counters_clear.eq(states.at("CONFIGURATION") | self._answerer.reported)
         configured = Signal()
@@ -196,13 +204,24 @@ class Executor(MemoryPackets, PassPackets):
             with m.If(self._took):
                 states.next = "REST"
 
-        forget, seal = Signal(), Signal()
+        forget, seal, limit, limited = Signal(), Signal(), Signal(), Signal()
+        word = states.at("SEAL") & self._took
         m.d.sync += [forget.eq(states.at("KNOWN") & configured & self._zero),
-                     seal.eq(states.at("SEAL") & self._took)]
+                     seal.eq(word & self._is[Opcode.SEAL]),
+                     limit.eq(word & self._is[Opcode.LIMIT]), limited.eq(limit)]
         with m.If(forget):
-            m.d.sync += self._network.eq(0)
+            m.d.sync += [self._network.eq(0), self.limited.eq(0)]
         with m.If(seal):
             m.d.sync += self._network.eq(self._late)
+        with m.If(limit):
+            m.d.sync += self.limit.eq(self._late)
+        with m.If(limited):     # a cycle later it is known whether the word was 0
+            m.d.sync += self.limited.eq(~self._zero)
+
+        with m.If(self.pass_ended):
+            m.d.sync += self._ended.eq(1)
+        with m.Elif(states.at("CONFIGURATION")):
+            m.d.sync += self._ended.eq(0)
 
     def _answer(self, m: Module):
         """ERROR, REPORT, INFO and SPIKES: `Answers` sends them once the array is free."""

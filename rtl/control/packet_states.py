@@ -56,6 +56,9 @@ class PacketStates(wiring.Component):
             "counters_hold": Out(1),
             "counters_clear": Out(1),
             "input_wait": Out(1),
+            "limited": Out(1),
+            "limit": Out(32),
+            "pass_ended": In(1),
         })
 
     def _share(self, m: Module):
@@ -76,6 +79,7 @@ class PacketStates(wiring.Component):
         self._zero, self._same_network, self._same_configuration = (
             Signal(name=name) for name in ("is_zero", "is_network", "is_configuration"))
         self._busy = Signal()           # the array is not free
+        self._ended = Signal()          # at its limit, a pass of this tape
 
     def _inspect(self, m: Module):
         """Compare words: is the last one 0, the loaded network, this configuration?

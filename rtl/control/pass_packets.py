@@ -66,7 +66,9 @@ class PassPackets(PacketStates):
         starts = Signal()       # in START, if the executor comes there
         m.d.sync += starts.eq((states.at("PROVE") | states.at("START")) & ~busy)
         with states.state("START"):
-            with m.If(starts):
+            with m.If(self._ended):
+                self._refuse(m, Fault.LIMIT)
+            with m.Elif(starts):
                 m.d.sync += [self.start.eq(1), self.half.eq(half), half.eq(~half)]
                 if self._ahead:
                     m.d.sync += used.eq(fields)

@@ -67,6 +67,7 @@ class Device:
     def reset(self):
         self.network, self.open, self.told, self.tag, self.next = 0, False, False, 0, 0
         self.pending = None
+        self.limit, self.ended = 0, False
 
     def answer(self, opcode, payload=()):
         header = opcode << 24 | self.tag << 16 | len(payload)
@@ -102,7 +103,7 @@ class Device:
         if opcode not in list(Opcode):
             raise RefusedError(Fault.OPCODE)
         lengths = {Opcode.BEGIN: 2, Opcode.READ: 2, Opcode.REPORT: 0, Opcode.SEAL: 1,
-                   Opcode.INFO: 0, Opcode.WAIT: 0}
+                   Opcode.INFO: 0, Opcode.WAIT: 0, Opcode.LIMIT: 1}
         if lengths.get(opcode, len(payload)) != len(payload) or (
                 opcode not in lengths and len(payload) < 2):
             raise RefusedError(Fault.ARGUMENT)
@@ -111,6 +112,8 @@ class Device:
             raise RefusedError(Fault.SEQUENCE)
         if opcode != Opcode.INFO:
             self.next = (header["sequence"] + 1) % 256
+        if self.ended and opcode not in (Opcode.BEGIN, Opcode.INFO):
+            raise RefusedError(Fault.LIMIT)
         if opcode in (Opcode.SPIKES, Opcode.WEIGHTS, Opcode.PARAMETERS):
             self.write(opcode, payload[0], payload[1:])
             return []
@@ -122,13 +125,13 @@ class Device:
     def waiting(self, opcode, header, payload, c):
         match opcode:
             case Opcode.BEGIN:
-                self.tag, self.told = header["sequence"], False
+                self.tag, self.told, self.ended = header["sequence"], False, False
                 if payload[0] != c.hash:
                     raise RefusedError(Fault.CONFIGURATION)
                 if payload[1] not in (0, self.network):
                     raise RefusedError(Fault.NETWORK)
                 if payload[1] == 0:
-                    self.network = 0
+                    self.network = self.limit = 0
                 self.open, self.events = True, 0
             case Opcode.READ:
                 at, count = payload
@@ -137,8 +140,11 @@ class Device:
                 return [self.answer(Answer.SPIKES, self.spikes[at:at + count])]
             case Opcode.REPORT:
                 counters = [0] * len(COUNTERS)
-                counters[2], self.events = self.events, 0
+                counters[1] = counters[2] = self.events
+                self.events = 0
                 return [self.answer(Answer.REPORT, counters)]
+            case Opcode.LIMIT:
+                self.limit = payload[0]
             case Opcode.SEAL:
                 self.network = payload[0]
             case Opcode.INFO:
@@ -184,6 +190,10 @@ class Device:
         return item
 
     def started(self, item):
+        cycles = (item["width"] + 1) * (item["height"] + 1) * (item["slots"] + 1)   # or more
+        if self.limit and cycles > self.limit:
+            self.ended = True
+            return []
         if not self.late:
             return self.run(item)
         self.pending = item

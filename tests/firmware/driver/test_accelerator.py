@@ -11,7 +11,7 @@ from quadfire.firmware.compiler.compile import compile_network
 from quadfire.firmware.tape.memory_layout import tiles_of
 from quadfire.firmware.tape.packets import encode
 from quadfire.rtl.contract.config import ArrayConfig, preset
-from quadfire.rtl.contract.tape import Answer, Fault, Opcode
+from quadfire.rtl.contract.tape import COUNTERS, Answer, Fault, Opcode
 
 from tests.firmware.device import FakeTransport
 from tests.firmware.networks import random_inputs, random_network, reference
@@ -63,7 +63,10 @@ def test_equals_the_equations(name, late):
                 for layer, (got, want) in enumerate(zip(result.membranes, membranes, strict=True)):
                     assert np.array_equal(got, want), layer
             assert result.counters["events"] == _events(network, inputs, spikes, program)
-        assert result.profile is not None and result.profile.sum() == result.counters["events"]
+        assert result.profile is not None
+        events = {"busy": result.counters["events"], "events": result.counters["events"]}
+        assert dict(zip(COUNTERS, result.profile.sum(axis=(0, 1)), strict=True)) == \
+            dict.fromkeys(COUNTERS, 0) | events
         assert len(result.layer_counters) == len(sizes) - 1 and len(result.image_counters) == 4
 
 
@@ -176,6 +179,40 @@ def test_reordered_packets_are_refused():
         device.run(inputs)
     transport.tamper = lambda index, packet: packet
     assert np.array_equal(device.run(inputs).outputs, outputs)
+
+
+@pytest.mark.parametrize("counter", ["busy", "events", "nulls", "drains", "starved"])
+def test_counters_that_contradict_each_other_are_told(counter):
+    """Every busy cycle is in one class, so no counter can be wrong on its own."""
+    device, transport, inputs, outputs = ready()
+
+    def miscount(_, answer):
+        if int(answer[0]) >> 24 != Answer.REPORT:
+            return answer
+        payload = answer[1:-1].copy()
+        payload[COUNTERS.index(counter)] += 1
+        return encode(Answer.REPORT, int(answer[0]) >> 16 & 255, payload)
+
+    transport.garble = miscount
+    with pytest.raises(DeviceError, match="counters contradict each other: .* busy cycles"):
+        device.run(inputs)
+    transport.garble = lambda index, answer: answer
+    assert np.array_equal(device.run(inputs).outputs, outputs)
+
+
+def test_a_pass_that_takes_too_long_is_told():
+    """`pass_limit` goes to the device with the network; the next tape after an ERROR is right."""
+    transport = FakeTransport(TINY)
+    device = Accelerator(transport, TINY, pass_limit=2)
+    device.load(random_network(np.random.default_rng(7), TINY, (30, 20, 5), steps=4))
+    inputs = np.zeros((4, 2, 30), bool)
+    assert transport.device.limit == 2
+    with pytest.raises(DeviceError, match="LIMIT, a pass before it took more cycles") as caught:
+        device.run(inputs)
+    assert caught.value.fault == Fault.LIMIT
+    device.pass_limit = 0
+    device.load(device.program)
+    assert device.run(inputs).outputs.shape == (2, 5) and transport.device.limit == 0
 
 
 @pytest.mark.parametrize("late", [False, True])
