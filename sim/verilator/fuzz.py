@@ -14,9 +14,14 @@ import typer
 from rich.progress import track
 
 from quadfire.firmware.compiler.compile import compile_network
+from quadfire.firmware.compiler.program import Program
 from quadfire.firmware.driver.session import inference_tape, setup_tape
+from quadfire.firmware.tape.memory_layout import unpack_map
+from quadfire.firmware.tape.packets import encode
+from quadfire.firmware.tape.writer import Expected, Tape
 from quadfire.models.integer.random_network import random_inputs, random_network
 from quadfire.rtl.contract.config import ArrayConfig, preset
+from quadfire.rtl.contract.tape import Opcode
 from quadfire.sim.verilator import build
 from quadfire.sim.verilator.core import VerilatedCore
 
@@ -46,11 +51,21 @@ class Report(NamedTuple):
     cycles: int
 
 
+def _read_words(program: Program, tape: Tape) -> Tape:
+    """The tape, and then a READ for every spike word of the hidden layer, one at a time."""
+    region, config = program.memory.outputs[0], program.config
+    assert region is not None
+    for at in range(region.base * config.stream_words, region.end * config.stream_words):
+        tape.packets.append(encode(Opcode.READ, tape.tag + len(tape.packets), [at, 1]))
+        tape.expected.append(Expected("spikes", 1, index=at))
+    return tape
+
+
 def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[list, list]]:
     """(packets, answers) of a setup tape and of an inference tape.
 
-    The answers are those of the device. Its logits are compared with the reference before anything
-    is damaged. Raises FuzzFailure if they differ.
+    The answers are those of the device. Its logits and spikes are compared with the reference
+    before anything is damaged. Raises FuzzFailure if they differ.
     """
     from quadfire.models.integer import reference  # only here: PyTorch takes long to import
 
@@ -59,17 +74,21 @@ def _tapes(core: VerilatedCore, config: ArrayConfig, seed: int) -> list[tuple[li
     inputs = random_inputs(rng, network, 1)
     program = compile_network(network, config)
     tapes = []
-    for tape in (setup_tape(program, 1), inference_tape(program, inputs, 77)):
+    for tape in (setup_tape(program, 1), _read_words(program, inference_tape(program, inputs, 77))):
         for packet in tape.packets:
             core.send(packet)
         if not core.run(tape.answers, 100_000):
             raise FuzzFailure("the device hangs on a good tape")
         answers: list[Any] = [core.take() for _ in range(tape.answers)]
         tapes.append((tape.packets, answers))
-        logits = [answer[1:-1].view(np.int32) for answer, item in
-                  zip(answers, tape.expected, strict=True) if item.what == "logits"]
-    expected = reference.run(network, inputs).logits.numpy()[0]
-    if not np.array_equal(np.concatenate(logits)[:len(expected)], expected):
+        found = {what: [answer[1:-1] for answer, item in
+                        zip(answers, tape.expected, strict=True) if item.what == what]
+                 for what in ("logits", "spikes")}
+    expected = reference.run(network, inputs, record=True)
+    logits = np.concatenate(found["logits"]).view(np.int32)[:SIZES[-1]]
+    spikes = unpack_map(np.concatenate(found["spikes"])[None], network.shapes[0], config)[0]
+    if not np.array_equal(logits, expected.logits.numpy()[0]) or not np.array_equal(
+            spikes.reshape(network.steps, -1), expected.spikes[0].numpy()[:, 0]):
         raise FuzzFailure("the device computes wrongly before anything is damaged")
     return tapes
 
