@@ -188,10 +188,16 @@ struct Fuzz {
         return good(setup) && good(run);
     }
 
-    // A round of noise.
+    // A round of noise. With a good checksum, and by chance the next number of the tape that is
+    // still open, it is a valid packet: a SEAL may rename what is loaded, a write may change it.
     bool noisy() {
-        for (uint64_t count = 1 + random(6); count; --count) send(noise(random(2)));
-        return settle() && good(run);
+        bool valid = false;
+        for (uint64_t count = 1 + random(6); count; --count) {
+            const bool sealed = random(2);
+            valid |= sealed;
+            send(noise(sealed));
+        }
+        return settle() && (!valid || good(setup)) && good(run);
     }
 
     bool round() {
