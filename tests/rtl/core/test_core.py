@@ -152,7 +152,7 @@ def test_wrong_configuration(device):
                    Fault.CONFIGURATION)
 
 
-@pytest.mark.parametrize("opcode", [0x00, 0x0B, 0x81, 0xFF], ids=hex)
+@pytest.mark.parametrize("opcode", [0x00, 0x0C, 0x81, 0xFF], ids=hex)
 def test_unknown_opcode(device, opcode):
     device.refuses([device.begin(), device.packet(opcode, [1, 2, 3]), *rest(device)], 1,
                    Fault.OPCODE)
