@@ -19,7 +19,7 @@ def array_with(config: ArrayConfig, **changes: int) -> str:
     narrower than membranes, groups whose weights are one memory word, and what line buffers need.
     """
     def value(name: str) -> int:
-        return changes.get(name, getattr(config, name))
+        return changes[name] if name in changes else getattr(config, name)
 
     if value("line_words") > config.line_words:
         changes["line_words"] = max(value("line_words"), 8)
