@@ -248,7 +248,7 @@ def test_everything_lies_within_the_memories(seed):
     check_memories(program)
 
     # Packets are legal, and numbered from the tag.
-    inputs = np.zeros((2, sizes[0]), np.uint8) if net.input_bits else np.zeros((4, 2, sizes[0]))
+    inputs = np.zeros((2, sizes[0]) if net.input_bits else (4, 2, sizes[0]), np.uint8)
     for tape in (setup_tape(program, 250), inference_tape(program, inputs, 250)):
         assert len(split(tape.to_array())) == len(tape.packets)
         for number, words in enumerate(tape.packets):

@@ -1,5 +1,7 @@
 """What tests of front ends share."""
 
+import sys
+
 import pytest
 
 from quadfire.models.frontends import nir_file
@@ -13,3 +15,12 @@ def read_here(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
     """
     if "process" not in request.node.name:
         monkeypatch.setattr(nir_file, "_try", lambda path: None)
+
+
+@pytest.fixture(autouse=True)
+def no_neurons_of_other_tests() -> None:
+    """snnTorch resets all neurons that were ever made, and fails on some that never ran."""
+    if "snntorch" in sys.modules:
+        from snntorch._neurons.neurons import SpikingNeuron
+
+        SpikingNeuron.instances = []
