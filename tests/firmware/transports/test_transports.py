@@ -201,7 +201,7 @@ def test_packets_that_cannot_be_sent(transport):
 @pytest.mark.fast
 @pytest.mark.parametrize("name, value, match", [
     ("magic", 0, "no Quadfire device at these registers: 0x00000000 stands where 0x51464952"),
-    ("map_version", 0x20000, "map_version 2.0, this driver knows 1.0"),
+    ("map_version", 0x20000, "map_version 2.0, this driver knows 1.1"),
     ("tape_version", 0x70003, "the device has tape_version 7.3"),
     ("configuration", 5, "made by another version of the generator"),
 ])
