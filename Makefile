@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  CONFIG=$(CONFIG) names the array (tiny, small, medium, default, wide, large)"
+	@echo "  CONFIG=$(CONFIG) names the array (tiny, tiny-conv, small, medium, default, default-long, wide, large)"
 	@echo "  BOARD=$(BOARD) names the board (ulx3s-85f, icebreaker)"
 
 setup: $(READY)  ## make .venv and install everything into it
