@@ -53,7 +53,7 @@ class Core(wiring.Component):
         m.submodules.receiver = receiver = PacketReceiver(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.spike_memory = spikes = SpikeMemory(config)
-        m.submodules.limit = limit = PassLimit(config)
+        m.submodules.pass_limit = limit = PassLimit(config)
         scanner, words, events, sequencer = (
             Raster(config), WordReader(config), EventEncoder(config), Sequencer(config))
         for name, block in (("scanner", scanner), ("words", words), ("events", events),

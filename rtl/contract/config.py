@@ -254,8 +254,8 @@ class ArrayConfig:
 
 #: Arrays with a name: `tiny` and `tiny-conv` for tests, `small` for an iCE40 UP5K, `medium` for the
 #: bitstream of a ULX3S, `default` and `wide` for an ECP5 85F; `large` has the memory for whole
-#: networks on CIFAR, more than any ECP5. `default-long` is `default` with a memory for membranes,
-#: as large as the block RAM of an ECP5 85F allows. In `wide` 17 bits hold the sum of all 512 rows
+#: networks on CIFAR, more than any ECP5. `default-long` is `default` with a memory for membranes
+#: and more spikes, all the block RAM of an ECP5 85F. In `wide` 17 bits hold the sum of all 512 rows
 #: of all 9 banks, whatever their 4-bit weights.
 PRESETS = {
     "tiny": ArrayConfig(banks=2, lanes=4, group_lanes=2, weight_rows=64, accumulator_bits=16,
@@ -271,7 +271,7 @@ PRESETS = {
     "medium": ArrayConfig(banks=4, lanes=8, weight_rows=4096, slots=8, sources=1, line_words=0,
                           spike_words=512, parameter_words=256, packet_words=256),
     "default": ArrayConfig(),
-    "default-long": ArrayConfig(state_words=256),
+    "default-long": ArrayConfig(state_words=256, spike_words=3072),
     "wide": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, accumulator_bits=17,
                         current_bits=22, weight_rows=512, spike_words=8192, parameter_words=512),
     "large": ArrayConfig(lanes=64, group_lanes=8, weight_bits=4, current_bits=22, spike_words=16384,

@@ -70,7 +70,7 @@ def test_the_command_takes_what_the_driver_takes(case, tmp_path, name, save, kin
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda x: x.astype(float), "inputs must be integers or bool, not float64"),
+    (lambda x: x.astype(float) / 2, "frames must be 0 or 1"),
     (lambda x: x.astype(np.int64) - 1, "inputs must lie in 0..1, not -1..0"),
     (lambda x: x[:, :, 1:], "inputs must have shape [3, N, 20] (spikes), not [3, 4, 19]"),
     (lambda x: x[:, :0], "there are no inputs to compare"),
