@@ -6,10 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from quadfire.models import kernels
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-__all__ = ["ConvLayer", "DenseLayer", "check_step_mode", "over_time"]
+__all__ = ["ConvLayer", "DenseLayer", "EventConv2d", "EventMaxPool2d", "check_step_mode",
+           "over_time", "spikes_of"]
 
 
 def check_step_mode(neuron: SpikingNeuron) -> None:
@@ -36,6 +38,42 @@ def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return module(x).contiguous(memory_format=order).unflatten(0, times)
 
 
+class EventConv2d(nn.Conv2d):
+    """A convolution that visits only spikes where that is faster, see `models.kernels`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return kernels.convolve(self, input)
+
+
+class EventMaxPool2d(nn.MaxPool2d):
+    """The OR of squares of spikes, without a map of indices where that can be."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name of nn.MaxPool2d)
+        plain = (self.kernel_size == self.stride and isinstance(self.kernel_size, int)
+                 and not self.padding and self.dilation == 1 and not self.ceil_mode
+                 and not self.return_indices)
+        return kernels.pool(input, self.kernel_size) if plain else super().forward(input)
+
+
+def spikes_of(neuron: SpikingNeuron, parts: list[tuple[TDBatchNorm, Tensor]], steps: int) -> Tensor:
+    """Spikes [T, N, ...] of a neuron from rest, whose current is the sum of norms of parts.
+
+    A part is [T, N, ...] or, constant, [1, N, ...]. One fused operation where that can be.
+    """
+    neuron.reset()
+    wide = [(norm, x.float() if x.dtype == torch.bfloat16 else x) for norm, x in parts]
+    if not _watched(neuron) and all(
+            neuron.fusible(x) and not norm.shared and not _watched(norm) for norm, x in wide):
+        return neuron.fused([norm.affine(x) for norm, x in wide], steps)
+    current = sum(norm(x) for norm, x in parts)
+    return neuron(current.expand(steps, *current.shape[1:]))
+
+
+def _watched(module: nn.Module) -> bool:
+    """Whether somebody is to see what goes in or comes out of a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 class DenseLayer(nn.Module):
     """Fully connected layer: linear -> tdBN -> neuron.
 
@@ -58,8 +96,7 @@ class DenseLayer(nn.Module):
         self.neuron = neuron
 
     def forward(self, x: Tensor) -> Tensor:
-        self.neuron.reset()
-        return self.neuron(self.norm(self.linear(x)).expand(self.steps, -1, -1))
+        return spikes_of(self.neuron, [(self.norm, self.linear(x))], self.steps)
 
 
 class ConvLayer(nn.Module):
@@ -82,11 +119,9 @@ class ConvLayer(nn.Module):
                  kernel: int = 3, stride: int = 1, alpha: float = 1.0):
         super().__init__()
         self.steps = steps
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.conv = EventConv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = TDBatchNorm(outputs, alpha, neuron.v_threshold)
         self.neuron = copy.deepcopy(neuron)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.neuron.reset()
-        current = self.norm(over_time(self.conv, x))
-        return self.neuron(current.expand(self.steps, *current.shape[1:]))
+        return spikes_of(self.neuron, [(self.norm, over_time(self.conv, x))], self.steps)

@@ -39,7 +39,7 @@ class IF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "beta": 1.0}
 
-    def quadratic_map(self) -> QuadraticMap:
+    def _map(self) -> QuadraticMap:
         return QuadraticMap.linear(1.0, self.v_threshold, self.v_reset)
 
     def _canonical(self) -> Canonical:
@@ -78,9 +78,9 @@ class ConstantLeakIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "leak": self.leak, "towards_rest": self.towards_rest}
 
-    def quadratic_map(self) -> QuadraticMap:
+    def _map(self) -> QuadraticMap:
         if self.towards_rest:
-            return super().quadratic_map()
+            return super()._map()
         return QuadraticMap(0.0, 1.0, -self.leak, 1.0, self.v_threshold, self.v_reset)
 
     def _canonical(self) -> Canonical:

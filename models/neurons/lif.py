@@ -67,7 +67,7 @@ class LIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), **self._form()}
 
-    def quadratic_map(self) -> QuadraticMap:
+    def _map(self) -> QuadraticMap:
         return QuadraticMap.linear(self.beta, self.v_threshold, self.v_reset, gain=self.gain,
                                    v_rest=self.v_rest)
 

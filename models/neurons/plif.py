@@ -50,8 +50,8 @@ class PLIF(SpikingNeuron):
         return {**super().options(x), "beta": 1 - k, "gain": k if self.decay_input else 1.0,
                 "v_rest": self.v_initial}
 
-    def quadratic_map(self) -> QuadraticMap:
-        k = self.w.detach().double().sigmoid()
+    def _map(self) -> QuadraticMap:
+        k = self.w.sigmoid()
         return QuadraticMap.linear(1 - k, self.v_threshold, self.v_reset,
                                    gain=k if self.decay_input else 1.0, v_rest=self.v_initial)
 

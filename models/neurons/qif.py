@@ -89,10 +89,8 @@ class QIF(SpikingNeuron):
         return {**super().options(x), "a": self._per_channel(self.a, x),
                 "u1": self._per_channel(self.u1, x), "u2": self._per_channel(self.u2, x)}
 
-    def quadratic_map(self) -> QuadraticMap:
-        a, u1, u2 = (value.detach().double() if isinstance(value, Tensor) else value
-                     for value in (self.a, self.u1, self.u2))
-        return QuadraticMap.root(a, u1, u2, self.v_threshold, self.v_reset)
+    def _map(self) -> QuadraticMap:
+        return QuadraticMap.root(self.a, self.u1, self.u2, self.v_threshold, self.v_reset)
 
     def _canonical(self) -> Canonical:
         return canonical_root(self._scalar(self.a), self._scalar(self.u1), self._scalar(self.u2),
@@ -139,7 +137,7 @@ class QIFEuler(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), **self._form()}
 
-    def quadratic_map(self) -> QuadraticMap:
+    def _map(self) -> QuadraticMap:
         return QuadraticMap.euler(**self._form(), v_threshold=self.v_threshold,
                                   v_reset=self.v_reset)
 
@@ -189,6 +187,10 @@ class QIFCanonical(SpikingNeuron):
                    step_mode=neuron.step_mode)
 
     @property
+    def amount(self) -> float:
+        return self.delta
+
+    @property
     def v_initial(self) -> float:
         return super().v_initial if self.v_start is None else self.v_start
 
@@ -200,7 +202,7 @@ class QIFCanonical(SpikingNeuron):
         return {**super().options(x), "gain": self.gain, "offset": self.offset,
                 "delta": self.delta}
 
-    def quadratic_map(self) -> QuadraticMap:
+    def _map(self) -> QuadraticMap:
         return QuadraticMap(1.0, 0.0, self.offset, self.gain, self.v_threshold, self.v_reset)
 
     @property

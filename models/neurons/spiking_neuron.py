@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from quadfire.models import kernels
 from quadfire.models.dynamics.quadratic_map import QuadraticMap
 from quadfire.models.dynamics.window import analytic_window
 from quadfire.models.neurons.canonical import Canonical
@@ -74,7 +76,7 @@ class SpikingNeuron(nn.Module):
         self.step_mode = step_mode
         self.state: tuple[Tensor, ...] | None = None
         self.elapsed = 0
-        self.rate = 0.0
+        self._rate: float | Tensor = 0.0
         self._window = window
         self._analytic: tuple[tuple[int, ...], Any] | None = None
 
@@ -84,6 +86,11 @@ class SpikingNeuron(nn.Module):
     def v_initial(self) -> float:
         """The membrane potential before the first time step."""
         return 0.0 if self.v_reset is None else self.v_reset
+
+    @property
+    def amount(self) -> float:
+        """What a soft reset subtracts."""
+        return self.v_threshold
 
     @property
     def v(self) -> Tensor | None:
@@ -125,8 +132,16 @@ class SpikingNeuron(nn.Module):
         self.state = None
         self.elapsed = 0
 
+    @property
+    def rate(self) -> float:
+        """The mean of the spikes of the last call, 0..1."""
+        return float(self._rate)
+
     def forward(self, x: Tensor) -> Tensor:
         sequence = x if self.step_mode == "m" else x.unsqueeze(0)
+        if self.fusible(sequence):
+            result = self.fused([kernels.Affine.identity(sequence)], len(sequence))
+            return result if self.step_mode == "m" else result[0]
         state = self.initial(sequence[0]) if self.state is None else self.state
         options, function = self.options(sequence[0]), type(self).function
         spikes = []
@@ -137,8 +152,28 @@ class SpikingNeuron(nn.Module):
             self.elapsed += 1
         self.state = state
         result = torch.cat(spikes).view(sequence.shape) if self.step_mode == "m" else spikes[0]
-        self.rate = result.detach().mean().item()
+        self._rate = result.detach().mean()
         return result
+
+    def fusible(self, x: Tensor) -> bool:
+        """Whether `fused` runs currents x [T, N, ...] here: a quadratic map, float32, on a CPU."""
+        return type(self)._map is not SpikingNeuron._map and kernels.fusible(x)
+
+    def fused(self, inputs: list[kernels.Affine], steps: int) -> Tensor:
+        """Spikes [T, N, ...] of the sum of `inputs` over T = `steps`, see `models.kernels`.
+
+        State and rate are those of `forward`. It gives the means and variances that it has
+        computed to `Affine.observe`.
+        """
+        quadratic = self._map()
+        neuron = kernels.Quadratic(
+            quadratic.c2, quadratic.c1, quadratic.c0, quadratic.gain, self.v_threshold,
+            self.window, self.v_initial, self.v_reset, self.amount, self.limits, self.surrogate,
+            self.detach_reset)
+        run = kernels.fused(inputs, neuron, steps, None if self.state is None else self.state[0])
+        self.state, self._rate = (run.end,), run.rate
+        self.elapsed += steps
+        return run.spikes
 
     # Description ----------------------------------------------------------------------------------
 
@@ -161,6 +196,13 @@ class SpikingNeuron(nn.Module):
         Learnt values are float64 tensors without gradient. Raises ValueError for a neuron that is
         no such map.
         """
+        found = self._map()
+        return replace(found, **{
+            name: value.detach().double() for name in ("c2", "c1", "c0", "gain")
+            if isinstance(value := getattr(found, name), Tensor)})
+
+    def _map(self) -> QuadraticMap:
+        """`quadratic_map` whose learnt values have their gradients."""
         raise ValueError(f"neuron {self.kind!r} has more state than a membrane potential: "
                          "no map of the line, hence no analytic window either")
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from quadfire.models.kernels import Affine
+
 __all__ = ["TDBatchNorm"]
 
 
@@ -46,15 +48,32 @@ class TDBatchNorm(nn.Module):
         self.register_buffer("mu", torch.zeros(features))
         self.register_buffer("var", torch.ones(features))
 
+    @property
+    def shared(self) -> bool:
+        """Whether statistics are taken over several processes now."""
+        return (self.synchronised and self.training and distributed.is_available()
+                and distributed.is_initialized() and distributed.get_world_size() > 1)
+
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype in (torch.float16, torch.bfloat16):
             x = x.to(self.gamma.dtype)      # currents and potentials stay out of mixed precision
-        if self.synchronised and self.training and distributed.is_available() \
-                and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if self.shared:
             return self._synchronised(x)
         y = functional.batch_norm(x.flatten(0, 1), self.mu, self.var, self.gamma * self.amplitude,
                                   self.beta, self.training, self.momentum, self.eps)
         return y.view_as(x)
+
+    def affine(self, x: Tensor) -> Affine:
+        """This norm of x, for a fused neuron."""
+        own = self.training
+        return Affine(x, self.gamma * self.amplitude, self.beta, None if own else self.mu,
+                      None if own else self.var, self.eps, self._observe if own else None)
+
+    @torch.no_grad()
+    def _observe(self, mu: Tensor, var: Tensor, count: int) -> None:
+        """Take the mean and variance of `count` values a feature into the running ones."""
+        self.mu.lerp_(mu.to(self.mu.dtype), self.momentum)
+        self.var.lerp_((var * (count / (count - 1))).to(self.var.dtype), self.momentum)
 
     def _synchronised(self, x: Tensor) -> Tensor:
         """`forward` in training with the statistics of all processes.
