@@ -20,8 +20,30 @@
 
 namespace {
 
-constexpr int LANES = 16;           // channels at once, as two or one vector registers
+constexpr int LANES = 8;            // channels at once, one vector register
 constexpr int64_t BLOCK = 256;      // positions in a block
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t Mask __attribute__((vector_size(4 * LANES), aligned(4)));
+
+// The first `width` values from there on; FULL: all LANES.
+template <bool FULL> inline Vector load(const float *from, int width) {
+    if constexpr (FULL) return *(const Vector *)from;
+    Vector v = {};
+    for (int l = 0; l < width; ++l) v[l] = from[l];
+    return v;
+}
+
+template <bool FULL> inline void store(float *to, Vector v, int width) {
+    if constexpr (FULL)
+        *(Vector *)to = v;
+    else
+        for (int l = 0; l < width; ++l) to[l] = v[l];
+}
+
+inline Vector all(float value) { return Vector{} + value; }
+inline Vector least(Vector a, Vector b) { return a < b ? a : b; }
+inline Vector most(Vector a, Vector b) { return a > b ? a : b; }
 
 struct Input {                      // a current before its affine part
     const float *x;                 // [steps or 1, P, C]
@@ -40,91 +62,111 @@ struct Neuron {
 
 enum { RECTANGULAR, TRIANGULAR, SIGMOID, ARCTAN };
 
-template <int SURROGATE> inline float derivative(float x, float window) {
-    if constexpr (SURROGATE == RECTANGULAR)
-        return std::fabs(x) < window ? 1 / (2 * window) : 0.0f;
+// The surrogate derivative at x = v - threshold.
+template <int SURROGATE> inline Vector derivative(Vector x, Vector window) {
+    const Vector size = x < 0 ? -x : x;
+    if constexpr (SURROGATE == RECTANGULAR) return size < window ? 1 / (2 * window) : all(0);
     if constexpr (SURROGATE == TRIANGULAR) {
-        const float base = window * (4.0f / 3.0f);
-        return std::max(1 - std::fabs(x) / base, 0.0f) / base;
+        const Vector base = window * (4.0f / 3.0f);
+        return most(1 - size / base, all(0)) / base;
     }
     if constexpr (SURROGATE == SIGMOID) {
-        const float k = 3 / window, s = 1 / (1 + std::exp(-k * x));
+        const Vector k = 3 / window;
+        Vector s = -k * x;
+        for (int l = 0; l < LANES; ++l) s[l] = 1 / (1 + std::exp(s[l]));
         return k * s * (1 - s);
     }
-    const float k = 2 / window, z = 1.57079632679f * k * x;
+    const Vector k = 2 / window, z = 1.57079632679f * k * x;
     return (k / 2) / (1 + z * z);
 }
 
-// The currents of LANES channels from c on, at one time step and position.
-template <int INPUTS>
-inline void currents(const Input *in, int64_t at, int64_t c, int width, float *y) {
-    for (int l = 0; l < width; ++l)
-        y[l] = in[0].x[at + l] * in[0].scale[c + l] + in[0].shift[c + l];
-    if constexpr (INPUTS == 2)
-        for (int l = 0; l < width; ++l)
-            y[l] += in[1].x[at + l] * in[1].scale[c + l] + in[1].shift[c + l];
-}
+// LANES channels of a layer: what all positions and time steps have in common.
+template <int INPUTS, bool FULL> struct Lanes {
+    const Shape &z;
+    const Neuron &n;
+    const Input *in;
+    int width;
+    Vector scale[INPUTS], shift, c2, c1, c0, gain, threshold, window, amount;
 
-// One time step. u becomes the state after it; v the membrane potential before clamp and reset.
-inline void advance(const Neuron &n, int64_t c, int width, const float *y, float *u, float *v,
-                    float *s) {
-    for (int l = 0; l < width; ++l) {
-        v[l] = (n.c2[c + l] * u[l] + n.c1[c + l]) * u[l] + (n.gain[c + l] * y[l] + n.c0[c + l]);
-        s[l] = v[l] >= n.threshold[c + l] ? 1.0f : 0.0f;
-        const float kept = std::min(std::max(v[l], n.low), n.high);
-        u[l] = n.soft ? kept - n.amount[c + l] * s[l] : (s[l] > 0 ? n.reset : kept);
-    }
-}
-
-template <int INPUTS, int WIDTH>
-void forward_lanes(const Shape &z, const Input *in, const Neuron &n, int64_t p, int64_t c, int rest,
-                   const float *begin, float *spikes, float *end, float *potentials,
-                   int64_t &count) {
-    const int width = WIDTH ? WIDTH : rest;
-    const int64_t plane = z.positions * z.channels, at = p * z.channels + c;
-    float y[LANES], u[LANES], v[LANES], s[LANES], total[LANES] = {};
-    for (int l = 0; l < width; ++l) u[l] = begin ? begin[at + l] : n.initial;
-    currents<INPUTS>(in, at, c, width, y);
-    for (int64_t t = 0; t < z.steps; ++t) {
-        if (t && z.given > 1) currents<INPUTS>(in, t * plane + at, c, width, y);
-        advance(n, c, width, y, u, v, s);
-        for (int l = 0; l < width; ++l) {
-            spikes[t * plane + at + l] = s[l];
-            total[l] += s[l];
+    Lanes(const Shape &z, const Input *in, const Neuron &n, int64_t c, int width)
+        : z(z), n(n), in(in), width(width) {
+        shift = all(0);
+        for (int k = 0; k < INPUTS; ++k) {
+            scale[k] = load<FULL>(in[k].scale + c, width);
+            shift += load<FULL>(in[k].shift + c, width);
         }
-        if (potentials)
-            for (int l = 0; l < width; ++l) potentials[t * plane + at + l] = v[l];
+        c2 = load<FULL>(n.c2 + c, width), c1 = load<FULL>(n.c1 + c, width);
+        c0 = load<FULL>(n.c0 + c, width), gain = load<FULL>(n.gain + c, width);
+        threshold = load<FULL>(n.threshold + c, width), window = load<FULL>(n.window + c, width);
+        amount = load<FULL>(n.amount + c, width);
     }
-    if (end)
-        for (int l = 0; l < width; ++l) end[at + l] = u[l];
-    float sum = 0;
-    for (int l = 0; l < width; ++l) sum += total[l];
-    count += int64_t(sum);
+
+    Vector current(int64_t at) const {
+        Vector y = load<FULL>(in[0].x + at, width) * scale[0];
+        if constexpr (INPUTS == 2) y += load<FULL>(in[1].x + at, width) * scale[1];
+        return y + shift;
+    }
+
+    Vector potential(Vector y, Vector u) const { return (c2 * u + c1) * u + (gain * y + c0); }
+
+    Vector kept(Vector v) const { return least(most(v, all(n.low)), all(n.high)); }
+
+    Vector after(Vector v, Mask fired) const {
+        return n.soft ? kept(v) - (fired ? amount : all(0)) : (fired ? all(n.reset) : kept(v));
+    }
+};
+
+template <int INPUTS, bool FULL>
+void forward_lanes(const Lanes<INPUTS, FULL> &lanes, int64_t at, const float *begin, float *spikes,
+                   float *end, Mask &count) {
+    const Shape &z = lanes.z;
+    const int64_t plane = z.positions * z.channels;
+    Vector u = begin ? load<FULL>(begin + at, lanes.width) : all(lanes.n.initial);
+    Vector y = lanes.current(at);
+    for (int64_t t = 0; t < z.steps; ++t) {
+        if (t && z.given > 1) y = lanes.current(t * plane + at);
+        const Vector v = lanes.potential(y, u);
+        const Mask fired = v >= lanes.threshold;
+        u = lanes.after(v, fired);
+        store<FULL>(spikes + t * plane + at, fired ? all(1) : all(0), lanes.width);
+        count -= fired;
+    }
+    if (end) store<FULL>(end + at, u, lanes.width);
+}
+
+template <int INPUTS, bool FULL>
+int64_t forward_block(const Shape &z, const Input *in, const Neuron &n, int64_t first, int64_t last,
+                      int64_t c, int width, const float *begin, float *spikes, float *end) {
+    const Lanes<INPUTS, FULL> lanes(z, in, n, c, width);
+    Mask count = {};
+    for (int64_t p = first; p < last; ++p)
+        forward_lanes(lanes, p * z.channels + c, begin, spikes, end, count);
+    int64_t total = 0;
+    for (int l = 0; l < width; ++l) total += count[l];
+    return total;
 }
 
 template <int INPUTS>
 int64_t forward_all(const Shape &z, const Input *in, const Neuron &n, const float *begin,
-                    float *spikes, float *end, float *potentials, int threads) {
+                    float *spikes, float *end, int threads) {
     const int64_t blocks = (z.positions + BLOCK - 1) / BLOCK;
     int64_t count = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : count) schedule(static)
     for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t last = std::min(z.positions, (b + 1) * BLOCK);
-        for (int64_t p = b * BLOCK; p < last; ++p) {
-            int64_t c = 0;
-            for (; c + LANES <= z.channels; c += LANES)
-                forward_lanes<INPUTS, LANES>(z, in, n, p, c, LANES, begin, spikes, end, potentials,
-                                             count);
-            if (c < z.channels)
-                forward_lanes<INPUTS, 0>(z, in, n, p, c, int(z.channels - c), begin, spikes, end,
-                                         potentials, count);
+        const int64_t first = b * BLOCK, last = std::min(z.positions, first + BLOCK);
+        for (int64_t c = 0; c < z.channels; c += LANES) {
+            const int width = int(std::min<int64_t>(LANES, z.channels - c));
+            count += width == LANES ? forward_block<INPUTS, true>(z, in, n, first, last, c, width,
+                                                                  begin, spikes, end)
+                                    : forward_block<INPUTS, false>(z, in, n, first, last, c, width,
+                                                                   begin, spikes, end);
         }
     }
     return count;
 }
 
 // Sums of gradients per channel: by shift, by scale of each input, by c2, c1, c0, gain.
-enum { BY_SHIFT, BY_SCALE, BY_C2 = 3, BY_C1, BY_C0, BY_GAIN, SUMS };
+constexpr int SUMS = 7;
 
 struct Gradients {
     const float *by_spikes, *by_end;    // [T, P, C], [P, C] or null
@@ -132,68 +174,70 @@ struct Gradients {
     int32_t learnt;                     // whether sums by c2, c1, c0 and gain are wanted
 };
 
-template <int INPUTS, int SURROGATE, int WIDTH>
-void backward_lanes(const Shape &z, const Input *in, const Neuron &n, const Gradients &g, int64_t p,
-                    int64_t c, int rest, const float *begin, float *scratch, float *sums) {
-    const int width = WIDTH ? WIDTH : rest;
-    const int64_t plane = z.positions * z.channels, at = p * z.channels + c;
-    float *us = scratch, *vs = us + z.steps * LANES, *ys = vs + z.steps * LANES;
-    float u[LANES], s[LANES], back[LANES], by_y[LANES], constant[LANES] = {};
-    for (int l = 0; l < width; ++l) u[l] = begin ? begin[at + l] : n.initial;
+struct Sums {
+    Vector by_shift = {}, by_scale[2] = {}, by_c2 = {}, by_c1 = {}, by_c0 = {}, by_gain = {};
+};
+
+// One position. trace holds (state before, membrane potential, current) of each time step.
+template <int INPUTS, int SURROGATE, bool FULL>
+void backward_lanes(const Lanes<INPUTS, FULL> &lanes, const Gradients &g, int64_t at,
+                    const float *begin, Vector (*trace)[3], Sums &sums) {
+    const Shape &z = lanes.z;
+    const Neuron &n = lanes.n;
+    const int64_t plane = z.positions * z.channels;
+    const int width = lanes.width;
+    Vector u = begin ? load<FULL>(begin + at, width) : all(n.initial), y = lanes.current(at);
     for (int64_t t = 0; t < z.steps; ++t) {
-        float *y = z.given > 1 ? ys + t * LANES : ys;
-        if (!t || z.given > 1) currents<INPUTS>(in, t * plane + at, c, width, y);
-        for (int l = 0; l < width; ++l) us[t * LANES + l] = u[l];
-        advance(n, c, width, y, u, vs + t * LANES, s);
+        if (t && z.given > 1) y = lanes.current(t * plane + at);
+        const Vector v = lanes.potential(y, u);
+        trace[t][0] = u, trace[t][1] = v, trace[t][2] = y;
+        u = lanes.after(v, v >= lanes.threshold);
     }
-    for (int l = 0; l < width; ++l) back[l] = g.by_end ? g.by_end[at + l] : 0.0f;
+    Vector back = g.by_end ? load<FULL>(g.by_end + at, width) : all(0), constant = {};
     for (int64_t t = z.steps - 1; t >= 0; --t) {
-        const float *v = vs + t * LANES, *before = us + t * LANES;
-        const float *by_s = g.by_spikes + t * plane + at;
-        float by_v[LANES];
-        for (int l = 0; l < width; ++l) {
-            const float x = v[l] - n.threshold[c + l];
-            const float kept = std::min(std::max(v[l], n.low), n.high);
-            const float inside = v[l] >= n.low && v[l] <= n.high ? back[l] : 0.0f;
-            const float jump = n.soft ? -n.amount[c + l] : n.reset - kept;
-            const float by_spike = by_s[l] + (n.detach ? 0.0f : jump * back[l]);
-            const float through = n.soft ? inside : (x >= 0 ? 0.0f : inside);
-            by_v[l] = by_spike * derivative<SURROGATE>(x, n.window[c + l]) + through;
-            back[l] = by_v[l] * (2 * n.c2[c + l] * before[l] + n.c1[c + l]);
-            by_y[l] = by_v[l] * n.gain[c + l];
-        }
+        const Vector before = trace[t][0], v = trace[t][1], x = v - lanes.threshold;
+        const Vector inside = v >= n.low && v <= n.high ? back : all(0);
+        Vector by_spike = load<FULL>(g.by_spikes + t * plane + at, width);
+        if (!n.detach) by_spike += (n.soft ? -lanes.amount : n.reset - lanes.kept(v)) * back;
+        const Vector through = n.soft ? inside : (v >= lanes.threshold ? all(0) : inside);
+        const Vector by_v = by_spike * derivative<SURROGATE>(x, lanes.window) + through;
+        const Vector by_y = by_v * lanes.gain;
+        back = by_v * (2 * lanes.c2 * before + lanes.c1);
+        constant += by_y;
         if (z.given > 1) {
-            for (int l = 0; l < width; ++l) {
-                const int64_t here = t * plane + at + l;
-                g.by_current[here] = by_y[l];
-                sums[BY_SHIFT * LANES + l] += by_y[l];
-                sums[BY_SCALE * LANES + l] += by_y[l] * in[0].x[here];
-                if constexpr (INPUTS == 2)
-                    sums[(BY_SCALE + 1) * LANES + l] += by_y[l] * in[1].x[here];
-            }
-        } else {
-            for (int l = 0; l < width; ++l) constant[l] += by_y[l];
+            const int64_t here = t * plane + at;
+            store<FULL>(g.by_current + here, by_y, width);
+            sums.by_shift += by_y;
+            for (int k = 0; k < INPUTS; ++k)
+                sums.by_scale[k] += by_y * load<FULL>(lanes.in[k].x + here, width);
         }
         if (g.learnt) {
-            const float *y = z.given > 1 ? ys + t * LANES : ys;
-            for (int l = 0; l < width; ++l) {
-                sums[BY_C2 * LANES + l] += by_v[l] * before[l] * before[l];
-                sums[BY_C1 * LANES + l] += by_v[l] * before[l];
-                sums[BY_C0 * LANES + l] += by_v[l];
-                sums[BY_GAIN * LANES + l] += by_v[l] * y[l];
-            }
+            sums.by_c2 += by_v * before * before;
+            sums.by_c1 += by_v * before;
+            sums.by_c0 += by_v;
+            sums.by_gain += by_v * trace[t][2];
         }
     }
-    if (z.given == 1)
-        for (int l = 0; l < width; ++l) {
-            g.by_current[at + l] = constant[l];
-            sums[BY_SHIFT * LANES + l] += constant[l];
-            sums[BY_SCALE * LANES + l] += constant[l] * in[0].x[at + l];
-            if constexpr (INPUTS == 2)
-                sums[(BY_SCALE + 1) * LANES + l] += constant[l] * in[1].x[at + l];
-        }
-    if (g.by_begin)
-        for (int l = 0; l < width; ++l) g.by_begin[at + l] = back[l];
+    if (z.given == 1) {
+        store<FULL>(g.by_current + at, constant, width);
+        sums.by_shift += constant;
+        for (int k = 0; k < INPUTS; ++k)
+            sums.by_scale[k] += constant * load<FULL>(lanes.in[k].x + at, width);
+    }
+    if (g.by_begin) store<FULL>(g.by_begin + at, back, width);
+}
+
+template <int INPUTS, int SURROGATE, bool FULL>
+void backward_block(const Shape &z, const Input *in, const Neuron &n, const Gradients &g,
+                    int64_t first, int64_t last, int64_t c, int width, const float *begin,
+                    Vector (*trace)[3], float *parts) {
+    const Lanes<INPUTS, FULL> lanes(z, in, n, c, width);
+    Sums sums;
+    for (int64_t p = first; p < last; ++p)
+        backward_lanes<INPUTS, SURROGATE, FULL>(lanes, g, p * z.channels + c, begin, trace, sums);
+    const Vector *every = &sums.by_shift;
+    for (int k = 0; k < SUMS; ++k)
+        for (int l = 0; l < width; ++l) parts[k * z.channels + c + l] = every[k][l];
 }
 
 template <int INPUTS, int SURROGATE>
@@ -203,24 +247,20 @@ void backward_all(const Shape &z, const Input *in, const Neuron &n, const Gradie
     std::vector<float> parts(blocks * SUMS * z.channels);
 #pragma omp parallel num_threads(threads)
     {
-        std::vector<float> scratch(3 * z.steps * LANES);
+        std::vector<float> space(3 * z.steps * LANES);
+        auto trace = (Vector(*)[3])space.data();
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; ++b) {
-            const int64_t last = std::min(z.positions, (b + 1) * BLOCK);
+            const int64_t first = b * BLOCK, last = std::min(z.positions, first + BLOCK);
+            float *to = parts.data() + b * SUMS * z.channels;
             for (int64_t c = 0; c < z.channels; c += LANES) {
                 const int width = int(std::min<int64_t>(LANES, z.channels - c));
-                float sum[SUMS * LANES] = {};
-                for (int64_t p = b * BLOCK; p < last; ++p) {
-                    if (width == LANES)
-                        backward_lanes<INPUTS, SURROGATE, LANES>(z, in, n, g, p, c, width, begin,
-                                                                 scratch.data(), sum);
-                    else
-                        backward_lanes<INPUTS, SURROGATE, 0>(z, in, n, g, p, c, width, begin,
-                                                             scratch.data(), sum);
-                }
-                for (int k = 0; k < SUMS; ++k)
-                    for (int l = 0; l < width; ++l)
-                        parts[(b * SUMS + k) * z.channels + c + l] = sum[k * LANES + l];
+                if (width == LANES)
+                    backward_block<INPUTS, SURROGATE, true>(z, in, n, g, first, last, c, width,
+                                                            begin, trace, to);
+                else
+                    backward_block<INPUTS, SURROGATE, false>(z, in, n, g, first, last, c, width,
+                                                             begin, trace, to);
             }
         }
     }
@@ -265,14 +305,13 @@ void qf_moments(int64_t rows, int64_t channels, const float *x, double *mean, do
     for (int64_t c = 0; c < channels; ++c) variance[c] /= double(rows);
 }
 
-// Spikes [T, P, C]; begin, end (states) and potentials (before clamp and reset) may be null.
+// Spikes [T, P, C]; begin and end, states [P, C], may be null.
 // Returns the number of spikes.
 int64_t qf_neuron_forward(const Shape *z, int inputs, const Input *in, const Neuron *n,
-                          const float *begin, float *spikes, float *end, float *potentials,
-                          int threads) {
+                          const float *begin, float *spikes, float *end, int threads) {
     if (inputs == 2)
-        return forward_all<2>(*z, in, *n, begin, spikes, end, potentials, threads);
-    return forward_all<1>(*z, in, *n, begin, spikes, end, potentials, threads);
+        return forward_all<2>(*z, in, *n, begin, spikes, end, threads);
+    return forward_all<1>(*z, in, *n, begin, spikes, end, threads);
 }
 
 // Gradient by the currents y, and the sums [7, C] of Sums. It computes the forward pass again.

@@ -269,7 +269,7 @@ class _Fused(torch.autograd.Function):
         spikes = xs[0].new_empty(steps, *xs[0].shape[1:])
         end = xs[0].new_empty(xs[0].shape[1:])
         count = lib.qf_neuron_forward(*call.start(), address(state), address(spikes), address(end),
-                                      None, threads())
+                                      threads())
         info["rate"] = count / max(1, spikes.numel())
         info["moments"] = moments
         ctx.save_for_backward(*(group[0] for group in groups), *(group[1] for group in groups),

@@ -64,8 +64,11 @@ class TDBatchNorm(nn.Module):
         return y.view_as(x)
 
     def affine(self, x: Tensor) -> Affine:
-        """This norm of x, for a fused neuron."""
+        """This norm of x, for a fused neuron. Raises ValueError for one value a feature to train."""
         own = self.training
+        if own and x.numel() <= x.shape[2]:
+            raise ValueError("tdBN needs more than 1 value per channel when training, got "
+                             f"{list(x.shape)}")
         return Affine(x, self.gamma * self.amplitude, self.beta, None if own else self.mu,
                       None if own else self.var, self.eps, self._observe if own else None)
 
