@@ -10,9 +10,9 @@ They compute what the modules of `neurons` and `networks` compute, which stay th
 are used by them where they can be.
 """
 
-from quadfire.models.kernels.events import convolve, pool
+from quadfire.models.kernels.events import convolve, fast, pool
 from quadfire.models.kernels.native import library
 from quadfire.models.kernels.neuron import Affine, Quadratic, Run, fused, fusible, reference
 
-__all__ = ["Affine", "Quadratic", "Run", "convolve", "fused", "fusible", "library", "pool",
+__all__ = ["Affine", "Quadratic", "Run", "convolve", "fast", "fused", "fusible", "library", "pool",
            "reference"]

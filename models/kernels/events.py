@@ -8,6 +8,8 @@ faster, and is taken; what decides is the share of them in every eighth map, so 
 """
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch.nn import functional
 
 from quadfire.models.kernels.native import address, library, threads
 
-__all__ = ["convolve", "pool"]
+__all__ = ["convolve", "fast", "pool"]
 
 #: Above this share of values that are not 0 a dense convolution is faster (measured: AVX2, 32 x 32
 #: to 8 x 8 maps of 64 to 256 channels; equal at 0.35 to 0.45).
@@ -29,10 +31,21 @@ class _Conv(ctypes.Structure):
         "images", "height", "width", "inputs", "outputs", "kernel", "stride", "padding")]
 
 
+def fast(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """A function of maps that computes what a convolution or pool does; None: there is none."""
+    if type(module) is nn.Conv2d:
+        return partial(convolve, module)
+    if type(module) is nn.MaxPool2d and isinstance(module.kernel_size, int) \
+            and module.stride == module.kernel_size and module.dilation == 1 \
+            and not (module.padding or module.ceil_mode or module.return_indices):
+        return partial(pool, size=module.kernel_size)
+    return None
+
+
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv` of maps x [B, C, H, W] with channels innermost in memory."""
     if not _suited(conv, x):
-        return conv._conv_forward(x, conv.weight, conv.bias)
+        return conv(x)
     result: Any = _Convolve.apply(x, conv.weight, conv.stride[0])
     return result if conv.bias is None else result + conv.bias.view(-1, 1, 1)
 

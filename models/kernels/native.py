@@ -47,8 +47,8 @@ def library() -> ctypes.CDLL | None:
         return _declared(ctypes.CDLL(str(target)))
     except (OSError, subprocess.CalledProcessError) as error:
         why = getattr(error, "stderr", None) or str(error)
-        warnings.warn("the kernels of C++ cannot be built, so plain PyTorch trains instead, several "
-                      f"times slower: {why.strip().splitlines()[0]}", stacklevel=2)
+        warnings.warn("the kernels of C++ cannot be built, so plain PyTorch trains instead, "
+                      f"several times slower: {why.strip().splitlines()[0]}", stacklevel=2)
         return None
 
 

@@ -6,10 +6,10 @@
     u_t+1 = reset where s_t = 1, else clamp(v_t)         hard reset
     u_t+1 = clamp(v_t) - amount s_t                      soft reset
 
-This covers every neuron that is a map u' = c2 u^2 + c1 u + c0 + gain y: QIF in all forms, LIF, PLIF,
-IF, constant leak. Plain autograd stores some ten tensors a time step and passes over memory dozens
-of times; here the forward pass reads currents and writes spikes, and the backward pass computes the
-potentials again and keeps nothing.
+This covers every neuron that is a map u' = c2 u^2 + c1 u + c0 + gain y: QIF in all forms, LIF,
+PLIF, IF, constant leak. Plain autograd stores some ten tensors a time step and passes over memory
+dozens of times; here the forward pass reads currents and writes spikes, and the backward pass
+computes the potentials again and keeps nothing.
 
 `Quadratic` describes the neuron. `fused` runs it in C++ (`neuron.cpp`), `reference` says the same
 in plain PyTorch. Both take parameters as tensors of autograd, so learnt ones get their gradients.
@@ -98,7 +98,7 @@ def fusible(x: Tensor) -> bool:
 def reference(inputs: list[Affine], neuron: Quadratic, steps: int,
               begin: Tensor | None = None) -> Run:
     """The neuron in plain PyTorch. Arguments and result as those of `fused`."""
-    from quadfire.models.neurons.firing import fire     # neurons import this module
+    from quadfire.models.neurons.firing import fire  # neurons import this module
 
     y: Any = 0
     for given in inputs:

@@ -24,7 +24,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadfire.models.networks.image_network import ImageNetwork, scaled
-from quadfire.models.networks.layers import ConvLayer, DenseLayer, EventMaxPool2d, over_time
+from quadfire.models.networks.layers import ConvLayer, DenseLayer, over_time
 from quadfire.models.neurons import SpikingNeuron
 
 __all__ = ["VGG11", "VGG_SNN", "ConvNet", "vgg11", "vgg_snn"]
@@ -80,7 +80,7 @@ class ConvNet(ImageNetwork):
         channels, height, width = shape
         if found["pool"]:
             size = numbers[0]
-            pool = nn.AvgPool2d if found["pool"] == "AP" else EventMaxPool2d
+            pool = nn.AvgPool2d if found["pool"] == "AP" else nn.MaxPool2d
             return pool(size), (channels, height // size, width // size)
         outputs, kernel, stride = (*numbers, 1)[:3]
         if kernel % 2 == 0:

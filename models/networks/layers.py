@@ -10,7 +10,7 @@ from quadfire.models import kernels
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-__all__ = ["ConvLayer", "DenseLayer", "EventConv2d", "EventMaxPool2d", "check_step_mode",
+__all__ = ["ConvLayer", "DenseLayer", "check_step_mode",
            "over_time", "spikes_of"]
 
 
@@ -35,24 +35,15 @@ def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         x = x.contiguous()      # channels_last corrupts memory here: torch 2.13, below 8 channels
     else:
         x = x.contiguous(memory_format=order)
-    return module(x).contiguous(memory_format=order).unflatten(0, times)
+    run = module
+    if isinstance(module, nn.Module) and not _watched(module):
+        run = kernels.fast(module) or module
+    return run(x).contiguous(memory_format=order).unflatten(0, times)
 
 
-class EventConv2d(nn.Conv2d):
-    """A convolution that visits only spikes where that is faster, see `models.kernels`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return kernels.convolve(self, input)
-
-
-class EventMaxPool2d(nn.MaxPool2d):
-    """The OR of squares of spikes, without a map of indices where that can be."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name of nn.MaxPool2d)
-        plain = (self.kernel_size == self.stride and isinstance(self.kernel_size, int)
-                 and not self.padding and self.dilation == 1 and not self.ceil_mode
-                 and not self.return_indices)
-        return kernels.pool(input, self.kernel_size) if plain else super().forward(input)
+def _watched(module: nn.Module) -> bool:
+    """Whether somebody is to see what goes in or comes out of a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def spikes_of(neuron: SpikingNeuron, parts: list[tuple[TDBatchNorm, Tensor]], steps: int) -> Tensor:
@@ -65,13 +56,9 @@ def spikes_of(neuron: SpikingNeuron, parts: list[tuple[TDBatchNorm, Tensor]], st
     if not _watched(neuron) and all(
             neuron.fusible(x) and not norm.shared and not _watched(norm) for norm, x in wide):
         return neuron.fused([norm.affine(x) for norm, x in wide], steps)
-    current = sum(norm(x) for norm, x in parts)
+    first, *others = (norm(x) for norm, x in parts)
+    current: Tensor = sum(others, start=first)      # pyright: ignore[reportAssignmentType]
     return neuron(current.expand(steps, *current.shape[1:]))
-
-
-def _watched(module: nn.Module) -> bool:
-    """Whether somebody is to see what goes in or comes out of a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class DenseLayer(nn.Module):
@@ -119,7 +106,7 @@ class ConvLayer(nn.Module):
                  kernel: int = 3, stride: int = 1, alpha: float = 1.0):
         super().__init__()
         self.steps = steps
-        self.conv = EventConv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = TDBatchNorm(outputs, alpha, neuron.v_threshold)
         self.neuron = copy.deepcopy(neuron)
 

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadfire.models.networks.image_network import ImageNetwork, scaled
-from quadfire.models.networks.layers import ConvLayer, DenseLayer, EventConv2d, over_time, spikes_of
+from quadfire.models.networks.layers import ConvLayer, DenseLayer, over_time, spikes_of
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
@@ -44,10 +44,10 @@ class Block(nn.Module):
         super().__init__()
         join = alpha / math.sqrt(2)
         self.first = ConvLayer(inputs, outputs, neuron, steps=steps, stride=stride, alpha=alpha)
-        self.conv = EventConv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm = TDBatchNorm(outputs, join, neuron.v_threshold)
         self.shortcut = nn.Identity() if (inputs, stride) == (outputs, 1) else \
-            EventConv2d(inputs, outputs, 1, stride, bias=False)
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False)
         self.shortcut_norm = TDBatchNorm(outputs, join, neuron.v_threshold)
         self.neuron = copy.deepcopy(neuron)
 

@@ -64,7 +64,7 @@ class TDBatchNorm(nn.Module):
         return y.view_as(x)
 
     def affine(self, x: Tensor) -> Affine:
-        """This norm of x, for a fused neuron. Raises ValueError for one value a feature to train."""
+        """This norm of x, for a fused neuron. Raises ValueError for one value a feature."""
         own = self.training
         if own and x.numel() <= x.shape[2]:
             raise ValueError("tdBN needs more than 1 value per channel when training, got "
