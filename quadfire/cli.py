@@ -101,7 +101,7 @@ VERBS = (
     ),
     *_section(
         "Science", "models.commands",
-        ("neurons", "training:neurons", "QIF against LIF, all else equal, over several seeds."),
+        ("neurons", "neurons:neurons", "QIF against LIF, all else equal, over several seeds."),
         ("dynamics", "dynamics:dynamics", "The theory of a neuron, in numbers and pictures."),
         ("experiments", "experiments:experiments", "Train what models/README.md reports."),
         ("document", "experiments:document", "Make the tables of models/README.md anew."),

@@ -36,14 +36,14 @@ Output = Annotated[Path | None, typer.Option(
     "--output", "-o", "--out", dir_okay=False, help="File to write; by default under build/.")]
 
 
-def one_thread() -> None:
-    """Let PyTorch compute in one thread.
+def one_thread(threads: int = 1) -> None:
+    """Let PyTorch compute in one thread, or in so many.
 
     On small layers one is as fast as many, and results then do not depend on the number of cores.
     """
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
 
 
 def command_line() -> str:

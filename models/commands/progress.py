@@ -1,5 +1,6 @@
 """Training and measuring under a progress bar."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,17 +33,27 @@ def fit_watched(network: Trainable, dataset: Dataset | ImageDataset, options: Op
     def rates(values: list[float]) -> str:
         return " ".join(f"{rate:.2f}" for rate in values) or "-"
 
+    shown = 0.0
+
     def watch(step: Step) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < 0.2 and step.batch < step.batches:
+            return
+        shown = time.monotonic()
         progress.update(task, completed=step.epoch - 1 + step.batch / step.batches,
                         epoch=f"epoch {step.epoch}  loss {step.loss:.3f}  "
                               f"train {step.accuracy:.2%}")
         layers.plain = f"spike rate by layer: {rates(step.rates)}"
 
+    def held(epoch: Epoch) -> str:
+        return "" if epoch.validation is None else f", validation {epoch.validation:.2%}"
+
     def tell(epoch: Epoch) -> None:
         progress.update(task, completed=epoch.number)
         if not console.is_terminal and isinstance(network, ImageNetwork):
             console.print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, train "
-                          f"{epoch.accuracy:.2%}, spike rate by layer {rates(epoch.rates)}",
+                          f"{epoch.accuracy:.2%}{held(epoch)}, spike rate by layer "
+                          f"{rates(epoch.rates)}",
                           soft_wrap=True)
         report(epoch)
 

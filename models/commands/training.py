@@ -1,20 +1,20 @@
-"""Networks trained from scratch: one of them, or neurons against each other."""
+"""Networks trained from scratch, or from a checkpoint."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
 from quadfire.data.framing import AS_FOUND, Framing
+from quadfire.files import write_text
 from quadfire.models.commands.common import (
     Data,
     Device,
@@ -24,7 +24,6 @@ from quadfire.models.commands.common import (
     console,
     device_of,
     one_thread,
-    write_json,
 )
 
 if TYPE_CHECKING:
@@ -34,27 +33,31 @@ if TYPE_CHECKING:
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
     from quadfire.models.training.options import Options
+    from quadfire.models.training.resume import Epoch
 
-__all__ = ["neurons", "train"]
+__all__ = ["Packaged", "train", "trained"]
 
 Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "constant_leak", "clif", "glif", "arlif"]
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
 Packaged = Literal["mnist5k", "digits"]
 
 
-def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
-             options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
-             framing: Framing = AS_FOUND, **settings: Any
-             ) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
-    """A network trained from scratch, and what there is to say about it."""
+def trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
+            options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
+            framing: Framing = AS_FOUND, test: bool = True, log: Path | None = None,
+            **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
+    """A network that `build` makes, trained, and what there is to say about it.
+
+    log: a CSV file of all epochs. test: whether the held-out samples are looked at in the end.
+    """
     import torch
 
     from quadfire.models.commands.progress import fit_watched
     from quadfire.models.datasets import Dataset
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
+    from quadfire.models.training import parallel
     from quadfire.models.training.options import environment
-    from quadfire.models.training.resume import Epoch
     from quadfire.models.training.train import accuracy, measure
 
     torch.manual_seed(options.seed)
@@ -62,9 +65,26 @@ def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | I
     kind = network.neuron_config["kind"]
     epochs: list[Epoch] = []
     start = time.perf_counter()
-    epoch = fit_watched(network, dataset, options, f"{kind} seed {options.seed}", epochs.append,
+
+    def report(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        if log is not None and parallel.is_first():
+            write_text(log, _csv(epochs))
+
+    epoch = fit_watched(network, dataset, options, f"{kind} seed {options.seed}", report,
                         device=device, workers=workers, **settings)
     seconds = time.perf_counter() - start
+    about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
+             "accuracy": {"train": epoch.accuracy}, "torch": torch.__version__,
+             **framing.about()}
+    if epoch.validation is not None:
+        about["accuracy"]["validation"] = epoch.validation
+    if dataset.name.startswith("own:"):
+        about["input_bits"] = 0 if dataset.steps else 8
+    if isinstance(network, ImageNetwork):
+        about |= {"environment": environment(device), "history": [e._asdict() for e in epochs]}
+    if not test:
+        return network, {**about, "spike_rates": epoch.rates}
     if isinstance(network, SpikingMLP) and isinstance(dataset, Dataset):
         network.to("cpu")
         held_out, rates = accuracy(network, *dataset.held_out_set), network.rates
@@ -73,14 +93,42 @@ def _trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | I
                                   device=device, workers=workers)
     console.print(f"{kind} seed {options.seed}: [bold]{held_out:.2%}[/] of "
                   f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s", markup=True)
-    about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
-             "accuracy": {"train": epoch.accuracy, "held_out": held_out},
-             "spike_rates": rates, "torch": torch.__version__, **framing.about()}
-    if dataset.name.startswith("own:"):
-        about["input_bits"] = 0 if dataset.steps else 8
-    if isinstance(network, ImageNetwork):
-        about |= {"environment": environment(device), "history": [e._asdict() for e in epochs]}
-    return network, about
+    about["accuracy"]["held_out"] = held_out
+    return network, {**about, "spike_rates": rates}
+
+
+def _csv(epochs: list[Epoch]) -> str:
+    """The epochs of a run as comma-separated values."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["epoch", "steps", "loss", "train", "validation", "rates"])
+    for epoch in epochs:
+        rows.writerow([epoch.number, epoch.steps, f"{epoch.loss:.5f}", f"{epoch.accuracy:.5f}",
+                       "" if epoch.validation is None else f"{epoch.validation:.5f}",
+                       " ".join(f"{rate:.4f}" for rate in epoch.rates)])
+    return text.getvalue()
+
+
+def _begun(network: SpikingMLP | ImageNetwork, path: Path) -> SpikingMLP | ImageNetwork:
+    """A network with the weights of a checkpoint, which may have other neurons and T."""
+    from quadfire.models.training.checkpoint import load_checkpoint
+
+    other, _ = load_checkpoint(path)
+    theirs, ours = other.state_dict(), network.state_dict()
+    for name, value in ours.items():
+        learnt = ".neuron." in name
+        if not learnt and (name not in theirs or theirs[name].shape != value.shape):
+            found = list(theirs[name].shape) if name in theirs else "nothing"
+            raise ValueError(f"--init {path}: {name} must be {list(value.shape)}, the file has "
+                             f"{found}: it is of another network")
+    if extra := [name for name in theirs if name not in ours and ".neuron." not in name]:
+        raise ValueError(f"--init {path}: has {extra[0]}, which this network has not")
+    network.load_state_dict({name: theirs[name] for name in ours if name in theirs
+                             and theirs[name].shape == ours[name].shape}, strict=False)
+    if other.neuron_config != network.neuron_config:
+        console.print(f"{path} was trained with {other.neuron_config['kind']} neurons of other "
+                      "parameters; its weights are where this run starts", soft_wrap=True)
+    return network
 
 
 def _window(text: str) -> float | str:
@@ -143,20 +191,49 @@ def train(
     loss: Annotated[Literal["mean", "tet"] | None, typer.Option(
         help="Cross-entropy of the mean output, or of every time step (TET).",
         show_default="mean; vgg*, resnet* tet")] = None,
-    augment: Annotated[bool, typer.Option(
-        help="Grey images: shift, turn and bend. CIFAR: crop, flip, AutoAugment, Cutout. "
-             "cifar10dvs: shift and flip. imagenet: random parts.")] = True,
+    smoothing: Annotated[float, typer.Option(min=0, max=1, help="Of the labels.")] = 0.0,
+    schedule: Annotated[Literal["cosine", "linear"], typer.Option(
+        help="How the rate falls to 0 after the warm-up.")] = "cosine",
+    warm_up: Annotated[float, typer.Option(
+        min=0, max=1, help="Share of the run in which the rate rises; 0.3 with linear is known as "
+                           "one-cycle.")] = 0.05,
+    clip: Annotated[float, typer.Option(min=0, help="Largest norm of the gradient; 0: any.")] = 0.0,
+    average: Annotated[float, typer.Option(
+        min=0, max=0.99999, help="Decay of the moving average of weights (EMA) that is kept, such "
+                                 "as 0.999; 0: none.")] = 0.0,
+    mixup: Annotated[float, typer.Option(
+        min=0, help="a of Beta(a, a): two images blended.")] = 0.0,
+    cutmix: Annotated[float, typer.Option(
+        min=0, help="a of Beta(a, a): a part of another image.")] = 0.0,
+    stages: Annotated[str | None, typer.Option(
+        metavar="T:EPOCHS,...", help="Few time steps first, which is faster: 1:10,2:5,4:5 is 10 "
+                                     "epochs at T = 1, 5 at 2, 5 at 4. Instead of --epochs."
+        )] = None,
+    augment: Annotated[Literal["auto", "none", "flip", "cutout"], typer.Option(
+        help="auto, grey images: shift, turn and bend; CIFAR: crop, flip, AutoAugment, Cutout; "
+             "cifar10dvs: shift and flip; imagenet: random parts. flip: crop and flip alone. "
+             "cutout: these and a hole of a quarter of the side.")] = "auto",
+    validate: Annotated[int, typer.Option(
+        min=0, help="Training images that are held back, to measure every epoch on them.")] = 0,
+    test: Annotated[bool, typer.Option(
+        help="Whether to look at the held-out images in the end.")] = True,
+    init: Annotated[Path | None, typer.Option(
+        exists=True, dir_okay=False, help="A checkpoint whose weights this run starts from; its "
+                                          "neurons and T may be others.")] = None,
     seed: Seed = 1,
     device: Device = "auto",
     precision: Annotated[Literal["float32", "bfloat16", "float16"] | None, typer.Option(
         help="Of convolutions and matrix products.", show_default="float32")] = None,
     workers: Annotated[int, typer.Option(help="Processes that read files ahead.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch, on a CPU.")] = 1,
     synchronise: Annotated[bool, typer.Option(
         help="torchrun: tdBN takes its statistics over all processes, so that the result is that "
              "of one.")] = True,
+    minutes: Annotated[float, typer.Option(
+        min=0, help="Stop after so long, to go on with --resume; the exit status is 75 then.",
+        show_default="none")] = math.inf,
     resume: Annotated[bool, typer.Option(
-        "--resume", help="Go on from the last whole epoch of the same run, if one was cut "
-                         "short.")] = False,
+        "--resume", help="Go on with the same run, if one was cut short.")] = False,
     output: Output = None,
 ) -> None:
     """Train a network from scratch and write a checkpoint.
@@ -171,8 +248,14 @@ def train(
       quadfire train --network 16C3-P2-10 --data mine.npz
       torchrun --nproc-per-node 2 -m quadfire train --network resnet19 ...
 
-    A run is kept after every epoch beside its output, in NAME.run.safetensors. With --resume it
-    goes on from there, to the same weights as if it had not been cut short.
+    A run is kept beside its output, in NAME.run.safetensors, after every epoch and every five
+    minutes. With --resume it goes on from there, to the same weights as if it had not been cut
+    short. NAME.log.csv has a line for every epoch. A finished run goes on as a new one from its
+    checkpoint, with --init.
+
+    \b
+      quadfire train --network vgg11 --dataset cifar10 --data ~/data \\
+          --stages 1:30,4:10 --augment flip --smoothing 0.05 --validate 5000
     """
     from quadfire.models.datasets import Dataset, load_dataset
     from quadfire.models.networks import make_network
@@ -181,8 +264,10 @@ def train(
     from quadfire.models.training import parallel
     from quadfire.models.training.checkpoint import save_checkpoint
     from quadfire.models.training.options import Options, options_for
+    from quadfire.models.training.stages import parse_stages
+    from quadfire.models.training.train import OutOfTime
 
-    one_thread()
+    one_thread(threads)
     place = device_of(device)
     only_soft = neuron in ("clif", "glif", "arlif")
     framing = Framing.read({}, spikes_above, by, sensor)
@@ -203,15 +288,28 @@ def train(
     if network == "mlp" and not isinstance(samples, Dataset):
         raise ValueError(f"mlp is for square grey images, not {samples.name}: choose another "
                          f"--network, such as 128-{samples.classes}")
+    plan = parse_stages(stages) if stages else ()
+    if plan and epochs is not None:
+        raise ValueError("--stages has the epochs already: leave --epochs out")
+    if plan and samples.steps:
+        raise ValueError(f"--stages is for images; {samples.name} has {samples.steps} frames")
+    if plan and plan[-1][0] != steps:
+        raise ValueError(f"the last of the stages must be at T = {steps}, that of --steps, not "
+                         f"{plan[-1][0]}")
     options = options_for(samples, network, augment, {
-        "epochs": epochs, "batch": batch, "optimizer": optimizer, "rate": rate,
+        "stages": plan, "smoothing": smoothing, "schedule": schedule, "warm_up": warm_up,
+        "clip": clip, "average": average, "mixup": mixup, "cutmix": cutmix, "validate": validate,
+        "epochs": sum(count for _, count in plan) if plan else epochs, "batch": batch,
+        "optimizer": optimizer, "rate": rate,
         "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision})
 
     def build() -> SpikingMLP | ImageNetwork:
         if network == "mlp":
-            return SpikingMLP([math.prod(samples.shape), *hidden, samples.classes], model, steps)
-        return make_network(network, model, input_shape=samples.shape, classes=samples.classes,
-                            steps=steps, width=width)
+            made = SpikingMLP([math.prod(samples.shape), *hidden, samples.classes], model, steps)
+        else:
+            made = make_network(network, model, input_shape=samples.shape,
+                                classes=samples.classes, steps=steps, width=width)
+        return made if init is None else _begun(made, init)
 
     name = "-".join(map(str, [math.prod(samples.shape), *hidden, samples.classes])) \
         if network == "mlp" else network
@@ -225,44 +323,15 @@ def train(
         if not resume and parallel.is_first():
             state.unlink(missing_ok=True)
         parallel.wait()
-        trained, about = _trained(samples, build, options, device=place, workers=workers,
-                                  framing=framing, state=state)
+        try:
+            result, about = trained(samples, build, options, device=place, workers=workers,
+                                    framing=framing, state=state, minutes=minutes, test=test,
+                                    log=output.with_suffix(".log.csv"))
+        except OutOfTime:
+            console.print(f"stopped after {minutes:g} minutes; the run is kept in {state}: go on "
+                          "with the same command and --resume", soft_wrap=True)
+            raise typer.Exit(75) from None
         if parallel.is_first():
-            save_checkpoint(output, trained.cpu(), about)
+            save_checkpoint(output, result.cpu(), about)
             state.unlink(missing_ok=True)
     console.print(f"wrote {output}")
-
-
-def neurons(
-    dataset: Packaged = "mnist5k", epochs: int = 100,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each neuron.")] = 3,
-    window: Annotated[list[float], typer.Option(
-        help="Half-width of the surrogate gradient; repeat to compare at several.")] = [0.75, 1.0],  # noqa: B006
-    output: Annotated[Path, typer.Option(
-        "--output", "-o", "--out", dir_okay=False,
-        help="A JSON file of all runs.")] = Path("build/neurons.json"),
-) -> None:
-    """QIF against LIF, all else equal, over several seeds and windows; writes a JSON file."""
-    from quadfire.models.datasets import DATASETS
-    from quadfire.models.networks.mlp import SpikingMLP
-    from quadfire.models.neurons import make_neuron
-    from quadfire.models.training.options import Options
-
-    one_thread()
-    data = DATASETS[dataset]()
-    table = Table("neuron", "window", "mean", "deviation", "spike rate", "runs")
-    rows = []
-    for neuron in (make_neuron(kind, window=width) for width in window for kind in ("qif", "lif")):
-        build = partial(SpikingMLP, [data.side ** 2, 128, data.classes], neuron, 4)
-        runs = [_trained(data, build, Options(epochs=epochs, seed=seed))[1]
-                for seed in range(1, seeds + 1)]
-        held_out = [run["accuracy"]["held_out"] for run in runs]
-        mean = statistics.mean(held_out)
-        deviation = statistics.stdev(held_out) if seeds > 1 else 0.0
-        rate = statistics.mean(run["spike_rates"][0] for run in runs)
-        rows.append({"neuron": neuron.config(), "held_out": held_out, "mean": mean,
-                     "deviation": deviation, "spike_rate": rate})
-        table.add_row(neuron.kind, str(neuron.window), f"{mean:.2%}", f"{deviation:.2%}",
-                      f"{rate:.3f}", " ".join(f"{share:.2%}" for share in held_out))
-    write_json(output, {"dataset": data.name, "neurons": rows})
-    console.print(table, f"wrote {output}")

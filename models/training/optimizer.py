@@ -33,12 +33,20 @@ def make_optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, options.rate, weight_decay=options.weight_decay)
 
 
-def learning_rate(optimizer: torch.optim.Optimizer, batches: int
-                  ) -> torch.optim.lr_scheduler.LambdaLR:
-    """A linear warm-up over a twentieth of all `batches` of a run, under a cosine to 0.
+def learning_rate(optimizer: torch.optim.Optimizer, batches: int, schedule: str = "cosine",
+                  warm_up: float = 0.05) -> torch.optim.lr_scheduler.LambdaLR:
+    """The rate over all `batches` of a run: a linear warm-up, under a fall to 0.
 
-    factor(i) = min((i + 1) / warmup, (1 + cos(pi i / batches)) / 2)
+        factor(i) = min((i + 1) / (warm_up batches), fall(i / batches))
+        fall(p) = (1 + cos(pi p)) / 2        cosine
+        fall(p) = (1 - p) / (1 - warm_up)    linear
     """
-    warmup = max(1, batches // 20)
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
-        (step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / batches)))
+    rising = max(1, int(batches * warm_up))
+
+    def factor(step: int) -> float:
+        part = step / batches
+        fall = 0.5 + 0.5 * math.cos(math.pi * part) if schedule == "cosine" else \
+            (1 - part) / max(1e-9, 1 - warm_up)
+        return max(0.0, min((step + 1) / rising, fall))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -14,6 +14,10 @@ Tensors and JSON entries, in a file as `checkpoint` describes it:
 | `random.order` | tensor | state of the generator of order and augmentation |
 | `random.torch` | tensor | state of PyTorch's global generator |
 | `history` | JSON | the epochs so far |
+| `within` | JSON | batches of the epoch that is not whole, if one is begun |
+| `within.order` | tensor | state of the generator at its start |
+| `within.totals` | tensor | sums of loss, right answers and samples so far |
+| `average.*` | tensors | averaged values, and `batches` that they are of (JSON) |
 | `environment` | JSON | versions, machine, threads, processes |
 """
 
@@ -29,34 +33,47 @@ from quadfire.models.training import parallel
 from quadfire.models.training.checkpoint import CheckpointError, read, reading, write
 from quadfire.models.training.options import environment
 
-__all__ = ["Epoch", "RunFile"]
+__all__ = ["Epoch", "RunFile", "Within"]
 
 FORMAT = "quadfire-run"
 
 
 class Epoch(NamedTuple):
-    """What an epoch came to, on the training set."""
+    """What an epoch came to, on the training set. steps: T; validation: accuracy on samples held
+    back, or None."""
 
     number: int
     loss: float
     accuracy: float
     rates: list[float]
+    steps: int = 0
+    validation: float | None = None
+
+
+class Within(NamedTuple):
+    """Where an epoch was cut: states of the generator at its start and now, and sums so far."""
+
+    batches: int
+    order: Tensor
+    now: Tensor
+    totals: Tensor
 
 
 class RunFile:
-    """The state of a run after each epoch. Without a path nothing is kept.
+    """The state of a `Trainer` and of its history. Without a path nothing is kept.
 
     All processes read the file, and the first one writes it.
     """
 
-    def __init__(self, path: Path | None, network: Any, optimizer: torch.optim.Optimizer,
-                 schedule: torch.optim.lr_scheduler.LambdaLR, scaler: torch.amp.GradScaler,
-                 generator: torch.Generator, setup: dict[str, Any]):
-        self.path, self.network, self.optimizer = path, network, optimizer
-        self.schedule, self.scaler, self.generator = schedule, scaler, generator
+    def __init__(self, path: Path | None, trainer: Any, setup: dict[str, Any]):
+        self.path, self.network, self.optimizer = path, trainer.network, trainer.optimizer
+        self.schedule, self.scaler = trainer.schedule, trainer.scaler
+        self.generator, self.average, self.totals = (trainer.generator, trainer.average,
+                                                     trainer.totals)
         self.history: list[Epoch] = []
+        self.within: Within | None = None
         if path is not None:
-            self.setup = {**setup, "network": network.config()}
+            self.setup = {**setup, "network": self.network.config()}
 
     def save(self, epoch: Epoch) -> None:
         """Keep the run as it is after this epoch."""
@@ -65,6 +82,16 @@ class RunFile:
             return
         if parallel.is_first():
             write(self.path, FORMAT, *self._state())
+        parallel.wait()
+
+    def save_within(self, order: Tensor, batches: int) -> None:
+        """Keep the run as it is within an epoch: after `batches`, and with `order` at its start."""
+        if self.path is None:
+            return
+        if parallel.is_first():
+            tensors, head = self._state()
+            tensors |= {"within.order": order, "within.totals": self.totals.cpu()}
+            write(self.path, FORMAT, tensors, {**head, "within": batches})
         parallel.wait()
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -76,6 +103,9 @@ class RunFile:
             for name, value in values.items():
                 (tensors if isinstance(value, Tensor) else numbers)[
                     f"optimizer.{index}.{name}"] = value
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
+            numbers["average"] = self.average.batches
         tensors["random.order"] = self.generator.get_state()
         tensors["random.torch"] = torch.get_rng_state()
         schedule = {name: value for name, value in self.schedule.state_dict().items()
@@ -99,7 +129,7 @@ class RunFile:
                 raise CheckpointError(f"{self.path}: of another run: {changed}")
             self._restore(head, tensors)
         parallel.wait()
-        return self.history[-1]
+        return self.history[-1] if self.history else Epoch(0, math.nan, math.nan, [])
 
     def _restore(self, head: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Set everything as `_state` has found it."""
@@ -107,6 +137,10 @@ class RunFile:
                                       for name, value in tensors.items()
                                       if name.startswith("network.")})
         state: dict[int, dict[str, Any]] = {}
+        if self.average is not None:
+            self.average.batches = head["numbers"]["average"]
+            for name, value in self.average.values.items():
+                value.copy_(tensors[f"average.{name}"])
         for name, value in (tensors | head["numbers"]).items():
             if name.startswith("optimizer."):
                 _, index, entry = name.split(".", 2)
@@ -119,6 +153,9 @@ class RunFile:
         self.generator.set_state(tensors["random.order"])
         torch.set_rng_state(tensors["random.torch"])
         self.history = [Epoch(**entry) for entry in head["history"]]
+        if "within" in head:
+            self.within = Within(head["within"], tensors["within.order"], tensors["random.order"],
+                                 tensors["within.totals"])
 
 
 def _difference(old: Any, new: Any, name: str = "") -> str:

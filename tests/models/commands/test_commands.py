@@ -21,7 +21,7 @@ def run(*words) -> str:
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("cli") / "net.safetensors"
     output = run("train", "--dataset", "digits", "--hidden", 24, "--hidden", 16, "--epochs", 4,
-                 "--rate", 0.01, "--no-augment", "--out", path)
+                 "--rate", 0.01, "--augment", "none", "--out", path)
     assert "of 359 held-out images" in output
     return path
 

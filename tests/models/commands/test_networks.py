@@ -29,7 +29,7 @@ def spelled_out(tmp_path_factory):
     """A checkpoint of a network written out in letters."""
     path = tmp_path_factory.mktemp("spelled") / "net.safetensors"
     output = run("train", "--dataset", "digits", "--network", "8C3-P2-32-10", "--epochs", 3,
-                 "--rate", 0.01, "--no-augment", "--out", path)
+                 "--rate", 0.01, "--augment", "none", "--out", path)
     assert "epoch 3:" in output and "spike rate by layer" in output
     return path
 
@@ -88,14 +88,15 @@ def test_photographs(tmp_path):
 def test_defaults():
     colour = ImageDataset(name="cifar10", shape=(3, 12, 12), classes=4,
                           train_samples=coloured(), held_out_samples=coloured())
-    assert options_for(digits(), "mlp", True, {"seed": 1}) == Options()
-    assert options_for(digits(), "16C3-10", True, {}) == Options(decay="weights", augment=Augment())
-    named = options_for(colour, "resnet19", True, {})
+    assert options_for(digits(), "mlp", "auto", {"seed": 1}) == Options()
+    assert options_for(digits(), "16C3-10", "auto", {}) == Options(decay="weights",
+                                                                   augment=Augment())
+    named = options_for(colour, "resnet19", "auto", {})
     assert (named.optimizer, named.rate, named.loss, named.epochs, named.augment) == (
         "sgd", 0.1, "tet", 200, ImageAugment())
-    adamw = options_for(colour, "resnet19", False, {"optimizer": "adamw"})
+    adamw = options_for(colour, "resnet19", "none", {"optimizer": "adamw"})
     assert (adamw.rate, adamw.weight_decay, adamw.augment) == (3e-3, 0.02, None)
-    sgd = options_for(colour, "16C3-4", True, {"optimizer": "sgd", "weight_decay": 1e-3})
+    sgd = options_for(colour, "16C3-4", "auto", {"optimizer": "sgd", "weight_decay": 1e-3})
     assert (sgd.rate, sgd.weight_decay) == (0.1, 1e-3)
 
 

@@ -31,7 +31,7 @@ def images(tmp_path, monkeypatch):
 
 def test_from_a_file_to_a_tape(images):
     done = quadfire("train", "--network", "4C3-P2-3", "--data", images, "--epochs", 3,
-                    "--no-augment")
+                    "--augment", "none")
     assert done.status == 0 and "30 samples are held out" in done.out, done.text
     checkpoint = "build/stripes-4C3-P2-3.safetensors"
     done = quadfire("quantize", checkpoint, "--data", images, "--epochs", 1)

@@ -143,7 +143,7 @@ def test_it_trains(tmp_path):
         data = own(saved(tmp_path, x=images, y=labels))
         torch.manual_seed(1)
         network = ConvNet("8C3-3", LIF(), input_shape=data.shape, steps=data.steps or 4)
-        assert data.steps == steps and options_for(data, "8C3-3", False, {}).augment is None
+        assert data.steps == steps and options_for(data, "8C3-3", "none", {}).augment is None
         fit(network, data, Options(epochs=15, batch=16, rate=0.02, augment=None))
         assert measure(network, data.held_out_samples)[0] > 0.9
 
@@ -158,8 +158,8 @@ def test_augmentation_that_fits(tmp_path):
             (np.ones((5, 30, 2, 30, 20), bool),
              ImageAugment(crop=2, cutout=0, policy="", flip=False))]:
         data = own(saved(tmp_path, x=x, y=LABELS))
-        assert options_for(data, "8C3-3", True, {}).augment == expected
-        assert options_for(data, "8C3-3", False, {}).augment is None
+        assert options_for(data, "8C3-3", "auto", {}).augment == expected
+        assert options_for(data, "8C3-3", "none", {}).augment is None
 
 
 # Pictures -----------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def test_recordings_of_events(tmp_path):
     integer = tmp_path / "int.safetensors"
     framing = ("--spikes-above", 0, "--by", "time")
     for words in (("train", "--dataset", "nmnist", "--network", "8-3", "--size", 8, "--steps", 4,
-                   "--epochs", 15, "--batch", 9, "--no-augment", "--out", net, "--data", data,
+                   "--epochs", 15, "--batch", 9, "--augment", "none", "--out", net, "--data", data,
                    *framing),
                   ("quantize", net, "--epochs", 1, "--out", integer, "--data", data),
                   ("estimate", integer, "--data", data, *ARRAY)):
