@@ -76,7 +76,8 @@ def _declared(loaded: ctypes.CDLL) -> ctypes.CDLL:
     loaded.qf_neuron_forward.restype = ctypes.c_int64
     loaded.qf_density.restype = ctypes.c_double
     for name in ("qf_moments", "qf_neuron_backward", "qf_affine_gradient", "qf_pool_forward",
-                 "qf_pool_backward", "qf_events_forward", "qf_events_weights"):
+                 "qf_pool_backward", "qf_events_forward", "qf_events_weights",
+                 "qf_winograd_inputs", "qf_winograd_gradients", "qf_winograd_outputs"):
         getattr(loaded, name).restype = None
     return loaded
 

@@ -1,6 +1,7 @@
 """The kernels against plain PyTorch: spikes, states, gradients, statistics."""
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -8,13 +9,17 @@ from torch import nn
 from torch.nn import functional
 
 from quadfire.models import kernels
-from quadfire.models.kernels import Affine, Quadratic, events, native
+from quadfire.models.kernels import Affine, Quadratic, convolution, events, native, winograd
 from quadfire.models.networks import make_network
 from quadfire.models.neurons import make_neuron
 from quadfire.models.neurons.surrogate import SURROGATES
 
 pytestmark = [pytest.mark.fast, pytest.mark.skipif(
     native.library() is None, reason="the kernels of C++ are not built: no compiler")]
+
+#: Where kernels are chosen.
+MODULES = [sys.modules[f"quadfire.models.kernels.{name}"]
+           for name in ("neuron", "convolution", "pool")]
 
 FORMS = {
     "qif": {"a": 0.25, "u1": 0.0, "u2": -2.0}, "qif_euler": {}, "qif_canonical": {"gain": 0.5},
@@ -26,7 +31,7 @@ FORMS = {
 def plain(monkeypatch):
     """A function that switches the kernels off."""
     def off():
-        for module in (kernels.neuron, events):
+        for module in MODULES:
             monkeypatch.setattr(module, "library", lambda: None)
     return off
 
@@ -148,7 +153,7 @@ def test_a_network_with_and_without_kernels(steps, learn, plain):
         for fast in (True, False):
             with pytest.MonkeyPatch.context() as patch:
                 if not fast:
-                    for module in (kernels.neuron, events):
+                    for module in MODULES:
                         patch.setattr(module, "library", lambda: None)
                 each = copy.deepcopy(net)
                 logits = each(images)
@@ -175,7 +180,7 @@ def test_convolve_is_the_convolution(shape, outputs, kernel, stride, density):
     x = ((torch.rand(shape) < density) * (1 + (torch.rand(shape) < 0.2)).float())
     x = x.contiguous(memory_format=torch.channels_last)
     results = []
-    for run in (events.convolve, lambda c, x: c(x)):
+    for run in (convolution.convolve, lambda c, x: c(x)):
         leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
         conv.zero_grad()
         out = run(conv, leaf)
@@ -188,17 +193,35 @@ def test_convolve_is_the_convolution(shape, outputs, kernel, stride, density):
         assert torch.allclose(one, two, rtol=1e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize(("shape", "outputs"), [
+    ((3, 9, 7, 16), 24), ((70, 4, 4, 8), 8), ((2, 8, 8, 64), 32), ((1, 1, 1, 8), 16)])
+def test_both_ways_of_a_convolution(shape, outputs):
+    """Outputs and gradients of events and of Winograd's way, on dense and signed values."""
+    torch.manual_seed(6)
+    x, weight = torch.randn(shape), torch.randn(outputs, shape[-1], 3, 3)
+    by_out = torch.randn(*shape[:3], outputs)
+    leaf = weight.clone().requires_grad_()
+    want = functional.conv2d(x.permute(0, 3, 1, 2), leaf, padding=1)
+    want.backward(by_out.permute(0, 3, 1, 2))
+    for way, forward in ((events, lambda x, w: events.forward(x, w, 1)),
+                         (winograd, winograd.forward)):
+        out = forward(x, weight).permute(0, 3, 1, 2)
+        assert (out - want).abs().max() < 2e-5 * want.abs().max()
+        grad = way.by_weights(x, by_out, *((3,) if way is events else ()))
+        assert (grad - leaf.grad).abs().max() < 2e-5 * leaf.grad.abs().max()
+
+
 def test_what_the_kernel_of_convolutions_does_not_know_is_left_to_pytorch():
     for conv in (nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.Conv2d(8, 8, 3),
                  nn.Conv2d(8, 8, 3, padding=1, padding_mode="circular"),
                  nn.Conv2d(8, 8, (3, 1), padding=(1, 0)), nn.Conv2d(8, 8, 3, padding=1).double(),
                  nn.Conv2d(8, 8, 3, padding=2, dilation=2)):
         x = torch.randn(2, 8, 6, 6, dtype=conv.weight.dtype)
-        assert not events._suited(conv, x)
-        assert torch.equal(events.convolve(conv, x), conv(x))
+        assert not convolution._suited(conv, x)
+        assert torch.equal(convolution.convolve(conv, x), conv(x))
     with_bias = nn.Conv2d(8, 8, 3, padding=1)
     x = (torch.rand(2, 8, 6, 6) < 0.1).float()
-    assert torch.allclose(events.convolve(with_bias, x), with_bias(x), atol=1e-6)
+    assert torch.allclose(convolution.convolve(with_bias, x), with_bias(x), atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "height", "width"), [(2, 8, 6), (2, 7, 5), (3, 9, 10)])
@@ -207,7 +230,7 @@ def test_pool_is_max_pool(size, height, width):
     x = (torch.rand(3, 5, height, width) < 0.3).float().contiguous(
         memory_format=torch.channels_last)
     one, two = (x.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
-    mine, theirs = events.pool(one, size), functional.max_pool2d(two, size)
+    mine, theirs = kernels.pool(one, size), functional.max_pool2d(two, size)
     by_out = torch.randn(mine.shape)
     mine.backward(by_out)
     theirs.backward(by_out)
