@@ -4,8 +4,9 @@
 so `--help` and a wrong argument take a fraction of a second.
 
 Exit status: 0, all is well; 1, what was compared differs, or a goal was missed; 2, an argument, a
-file, a tool or a device is wrong, and one line on stderr says which. With QUADFIRE_TRACEBACK=1 in
-the environment the traceback is printed as well.
+file, a tool or a device is wrong, and one line on stderr says which; 75, a run was stopped by its
+limit of time and can go on. With QUADFIRE_TRACEBACK=1 in the environment the traceback is printed
+as well.
 """
 
 import importlib

@@ -2,7 +2,9 @@
 
 | file | holds |
 |---|---|
-| `training` | `train`, `neurons` |
+| `training` | `train` |
+| `neurons` | `neurons` |
+| `trained` | a network trained, and what there is to say about it |
 | `integers` | `quantize`, `report`, `untrained` |
 | `files` | `evaluate`, `show` |
 | `dynamics` | `dynamics` |

@@ -5,15 +5,17 @@ from __future__ import annotations
 import statistics
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from quadfire.models.commands.common import console, one_thread, write_json
-from quadfire.models.commands.training import Packaged, trained
+from quadfire.models.commands.trained import trained
 
 __all__ = ["neurons"]
+
+Packaged = Literal["mnist5k", "digits"]
 
 
 def neurons(

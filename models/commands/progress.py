@@ -37,28 +37,32 @@ def fit_watched(network: Trainable, dataset: Dataset | ImageDataset, options: Op
 
     def watch(step: Step) -> None:
         nonlocal shown
-        if time.monotonic() - shown < 0.2 and step.batch < step.batches:
-            return
+        if not console.is_terminal or time.monotonic() < shown + 0.5:
+            return              # reading the numbers waits for the device
         shown = time.monotonic()
         progress.update(task, completed=step.epoch - 1 + step.batch / step.batches,
                         epoch=f"epoch {step.epoch}  loss {step.loss:.3f}  "
                               f"train {step.accuracy:.2%}")
         layers.plain = f"spike rate by layer: {rates(step.rates)}"
 
-    def held(epoch: Epoch) -> str:
-        return "" if epoch.validation is None else f", validation {epoch.validation:.2%}"
-
     def tell(epoch: Epoch) -> None:
         progress.update(task, completed=epoch.number)
         if not console.is_terminal and isinstance(network, ImageNetwork):
-            console.print(f"epoch {epoch.number}: loss {epoch.loss:.4f}, train "
-                          f"{epoch.accuracy:.2%}{held(epoch)}, spike rate by layer "
-                          f"{rates(epoch.rates)}",
+            console.print(f"{_line(epoch)}, spike rate by layer {rates(epoch.rates)}",
                           soft_wrap=True)
+        elif epoch.validation is not None:
+            console.print(_line(epoch), soft_wrap=True)
         report(epoch)
 
     with Live(Group(progress, layers), console=console, transient=True):
         return fit(network, dataset, options, tell, watch=watch, **settings)
+
+
+def _line(epoch: Epoch) -> str:
+    """An epoch in words."""
+    held = "" if epoch.validation is None else f", validation {epoch.validation:.2%}"
+    return (f"epoch {epoch.number}: T {epoch.steps}, loss {epoch.loss:.4f}, train "
+            f"{epoch.accuracy:.2%}{held}, {epoch.seconds:.0f} s")
 
 
 def integer_accuracy_watched(network: IntegerNetwork, samples: Samples) -> float:

@@ -2,133 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from quadfire.arguments import By, DataFiles, Sensor, SpikesAbove
-from quadfire.data.framing import AS_FOUND, Framing
-from quadfire.files import write_text
+from quadfire.data.framing import Framing
 from quadfire.models.commands.common import (
     Data,
     Device,
     Output,
     Seed,
-    command_line,
     console,
     device_of,
     one_thread,
 )
+from quadfire.models.commands.trained import begun, trained
 
 if TYPE_CHECKING:
-    import torch
-
     from quadfire.models.datasets import Dataset, ImageDataset
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
-    from quadfire.models.training.options import Options
-    from quadfire.models.training.resume import Epoch
 
-__all__ = ["Packaged", "train", "trained"]
+__all__ = ["train"]
 
 Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "constant_leak", "clif", "glif", "arlif"]
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
-Packaged = Literal["mnist5k", "digits"]
-
-
-def trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
-            options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
-            framing: Framing = AS_FOUND, test: bool = True, log: Path | None = None,
-            **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
-    """A network that `build` makes, trained, and what there is to say about it.
-
-    log: a CSV file of all epochs. test: whether the held-out samples are looked at in the end.
-    """
-    import torch
-
-    from quadfire.models.commands.progress import fit_watched
-    from quadfire.models.datasets import Dataset
-    from quadfire.models.networks import ImageNetwork
-    from quadfire.models.networks.mlp import SpikingMLP
-    from quadfire.models.training import parallel
-    from quadfire.models.training.options import environment
-    from quadfire.models.training.train import accuracy, measure
-
-    torch.manual_seed(options.seed)
-    network = build()
-    kind = network.neuron_config["kind"]
-    epochs: list[Epoch] = []
-    start = time.perf_counter()
-
-    def report(epoch: Epoch) -> None:
-        epochs.append(epoch)
-        if log is not None and parallel.is_first():
-            write_text(log, _csv(epochs))
-
-    epoch = fit_watched(network, dataset, options, f"{kind} seed {options.seed}", report,
-                        device=device, workers=workers, **settings)
-    seconds = time.perf_counter() - start
-    about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
-             "accuracy": {"train": epoch.accuracy}, "torch": torch.__version__,
-             **framing.about()}
-    if epoch.validation is not None:
-        about["accuracy"]["validation"] = epoch.validation
-    if dataset.name.startswith("own:"):
-        about["input_bits"] = 0 if dataset.steps else 8
-    if isinstance(network, ImageNetwork):
-        about |= {"environment": environment(device), "history": [e._asdict() for e in epochs]}
-    if not test:
-        return network, {**about, "spike_rates": epoch.rates}
-    if isinstance(network, SpikingMLP) and isinstance(dataset, Dataset):
-        network.to("cpu")
-        held_out, rates = accuracy(network, *dataset.held_out_set), network.rates
-    else:
-        held_out, rates = measure(network, dataset.held_out_samples, batch=options.batch,
-                                  device=device, workers=workers)
-    console.print(f"{kind} seed {options.seed}: [bold]{held_out:.2%}[/] of "
-                  f"{len(dataset.held_out_samples)} held-out images, {seconds:.0f} s", markup=True)
-    about["accuracy"]["held_out"] = held_out
-    return network, {**about, "spike_rates": rates}
-
-
-def _csv(epochs: list[Epoch]) -> str:
-    """The epochs of a run as comma-separated values."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["epoch", "steps", "loss", "train", "validation", "rates"])
-    for epoch in epochs:
-        rows.writerow([epoch.number, epoch.steps, f"{epoch.loss:.5f}", f"{epoch.accuracy:.5f}",
-                       "" if epoch.validation is None else f"{epoch.validation:.5f}",
-                       " ".join(f"{rate:.4f}" for rate in epoch.rates)])
-    return text.getvalue()
-
-
-def _begun(network: SpikingMLP | ImageNetwork, path: Path) -> SpikingMLP | ImageNetwork:
-    """A network with the weights of a checkpoint, which may have other neurons and T."""
-    from quadfire.models.training.checkpoint import load_checkpoint
-
-    other, _ = load_checkpoint(path)
-    theirs, ours = other.state_dict(), network.state_dict()
-    for name, value in ours.items():
-        learnt = ".neuron." in name
-        if not learnt and (name not in theirs or theirs[name].shape != value.shape):
-            found = list(theirs[name].shape) if name in theirs else "nothing"
-            raise ValueError(f"--init {path}: {name} must be {list(value.shape)}, the file has "
-                             f"{found}: it is of another network")
-    if extra := [name for name in theirs if name not in ours and ".neuron." not in name]:
-        raise ValueError(f"--init {path}: has {extra[0]}, which this network has not")
-    network.load_state_dict({name: theirs[name] for name in ours if name in theirs
-                             and theirs[name].shape == ours[name].shape}, strict=False)
-    if other.neuron_config != network.neuron_config:
-        console.print(f"{path} was trained with {other.neuron_config['kind']} neurons of other "
-                      "parameters; its weights are where this run starts", soft_wrap=True)
-    return network
 
 
 def _window(text: str) -> float | str:
@@ -183,7 +84,7 @@ def train(
     batch: Annotated[int | None, typer.Option(
         help="Of all processes together.", show_default="100; vgg*, resnet* 128")] = None,
     optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(
-        help="With a cosine schedule, both.", show_default="adamw; vgg*, resnet* sgd")] = None,
+        help="With --schedule, both.", show_default="adamw; vgg*, resnet* sgd")] = None,
     rate: Annotated[float | None, typer.Option(
         help="Highest learning rate.", show_default="adamw 0.003, sgd 0.1")] = None,
     weight_decay: Annotated[float | None, typer.Option(
@@ -192,11 +93,12 @@ def train(
         help="Cross-entropy of the mean output, or of every time step (TET).",
         show_default="mean; vgg*, resnet* tet")] = None,
     smoothing: Annotated[float, typer.Option(min=0, max=1, help="Of the labels.")] = 0.0,
-    schedule: Annotated[Literal["cosine", "linear"], typer.Option(
-        help="How the rate falls to 0 after the warm-up.")] = "cosine",
-    warm_up: Annotated[float, typer.Option(
-        min=0, max=1, help="Share of the run in which the rate rises; 0.3 with linear is known as "
-                           "one-cycle.")] = 0.05,
+    schedule: Annotated[Literal["cosine", "linear", "one-cycle"], typer.Option(
+        help="How the rate falls to 0 after the warm-up; one-cycle rises in half a cosine, "
+             "too.")] = "cosine",
+    warm_up: Annotated[float | None, typer.Option(
+        min=0, max=1, help="Share of the run in which the rate rises.",
+        show_default="0.05, one-cycle 0.3")] = None,
     clip: Annotated[float, typer.Option(min=0, help="Largest norm of the gradient; 0: any.")] = 0.0,
     average: Annotated[float, typer.Option(
         min=0, max=0.99999, help="Decay of the moving average of weights (EMA) that is kept, such "
@@ -209,10 +111,19 @@ def train(
         metavar="T:EPOCHS,...", help="Few time steps first, which is faster: 1:10,2:5,4:5 is 10 "
                                      "epochs at T = 1, 5 at 2, 5 at 4. Instead of --epochs."
         )] = None,
-    augment: Annotated[Literal["auto", "none", "flip", "cutout"], typer.Option(
-        help="auto, grey images: shift, turn and bend; CIFAR: crop, flip, AutoAugment, Cutout; "
-             "cifar10dvs: shift and flip; imagenet: random parts. flip: crop and flip alone. "
-             "cutout: these and a hole of a quarter of the side.")] = "auto",
+    sizes: Annotated[str | None, typer.Option(
+        metavar="SIDE:EPOCHS,...", help="resnet*: the same for the side of the images, as in "
+                                        "24:15,32:5.")] = None,
+    recalibrate: Annotated[int, typer.Option(
+        min=0, help="Batches to measure the running means of tdBN anew in the end and, during "
+                    "stages, for --validate; 0: they stay those of the training.")] = 0,
+    augment: Annotated[Literal["auto", "none", "flip", "cutout", "autoaugment"], typer.Option(
+        help="auto, grey images: shift, turn and bend; CIFAR: autoaugment; cifar10dvs: shift and "
+             "flip; imagenet: random parts. flip: crop and flip alone. cutout: these and a hole of "
+             "a quarter of the side. autoaugment: AutoAugment, and a hole of half the side."
+        )] = "auto",
+    hole: Annotated[int | None, typer.Option(
+        min=0, help="Side of the hole (Cutout), in pixels; 0: none.")] = None,
     validate: Annotated[int, typer.Option(
         min=0, help="Training images that are held back, to measure every epoch on them.")] = 0,
     test: Annotated[bool, typer.Option(
@@ -232,8 +143,16 @@ def train(
     minutes: Annotated[float, typer.Option(
         min=0, help="Stop after so long, to go on with --resume; the exit status is 75 then.",
         show_default="none")] = math.inf,
+    save_minutes: Annotated[float, typer.Option(
+        min=0, help="Time between two states of the run within an epoch.")] = 5.0,
     resume: Annotated[bool, typer.Option(
         "--resume", help="Go on with the same run, if one was cut short.")] = False,
+    prolong: Annotated[bool, typer.Option(
+        "--prolong", help="Go on with a run under other options, such as more --epochs.")] = False,
+    keep_run: Annotated[bool, typer.Option(
+        "--keep-run", help="Leave the file of the run when it has ended, for --prolong.")] = False,
+    tensorboard: Annotated[Path | None, typer.Option(
+        metavar="DIR", file_okay=False, help="Write event files there, too.")] = None,
     output: Output = None,
 ) -> None:
     """Train a network from scratch and write a checkpoint.
@@ -248,14 +167,24 @@ def train(
       quadfire train --network 16C3-P2-10 --data mine.npz
       torchrun --nproc-per-node 2 -m quadfire train --network resnet19 ...
 
-    A run is kept beside its output, in NAME.run.safetensors, after every epoch and every five
-    minutes. With --resume it goes on from there, to the same weights as if it had not been cut
-    short. NAME.log.csv has a line for every epoch. A finished run goes on as a new one from its
-    checkpoint, with --init.
+    Few time steps first are faster. --validate shows how it goes, without a look at the held-out
+    images:
 
     \b
       quadfire train --network vgg11 --dataset cifar10 --data ~/data \\
           --stages 1:30,4:10 --augment flip --smoothing 0.05 --validate 5000
+
+    A run is kept beside its output, in NAME.run.safetensors, after every epoch and every five
+    minutes. With --resume it goes on from there, to the same weights as if it had not been cut
+    short. NAME.log.csv has a line for every epoch. A long run in parts:
+
+    \b
+      until quadfire train ... --minutes 100 --resume; do [ $? = 75 ] || break; done
+
+    --prolong goes on with other epochs, stages, rate, schedule, loss or augmentation: weights,
+    momenta and the epochs so far stay, and the rate starts a schedule of its own over those that
+    are left. A run that has ended is there for it with --keep-run; without its file, --init starts
+    a new run from the checkpoint.
     """
     from quadfire.models.datasets import Dataset, load_dataset
     from quadfire.models.networks import make_network
@@ -263,7 +192,8 @@ def train(
     from quadfire.models.neurons import make_neuron
     from quadfire.models.training import parallel
     from quadfire.models.training.checkpoint import save_checkpoint
-    from quadfire.models.training.options import Options, options_for
+    from quadfire.models.training.defaults import options_for
+    from quadfire.models.training.options import Options
     from quadfire.models.training.stages import parse_stages
     from quadfire.models.training.train import OutOfTime
 
@@ -288,20 +218,16 @@ def train(
     if network == "mlp" and not isinstance(samples, Dataset):
         raise ValueError(f"mlp is for square grey images, not {samples.name}: choose another "
                          f"--network, such as 128-{samples.classes}")
-    plan = parse_stages(stages) if stages else ()
-    if plan and epochs is not None:
-        raise ValueError("--stages has the epochs already: leave --epochs out")
-    if plan and samples.steps:
-        raise ValueError(f"--stages is for images; {samples.name} has {samples.steps} frames")
-    if plan and plan[-1][0] != steps:
-        raise ValueError(f"the last of the stages must be at T = {steps}, that of --steps, not "
-                         f"{plan[-1][0]}")
+    plans = {name: parse_stages(text) for name, text in (("stages", stages), ("sizes", sizes))
+             if text}
+    if plans and epochs is not None:
+        raise ValueError(f"--{[*plans][0]} has the epochs already: leave --epochs out")
     options = options_for(samples, network, augment, {
-        "stages": plan, "smoothing": smoothing, "schedule": schedule, "warm_up": warm_up,
+        "smoothing": smoothing, "schedule": schedule, "warm_up": warm_up,
         "clip": clip, "average": average, "mixup": mixup, "cutmix": cutmix, "validate": validate,
-        "epochs": sum(count for _, count in plan) if plan else epochs, "batch": batch,
-        "optimizer": optimizer, "rate": rate,
-        "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision})
+        "epochs": epochs, "batch": batch, "optimizer": optimizer, "rate": rate,
+        "weight_decay": weight_decay, "loss": loss, "seed": seed, "precision": precision,
+        "recalibrate": recalibrate, "init": None if init is None else str(init), **plans}, hole)
 
     def build() -> SpikingMLP | ImageNetwork:
         if network == "mlp":
@@ -309,7 +235,7 @@ def train(
         else:
             made = make_network(network, model, input_shape=samples.shape,
                                 classes=samples.classes, steps=steps, width=width)
-        return made if init is None else _begun(made, init)
+        return made if init is None else begun(made, init)
 
     name = "-".join(map(str, [math.prod(samples.shape), *hidden, samples.classes])) \
         if network == "mlp" else network
@@ -320,18 +246,20 @@ def train(
         console.quiet = not parallel.is_first()
         if parallel.world_size() > 1 and synchronise:
             options = Options(**{**vars(options), "synchronise": True})
-        if not resume and parallel.is_first():
+        if not resume and not prolong and parallel.is_first():
             state.unlink(missing_ok=True)
         parallel.wait()
         try:
             result, about = trained(samples, build, options, device=place, workers=workers,
-                                    framing=framing, state=state, minutes=minutes, test=test,
-                                    log=output.with_suffix(".log.csv"))
-        except OutOfTime:
-            console.print(f"stopped after {minutes:g} minutes; the run is kept in {state}: go on "
-                          "with the same command and --resume", soft_wrap=True)
+                                    framing=framing, test=test, log=output.with_suffix(".log.csv"),
+                                    tensorboard=tensorboard, state=state, prolong=prolong,
+                                    minutes=minutes, save_minutes=save_minutes)
+        except OutOfTime as stopped:
+            console.print(f"{stopped}, as {minutes:g} minutes are over; the run is kept in "
+                          f"{state}: go on with the same command and --resume", soft_wrap=True)
             raise typer.Exit(75) from None
         if parallel.is_first():
             save_checkpoint(output, result.cpu(), about)
-            state.unlink(missing_ok=True)
+            if not keep_run:
+                state.unlink(missing_ok=True)
     console.print(f"wrote {output}")

@@ -8,7 +8,7 @@ import torch
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.training.options import Options
 
-__all__ = ["learning_rate", "make_optimizer"]
+__all__ = ["Schedule", "make_optimizer"]
 
 
 def make_optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
@@ -33,20 +33,32 @@ def make_optimizer(network: Any, options: Options) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, options.rate, weight_decay=options.weight_decay)
 
 
-def learning_rate(optimizer: torch.optim.Optimizer, batches: int, schedule: str = "cosine",
-                  warm_up: float = 0.05) -> torch.optim.lr_scheduler.LambdaLR:
-    """The rate over all `batches` of a run: a linear warm-up, under a fall to 0.
+class Schedule:
+    """The learning rate of a run, as LambdaLR asks for it: a share of the highest at each step.
 
-        factor(i) = min((i + 1) / (warm_up batches), fall(i / batches))
-        fall(p) = (1 + cos(pi p)) / 2        cosine
-        fall(p) = (1 - p) / (1 - warm_up)    linear
+    first: the step at which the schedule begins, that of a run that was prolonged is not 0. With
+    i = step - first, n the steps that are left there, w = `warm_up` n and p = i / n:
+
+    | schedule | factor |
+    |---|---|
+    | cosine | min((i + 1) / w, (1 + cos(pi p)) / 2) |
+    | linear | min((i + 1) / w, (1 - p) / (1 - warm_up)) |
+    | one-cycle | half a cosine from 1 / 25 up to 1 at i = w, then down to 1e-4 / 25 at n |
+
+    One-cycle leaves the momentum alone; arXiv:1708.07120 moves it as well.
     """
-    rising = max(1, int(batches * warm_up))
 
-    def factor(step: int) -> float:
-        part = step / batches
-        fall = 0.5 + 0.5 * math.cos(math.pi * part) if schedule == "cosine" else \
-            (1 - part) / max(1e-9, 1 - warm_up)
-        return max(0.0, min((step + 1) / rising, fall))
+    def __init__(self, options: Options, steps: int):
+        self.kind, self.warm_up, self.steps = options.schedule, options.warm_up, steps
+        self.first = 0
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def __call__(self, step: int) -> float:
+        at, steps = step - self.first, max(1, self.steps - self.first)
+        rising, part = max(1, int(steps * self.warm_up)), at / steps
+        if self.kind == "one-cycle":
+            low, done = (1 / 25, at / rising) if at < rising else \
+                (1e-4 / 25, 1 - (at - rising) / max(1, steps - rising))
+            return low + (1 - low) * (0.5 - 0.5 * math.cos(math.pi * done))
+        fall = 0.5 + 0.5 * math.cos(math.pi * part) if self.kind == "cosine" else \
+            (1 - part) / max(1e-9, 1 - self.warm_up)
+        return max(0.0, min((at + 1) / rising, fall))

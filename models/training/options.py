@@ -1,4 +1,4 @@
-"""How to train: the options, their defaults, and what else a result depends on."""
+"""How to train: the options, and what else a result depends on."""
 
 import platform
 from dataclasses import asdict, dataclass, field, fields
@@ -6,13 +6,11 @@ from typing import Any
 
 import torch
 
-from quadfire.models.datasets import Dataset, ImageDataset
-from quadfire.models.networks import NETWORKS
 from quadfire.models.training import parallel
 from quadfire.models.training.augment import Augment, ImageAugment, augment_config
 from quadfire.models.training.stages import Stages
 
-__all__ = ["Options", "environment", "options_for"]
+__all__ = ["Options", "environment"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +20,7 @@ class Options:
     | field | meaning |
     |---|---|
     | `batch` | samples, of all processes together |
-    | `rate` | highest learning rate, between a linear warm-up and a cosine to 0 |
+    | `rate` | highest learning rate |
     | `smoothing` | of the labels, 0..1 |
     | `seed` | of order and augmentation; weights follow `torch.manual_seed` |
     | `optimizer` | "adamw", or "sgd" with Nesterov's `momentum` |
@@ -30,13 +28,16 @@ class Options:
     | `loss` | "mean", the cross-entropy of the mean output, or "tet", see `losses` |
     | `precision` | "float32"; "bfloat16", or "float16" on a GPU, for products of matrices |
     | `synchronise` | whether tdBN takes its statistics over all processes |
-    | `schedule` | of the rate after the warm-up: "cosine" or "linear", both to 0 |
-    | `warm_up` | share of the run in which the rate rises linearly from 0, 0..1 |
+    | `schedule` | of the rate: "cosine", "linear" or "one-cycle", see `optimizer` |
+    | `warm_up` | share of the run in which the rate rises, 0..1 |
     | `clip` | largest norm of all gradients together; 0: any |
     | `stages` | (T, epochs) of each stage, see `stages`; the last T is the network's own |
     | `average` | decay of the average of weights that is kept in the end, below 1; 0: none |
     | `mixup`, `cutmix` | a of Beta(a, a), see `mixing`; 0: none |
     | `validate` | training samples that are held out to measure every epoch |
+    | `sizes` | (side of the images, epochs) of each stage; the last is the full one |
+    | `recalibrate` | batches to measure running means anew, see `recalibration`; 0: none |
+    | `init` | checkpoint that the weights start from; "": new weights |
 
     With every precision weights, currents and membrane potentials stay float32.
     """
@@ -64,12 +65,15 @@ class Options:
     mixup: float = 0.0
     cutmix: float = 0.0
     validate: int = 0
+    sizes: Stages = ()
+    recalibrate: int = 0
+    init: str = ""
 
     def __post_init__(self) -> None:
         for name, words in (("optimizer", ("adamw", "sgd")), ("decay", ("all", "weights")),
                             ("loss", ("mean", "tet")),
                             ("precision", ("float32", "bfloat16", "float16")),
-                            ("schedule", ("cosine", "linear"))):
+                            ("schedule", ("cosine", "linear", "one-cycle"))):
             if getattr(self, name) not in words:
                 raise ValueError(f"{name} must be {' or '.join(words)}, not "
                                  f"{getattr(self, name)!r}")
@@ -79,11 +83,14 @@ class Options:
         for name, low, high in (("warm_up", 0, 1), ("average", 0, 0.99999), ("smoothing", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, not {getattr(self, name)!r}")
-        for name in ("clip", "mixup", "cutmix", "validate", "rate", "weight_decay"):
+        for name in ("clip", "mixup", "cutmix", "validate", "rate", "weight_decay",
+                     "recalibrate"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be below 0, not {getattr(self, name)!r}")
-        if self.stages and sum(epochs for _, epochs in self.stages) != self.epochs:
-            raise ValueError(f"the stages {self.stages!r} must have {self.epochs} epochs in sum")
+        for name in ("stages", "sizes"):
+            plan = getattr(self, name)
+            if plan and sum(epochs for _, epochs in plan) != self.epochs:
+                raise ValueError(f"the {name} {plan!r} must have {self.epochs} epochs in sum")
 
     def config(self) -> dict[str, Any]:
         """The options as JSON can hold them. From `optimizer` on, defaults are left out."""
@@ -92,63 +99,6 @@ class Options:
         every = {**asdict(self), "augment": augment_config(self.augment)}
         return {name: value for name, value in every.items()
                 if name not in later or value != type(self).__dataclass_fields__[name].default}
-
-
-def options_for(dataset: Dataset | ImageDataset, network: str, augment: str,
-                given: dict[str, Any]) -> Options:
-    """How to train a network on a data set.
-
-    | argument | meaning |
-    |---|---|
-    | `network` | "mlp", or a name or text as for `make_network` |
-    | `augment` | "auto", what fits the data; "none"; "flip" or "cutout", see `_augment_for` |
-    | `given` | options that the user has chosen; None leaves the default |
-    """
-    every: dict[str, Any] = {"decay": "weights", "augment": None}
-    if network == "mlp":
-        every["decay"] = "all"
-    elif network in NETWORKS:
-        every.update(optimizer="sgd", rate=0.1, weight_decay=5e-4, batch=128, epochs=200,
-                     loss="tet")
-    if augment != "none" and not dataset.flat:
-        every["augment"] = _augment_for(dataset, augment)
-    elif augment not in ("auto", "none"):
-        raise ValueError(f"{dataset.name} holds vectors, which cannot be augmented by "
-                         f"{augment!r}: their neighbours mean nothing")
-    given = {name: value for name, value in given.items() if value is not None}
-    if given.get("optimizer") == "adamw" and network in NETWORKS:
-        every.update(rate=Options.rate, weight_decay=Options.weight_decay)
-    elif given.get("optimizer") == "sgd":
-        every.update(rate=0.1, weight_decay=5e-4)
-    return Options(**{**every, **given})
-
-
-def _augment_for(dataset: Dataset | ImageDataset, kind: str) -> Augment | ImageAugment | None:
-    """What fits a data set. Samples that are cut out at random need nothing more.
-
-    "flip" is a random crop and mirror image alone, "cutout" these and a hole of a quarter of the
-    side. Raises ValueError for another kind, or one that does not suit the data.
-
-    Own images get the crop and the hole of CIFAR in proportion to their size. They are not
-    mirrored, as they may hold letters.
-    """
-    if kind != "auto":
-        if kind not in ("flip", "cutout"):
-            raise ValueError(f"augment must be auto, none, flip or cutout, not {kind!r}")
-        if isinstance(dataset, Dataset) or dataset.train_samples.seeded:
-            raise ValueError(f"augment {kind!r} is for colour images in memory, not "
-                             f"{dataset.name}: leave it at auto")
-        side = min(dataset.shape[1:])
-        return ImageAugment(crop=side // 8, policy="", cutout=side // 4 if kind == "cutout" else 0)
-    if isinstance(dataset, Dataset):
-        return Augment()
-    side, of_user = min(dataset.shape[1:]), dataset.name.startswith("own:")
-    if dataset.steps:
-        return ImageAugment(crop=side // 10, flip=not of_user, policy="", cutout=0)
-    if of_user:
-        return ImageAugment(crop=side // 8, flip=False, cutout=side // 2,
-                            policy="cifar10" if dataset.shape[0] == 3 else "")
-    return None if dataset.train_samples.seeded else ImageAugment()
 
 
 def environment(device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-__all__ = ["add_up", "is_first", "processes", "rank", "share",
+__all__ = ["add_up", "agreed", "gather", "is_first", "processes", "rank", "share",
            "share_buffers", "synchronise", "wait", "world_size"]
 
 
@@ -73,6 +73,24 @@ def add_up(values: list[float], device: torch.device) -> list[float]:
     total = torch.tensor(values, dtype=torch.float64, device=device)
     distributed.all_reduce(total)
     return total.tolist()
+
+
+def gather(values: Tensor) -> Tensor:
+    """Values [count] of each process, in order, [processes, count]."""
+    table = values.new_zeros(world_size(), len(values))
+    table[rank()] = values
+    if world_size() > 1:
+        distributed.all_reduce(table)
+    return table
+
+
+def agreed(value: int, device: torch.device) -> int:
+    """The value of the first process, for all."""
+    if world_size() == 1:
+        return value
+    common = torch.tensor(value, device=device)
+    distributed.broadcast(common, 0)
+    return int(common)
 
 
 def share_buffers(network: nn.Module) -> None:

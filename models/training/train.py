@@ -1,8 +1,10 @@
-"""Training a network, and measuring it."""
+"""A run: epochs, their validation, states in between, a limit of time."""
 
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,27 +12,80 @@ from torch import Tensor, nn
 
 from quadfire.models.datasets import Dataset, ImageDataset
 from quadfire.models.training import parallel
+from quadfire.models.training.measure import accuracy, measure
 from quadfire.models.training.options import Options
-from quadfire.models.training.resume import Epoch
-from quadfire.models.training.trainer import OutOfTime, Progress, Trainable, Trainer, measure
+from quadfire.models.training.recalibration import recalibrated
+from quadfire.models.training.resume import Epoch, RunFile
+from quadfire.models.training.trainer import Progress, Trainable, Trainer
 
 __all__ = ["OutOfTime", "Progress", "Trainable", "accuracy", "fit", "measure"]
+
+
+class OutOfTime(Exception):
+    """A run stopped as its time was over. Its state is kept, and it can go on from there.
+
+    epochs, batches: whole epochs that are done, and batches of the next one.
+    """
+
+    def __init__(self, epochs: int, batches: int = 0):
+        super().__init__(f"stopped after {epochs} epochs and {batches} batches of the next one")
+        self.epochs, self.batches = epochs, batches
+
+
+class _Clock:
+    """Keeps a run within its epochs, and stops it when its time is over.
+
+    minutes: of this call. save_minutes: between two states within an epoch. Where several processes
+    train, all look at the clock of the first one, after every tenth batch.
+    """
+
+    GO_ON, KEEP, STOP = range(3)
+
+    def __init__(self, run: RunFile, device: torch.device, minutes: float, save_minutes: float):
+        self.run, self.device = run, device
+        self.deadline, self.pause = time.monotonic() + 60 * minutes, 60 * save_minutes
+        self.saved, self.calls = time.monotonic(), 0
+
+    def between(self, order: Tensor, batches: int, seconds: float) -> None:
+        """After a batch: keep the run if that is due. Raises OutOfTime when its time is over."""
+        self.calls += 1
+        if self.run.path is None or (parallel.world_size() > 1 and self.calls % 10):
+            return
+        if (due := self._due()) != self.GO_ON:
+            self.run.save_within(order, batches, seconds)
+            self.saved = time.monotonic()
+        if due == self.STOP:
+            raise OutOfTime(len(self.run.history), batches)
+
+    def after(self, last: bool) -> None:
+        """After an epoch, which is kept already."""
+        self.saved = time.monotonic()
+        if not last and self._due() == self.STOP:
+            raise OutOfTime(len(self.run.history))
+
+    def _due(self) -> int:
+        now = time.monotonic()
+        return parallel.agreed(
+            self.STOP if now >= self.deadline else
+            self.KEEP if now >= self.saved + self.pause else self.GO_ON, self.device)
 
 
 def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
         report: Callable[[Epoch], None] = lambda _: None, *,
         watch: Callable[[Progress], None] = lambda _: None, state: Path | None = None,
-        device: torch.device | str = "cpu", workers: int = 0,
-        minutes: float = math.inf) -> Epoch:
+        prolong: bool = False, minutes: float = math.inf, save_minutes: float = 5.0,
+        device: torch.device | str = "cpu", workers: int = 0) -> Epoch:
     """Train on the training set of `dataset`. Returns the last epoch; the last one counts.
 
     | argument | meaning |
     |---|---|
     | `report` | called after every epoch |
     | `watch` | called after every batch |
-    | `state` | file that keeps the run, after every epoch and every five minutes, see `resume` |
-    | `workers` | processes that read batches ahead; they change nothing but the time |
+    | `state` | file that keeps the run after every epoch and within it, see `resume` |
+    | `prolong` | go on from `state` with other options, see `RunFile.resume` |
     | `minutes` | after them the run stops, keeps its state, and raises OutOfTime |
+    | `save_minutes` | time between two states within an epoch |
+    | `workers` | processes that read batches ahead; they change nothing but the time |
 
     The held-out samples are not looked at. With `options.validate` some of the training set are
     kept out of training, and every epoch tells the accuracy on them. A run repeats to the bit
@@ -44,39 +99,75 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     Where several processes train (`parallel`), each takes its part of every batch. A last batch of
     fewer samples than processes is left out then, and running means are those of the first process.
     """
-    device, deadline = torch.device(device), time.monotonic() + 60 * minutes
+    device = torch.device(device)
     if options.precision == "float16" and device.type != "cuda":
         raise ValueError("float16 is for GPUs; use bfloat16 or float32")
+    if state is None and (minutes < math.inf or prolong):
+        raise ValueError("a run that stops or is prolonged needs a file for its state")
     trainer = Trainer(network, dataset, options, watch, device, workers)
     if parallel.world_size() > min(options.batch, len(trainer.samples)):
         raise ValueError(f"{parallel.world_size()} processes cannot share batches of "
                          f"{options.batch}")
-    if minutes < math.inf and state is None:
-        raise ValueError("a run with a limit of minutes needs a file for its state")
-    if minutes < math.inf and parallel.world_size() > 1:
-        raise ValueError("a limit of minutes is for one process: clocks of several differ")
     run = trainer.run_file(state)
-    epoch = run.resume()
+    epoch = run.resume(prolong)
     for earlier in run.history:
         report(earlier)
+    clock = _Clock(run, device, minutes, save_minutes)
     trainer.distribute()
     network.train()
     for number in range(epoch.number + 1, options.epochs + 1):
-        epoch = trainer.epoch(number, run, deadline)
+        begun, run.within = run.within, None
+        epoch = _validated(trainer, trainer.epoch(number, begun, clock.between))
         run.save(epoch)
         report(epoch)
-        if time.monotonic() > deadline and number < options.epochs:
-            raise OutOfTime
-    if isinstance(network, nn.Module):
-        parallel.share_buffers(network)
-    if trainer.average is not None:
-        trainer.average.keep()
-    network.eval()
+        clock.after(number == options.epochs)
+    _finish(trainer)
     return epoch
 
 
-@torch.no_grad()
-def accuracy(network: Trainable, images: Tensor, labels: Tensor) -> float:
-    """Share of `images` whose largest logit is that of the label, in eval mode, 0..1."""
+def _validated(trainer: Trainer, epoch: Epoch) -> Epoch:
+    """The epoch with its validation: full T and size, averaged weights, precision of the training.
+
+    Where T and size are not those of the epoch, or weights are averaged, and `recalibrate` is on,
+    the running means are measured anew for it. Those of the training come back afterwards.
+    """
+    if trainer.validation is None:
+        return epoch
+    network, options, start = trainer.network, trainer.options, time.perf_counter()
+    assert isinstance(network, nn.Module)
+    parallel.share_buffers(network)
+    average = nullcontext() if trainer.average is None else trainer.average.shown()
+    anew = options.recalibrate and not (trainer.staged.whole and trainer.average is None)
+    buffers = {name: value.clone() for name, value in network.named_buffers()} if anew else {}
+    with average, trainer.staged.shown():
+        if anew:
+            _recalibrate(trainer)
+        share, _ = measure(network, trainer.validation, batch=options.batch,
+                           device=trainer.device, workers=trainer.workers,
+                           precision=options.precision)
+    for name, value in network.named_buffers():
+        if name in buffers:
+            value.copy_(buffers[name])
+    network.train()
+    return replace(epoch, validation=share, seconds=epoch.seconds + time.perf_counter() - start)
+
+
+def _recalibrate(trainer: Trainer) -> None:
+    """Measure the running means of the network anew, at its present T and size."""
+    network, options = trainer.network, trainer.options
+    assert isinstance(network, nn.Module)
+    recalibrated(network, trainer.samples, batches=options.recalibrate, batch=options.batch,
+                 seed=options.seed, device=trainer.device, workers=trainer.workers)
+
+
+def _finish(trainer: Trainer) -> None:
+    """Leave the network as it is to be used: averaged, at the full T and size, in eval mode."""
+    network = trainer.network
+    trainer.staged.restore()
+    if trainer.average is not None:
+        trainer.average.keep()
+    if trainer.options.recalibrate:
+        _recalibrate(trainer)
+    if isinstance(network, nn.Module):
+        parallel.share_buffers(network)
     network.eval()
-    return (network(images).argmax(1) == labels).double().mean().item()

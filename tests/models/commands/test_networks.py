@@ -11,7 +11,8 @@ from quadfire.models.datasets import ImageDataset, digits
 from quadfire.models.integer import IntegerNetwork
 from quadfire.models.training.augment import Augment, ImageAugment
 from quadfire.models.training.checkpoint import load_checkpoint
-from quadfire.models.training.options import Options, options_for
+from quadfire.models.training.defaults import options_for
+from quadfire.models.training.options import Options
 
 from tests.command import quadfire
 from tests.models.datasets.test_events import CIFAR10_DVS, aedat

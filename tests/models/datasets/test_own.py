@@ -9,7 +9,8 @@ from quadfire.models.datasets import Dataset, ImageDataset, load_dataset, own
 from quadfire.models.networks import ConvNet
 from quadfire.models.neurons import LIF
 from quadfire.models.training.augment import Augment, ImageAugment
-from quadfire.models.training.options import Options, options_for
+from quadfire.models.training.defaults import options_for
+from quadfire.models.training.options import Options
 from quadfire.models.training.train import fit, measure
 
 RANDOM = np.random.default_rng(1)

@@ -5,23 +5,22 @@ import math
 import pytest
 import torch
 
-from quadfire.models.neurons import QIF
-from quadfire.models.training import trainer
 from quadfire.models.training.average import Average
 from quadfire.models.training.mixing import mixed
-from quadfire.models.training.optimizer import learning_rate
-from quadfire.models.training.stages import parse_stages, steps_at
-from quadfire.models.training.train import OutOfTime, fit, measure
+from quadfire.models.training.optimizer import Schedule
+from quadfire.models.training.options import Options
+from quadfire.models.training.stages import parse_stages, value_at
+from quadfire.models.training.train import fit
 
 from tests.command import quadfire
-from tests.models.training.test_fit import Killed, pictures, plan, same, small  # noqa: F401 (a fixture)
+from tests.models.training.test_fit import pictures, plan, small  # noqa: F401 (a fixture)
 
 STAGES = ((1, 1), (2, 2))
 
 
 def test_stages_are_read():
     assert parse_stages("1:10,2:5,4:5") == ((1, 10), (2, 5), (4, 5))
-    assert [steps_at(parse_stages("1:2,4:3"), epoch) for epoch in range(1, 8)] == \
+    assert [value_at(parse_stages("1:2,4:3"), epoch) for epoch in range(1, 8)] == \
         [1, 1, 4, 4, 4, 4, 4]
     for text in ("", "4", "1:2,", "1:0", "0:3", "1:2;4:3", "1:-2"):
         with pytest.raises(ValueError, match="must be"):
@@ -47,7 +46,8 @@ def test_stages_train_at_few_steps_first(pictures):  # noqa: F811
     ("linear", 0.3, lambda p: (1 - p) / 0.7)])
 def test_rates(schedule, warm_up, expected):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 2.0)
-    rates = learning_rate(optimizer, 100, schedule, warm_up)
+    rates = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, Schedule(Options(schedule=schedule, warm_up=warm_up), 100))
     found = []
     for _ in range(100):
         found.append(rates.get_last_lr()[0])
@@ -98,71 +98,13 @@ def test_average_of_weights():
     assert layer.weight[0, 0].item() == pytest.approx(first)
 
 
-EVERYTHING = {"stages": STAGES, "epochs": 3, "average": 0.9, "mixup": 0.3, "cutmix": 1.0,
-              "clip": 0.5, "validate": 8, "schedule": "linear", "warm_up": 0.2, "smoothing": 0.1}
-
-
-@pytest.mark.parametrize("place", [(1, 2), (2, 1), (3, 2)])
-def test_a_run_cut_within_an_epoch_comes_to_the_same_weights(pictures, tmp_path, monkeypatch,  # noqa: F811
-                                                             place):
-    """State is kept after every batch here; the run is killed just after a batch of an epoch."""
-    whole, state, told = small(), tmp_path / "run.safetensors", []
-    fit(whole, pictures, plan(**EVERYTHING), told.append)
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)
-
-    def watch(step) -> None:
-        if (step.epoch, step.batch) == place:
-            raise Killed
-
-    batches: list = []
-    with pytest.raises(Killed):
-        fit(small(), pictures, plan(**EVERYTHING), watch=watch, state=state)
-    resumed, again = small(), []
-    fit(resumed, pictures, plan(**EVERYTHING), again.append, state=state,
-        watch=lambda step: batches.append((step.epoch, step.batch)))
-    assert batches[0] == place          # the batches before are not trained again
-    assert again == told and same(whole, resumed)
-    assert all(0 <= epoch.validation <= 1 for epoch in told)
-
-
-def test_out_of_time(pictures, tmp_path):  # noqa: F811
-    whole, state = small(), tmp_path / "run.safetensors"
-    fit(whole, pictures, plan(**EVERYTHING))
-    stops = 0
-    while True:
-        network = small()
-        try:
-            fit(network, pictures, plan(**EVERYTHING), state=state, minutes=0.0)
-        except OutOfTime:
-            stops += 1
-            continue
-        break
-    assert stops > 5 and same(whole, network)
-    with pytest.raises(ValueError, match="needs a file"):
-        fit(small(), pictures, plan(), minutes=1.0)
-
-
-def test_validation_samples_are_held_back(pictures):  # noqa: F811
-    train, held = trainer._held_back(pictures.train_samples, 8)
-    assert held is not None and len(train) + len(held) == len(pictures.train_samples)
-    assert not set(train.index.tolist()) & set(held.index.tolist())
-    labels = held.batch(torch.arange(len(held)))[1]
-    assert labels.bincount().tolist() == [2, 2, 2, 2]
-    epochs: list = []
-    network = small()
-    fit(network, pictures, plan(epochs=1, validate=8), epochs.append)
-    assert epochs[-1].validation == measure(network, held)[0]
-    for count in (5, 4000):
-        with pytest.raises(ValueError, match="must be a multiple of 4"):
-            fit(small(QIF), pictures, plan(validate=count))
-
-
 @pytest.mark.parametrize(("words", "told"), [
     (("--stages", "1:2,4:x"), "stages must be"),
     (("--stages", "1:2,4:2", "--epochs", 3), "leave --epochs out"),
-    (("--stages", "4:2,1:2"), "must be at T = 4"),
+    (("--stages", "4:2,1:2"), "must be at the network's own T = 4"),
     (("--augment", "cutout"), "is for colour images in memory"),
-    (("--validate", 3), "must be a multiple of 10"),
+    (("--hole", 4), "a hole of 4 pixels"),
+    (("--validate", 3), "validation takes at least one sample a class"),
     (("--init", "models/pretrained/mnist5k-784-128-10.safetensors"), "of another network"),
 ])
 def test_the_command_refuses(words, told):
