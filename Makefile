@@ -76,6 +76,7 @@ lint: $(READY)  ## style, types, and Verilator's opinion of the Verilog
 
 bench: $(BENCH)  ## area and clock of arrays and blocks on all devices, speed of simulation (hours)
 	$(QF) speed
+	$(QF) training-speed
 	$(QF) bench --jobs $(JOBS)
 
 bench-fast: $(BENCH)  ## the part of it that continuous integration checks, minutes

@@ -103,6 +103,8 @@ VERBS = (
     *_section(
         "Science", "models.commands",
         ("neurons", "neurons:neurons", "QIF against LIF, all else equal, over several seeds."),
+        ("training-speed", "training_speed:training_speed",
+         "How long training takes beside SpikingJelly."),
         ("dynamics", "dynamics:dynamics", "The theory of a neuron, in numbers and pictures."),
         ("experiments", "experiments:experiments", "Train what models/README.md reports."),
         ("document", "experiments:document", "Make the tables of models/README.md anew."),

@@ -22,6 +22,7 @@ namespace {
 
 constexpr int LANES = 8;            // channels at once, one vector register
 constexpr int64_t BLOCK = 256;      // positions in a block
+constexpr int64_t NEAR = 16;        // positions at once: their values of all channels stay in cache
 
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t Mask __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -57,7 +58,7 @@ struct Shape {
 struct Neuron {
     const float *c2, *c1, *c0, *gain, *threshold, *window, *amount;     // [C]
     float reset, low, high, initial;
-    int32_t soft, detach, surrogate;
+    int32_t soft, detach, surrogate, limited;
 };
 
 enum { RECTANGULAR, TRIANGULAR, SIGMOID, ARCTAN };
@@ -81,7 +82,8 @@ template <int SURROGATE> inline Vector derivative(Vector x, Vector window) {
 }
 
 // LANES channels of a layer: what all positions and time steps have in common.
-template <int INPUTS, bool FULL> struct Lanes {
+// LIMITED: whether potentials saturate. SOFT: soft reset.
+template <int INPUTS, bool FULL, bool SOFT, bool LIMITED> struct Lanes {
     const Shape &z;
     const Neuron &n;
     const Input *in;
@@ -109,16 +111,20 @@ template <int INPUTS, bool FULL> struct Lanes {
 
     Vector potential(Vector y, Vector u) const { return (c2 * u + c1) * u + (gain * y + c0); }
 
-    Vector kept(Vector v) const { return least(most(v, all(n.low)), all(n.high)); }
+    Vector kept(Vector v) const {
+        if constexpr (LIMITED) return least(most(v, all(n.low)), all(n.high));
+        return v;
+    }
 
     Vector after(Vector v, Mask fired) const {
-        return n.soft ? kept(v) - (fired ? amount : all(0)) : (fired ? all(n.reset) : kept(v));
+        if constexpr (SOFT) return kept(v) - (fired ? amount : all(0));
+        return fired ? all(n.reset) : kept(v);
     }
 };
 
-template <int INPUTS, bool FULL>
-void forward_lanes(const Lanes<INPUTS, FULL> &lanes, int64_t at, const float *begin, float *spikes,
-                   float *end, Mask &count) {
+template <class Lane, bool FULL>
+void forward_lanes(const Lane &lanes, int64_t at, const float *begin, float *spikes, float *end,
+                   Mask &count) {
     const Shape &z = lanes.z;
     const int64_t plane = z.positions * z.channels;
     Vector u = begin ? load<FULL>(begin + at, lanes.width) : all(lanes.n.initial);
@@ -134,32 +140,32 @@ void forward_lanes(const Lanes<INPUTS, FULL> &lanes, int64_t at, const float *be
     if (end) store<FULL>(end + at, u, lanes.width);
 }
 
-template <int INPUTS, bool FULL>
-int64_t forward_block(const Shape &z, const Input *in, const Neuron &n, int64_t first, int64_t last,
-                      int64_t c, int width, const float *begin, float *spikes, float *end) {
-    const Lanes<INPUTS, FULL> lanes(z, in, n, c, width);
+template <int INPUTS, bool FULL, bool SOFT, bool LIMITED>
+int64_t forward_near(const Shape &z, const Input *in, const Neuron &n, int64_t first, int64_t last,
+                     int64_t c, int width, const float *begin, float *spikes, float *end) {
+    using Lane = Lanes<INPUTS, FULL, SOFT, LIMITED>;
+    const Lane lanes(z, in, n, c, width);
     Mask count = {};
     for (int64_t p = first; p < last; ++p)
-        forward_lanes(lanes, p * z.channels + c, begin, spikes, end, count);
+        forward_lanes<Lane, FULL>(lanes, p * z.channels + c, begin, spikes, end, count);
     int64_t total = 0;
     for (int l = 0; l < width; ++l) total += count[l];
     return total;
 }
 
-template <int INPUTS>
+template <int INPUTS, bool SOFT, bool LIMITED>
 int64_t forward_all(const Shape &z, const Input *in, const Neuron &n, const float *begin,
                     float *spikes, float *end, int threads) {
-    const int64_t blocks = (z.positions + BLOCK - 1) / BLOCK;
+    const int64_t parts = (z.positions + NEAR - 1) / NEAR;
     int64_t count = 0;
 #pragma omp parallel for num_threads(threads) reduction(+ : count) schedule(static)
-    for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t first = b * BLOCK, last = std::min(z.positions, first + BLOCK);
+    for (int64_t b = 0; b < parts; ++b) {
+        const int64_t first = b * NEAR, last = std::min(z.positions, first + NEAR);
         for (int64_t c = 0; c < z.channels; c += LANES) {
             const int width = int(std::min<int64_t>(LANES, z.channels - c));
-            count += width == LANES ? forward_block<INPUTS, true>(z, in, n, first, last, c, width,
-                                                                  begin, spikes, end)
-                                    : forward_block<INPUTS, false>(z, in, n, first, last, c, width,
-                                                                   begin, spikes, end);
+            const auto run = width == LANES ? forward_near<INPUTS, true, SOFT, LIMITED>
+                                            : forward_near<INPUTS, false, SOFT, LIMITED>;
+            count += run(z, in, n, first, last, c, width, begin, spikes, end);
         }
     }
     return count;
@@ -179,8 +185,8 @@ struct Sums {
 };
 
 // One position. trace holds (state before, membrane potential, current) of each time step.
-template <int INPUTS, int SURROGATE, bool FULL>
-void backward_lanes(const Lanes<INPUTS, FULL> &lanes, const Gradients &g, int64_t at,
+template <int INPUTS, int SURROGATE, bool FULL, bool SOFT, bool LIMITED>
+void backward_lanes(const Lanes<INPUTS, FULL, SOFT, LIMITED> &lanes, const Gradients &g, int64_t at,
                     const float *begin, Vector (*trace)[3], Sums &sums) {
     const Shape &z = lanes.z;
     const Neuron &n = lanes.n;
@@ -196,20 +202,22 @@ void backward_lanes(const Lanes<INPUTS, FULL> &lanes, const Gradients &g, int64_
     Vector back = g.by_end ? load<FULL>(g.by_end + at, width) : all(0), constant = {};
     for (int64_t t = z.steps - 1; t >= 0; --t) {
         const Vector before = trace[t][0], v = trace[t][1], x = v - lanes.threshold;
-        const Vector inside = v >= n.low && v <= n.high ? back : all(0);
+        Vector inside = back;
+        if constexpr (LIMITED) inside = v >= n.low && v <= n.high ? back : all(0);
         Vector by_spike = load<FULL>(g.by_spikes + t * plane + at, width);
-        if (!n.detach) by_spike += (n.soft ? -lanes.amount : n.reset - lanes.kept(v)) * back;
-        const Vector through = n.soft ? inside : (v >= lanes.threshold ? all(0) : inside);
+        if (!n.detach) by_spike += (SOFT ? -lanes.amount : n.reset - lanes.kept(v)) * back;
+        const Vector through = SOFT ? inside : (v >= lanes.threshold ? all(0) : inside);
         const Vector by_v = by_spike * derivative<SURROGATE>(x, lanes.window) + through;
         const Vector by_y = by_v * lanes.gain;
         back = by_v * (2 * lanes.c2 * before + lanes.c1);
-        constant += by_y;
         if (z.given > 1) {
             const int64_t here = t * plane + at;
             store<FULL>(g.by_current + here, by_y, width);
             sums.by_shift += by_y;
             for (int k = 0; k < INPUTS; ++k)
                 sums.by_scale[k] += by_y * load<FULL>(lanes.in[k].x + here, width);
+        } else {
+            constant += by_y;
         }
         if (g.learnt) {
             sums.by_c2 += by_v * before * before;
@@ -227,46 +235,55 @@ void backward_lanes(const Lanes<INPUTS, FULL> &lanes, const Gradients &g, int64_
     if (g.by_begin) store<FULL>(g.by_begin + at, back, width);
 }
 
-template <int INPUTS, int SURROGATE, bool FULL>
-void backward_block(const Shape &z, const Input *in, const Neuron &n, const Gradients &g,
-                    int64_t first, int64_t last, int64_t c, int width, const float *begin,
-                    Vector (*trace)[3], float *parts) {
-    const Lanes<INPUTS, FULL> lanes(z, in, n, c, width);
-    Sums sums;
+template <int INPUTS, int SURROGATE, bool FULL, bool SOFT, bool LIMITED>
+void backward_near(const Shape &z, const Input *in, const Neuron &n, const Gradients &g,
+                   int64_t first, int64_t last, int64_t c, int width, const float *begin,
+                   Vector (*trace)[3], Sums &sums) {
+    const Lanes<INPUTS, FULL, SOFT, LIMITED> lanes(z, in, n, c, width);
     for (int64_t p = first; p < last; ++p)
-        backward_lanes<INPUTS, SURROGATE, FULL>(lanes, g, p * z.channels + c, begin, trace, sums);
-    const Vector *every = &sums.by_shift;
-    for (int k = 0; k < SUMS; ++k)
-        for (int l = 0; l < width; ++l) parts[k * z.channels + c + l] = every[k][l];
+        backward_lanes<INPUTS, SURROGATE>(lanes, g, p * z.channels + c, begin, trace, sums);
 }
 
-template <int INPUTS, int SURROGATE>
+template <int INPUTS, int SURROGATE, bool SOFT, bool LIMITED>
 void backward_all(const Shape &z, const Input *in, const Neuron &n, const Gradients &g,
                   const float *begin, double *sums, int threads) {
     const int64_t blocks = (z.positions + BLOCK - 1) / BLOCK;
-    std::vector<float> parts(blocks * SUMS * z.channels);
+    const int64_t vectors = (z.channels + LANES - 1) / LANES;
+    std::vector<Sums> parts(blocks * vectors);
 #pragma omp parallel num_threads(threads)
     {
         std::vector<float> space(3 * z.steps * LANES);
         auto trace = (Vector(*)[3])space.data();
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; ++b) {
-            const int64_t first = b * BLOCK, last = std::min(z.positions, first + BLOCK);
-            float *to = parts.data() + b * SUMS * z.channels;
-            for (int64_t c = 0; c < z.channels; c += LANES) {
-                const int width = int(std::min<int64_t>(LANES, z.channels - c));
-                if (width == LANES)
-                    backward_block<INPUTS, SURROGATE, true>(z, in, n, g, first, last, c, width,
-                                                            begin, trace, to);
-                else
-                    backward_block<INPUTS, SURROGATE, false>(z, in, n, g, first, last, c, width,
-                                                             begin, trace, to);
-            }
+            const int64_t end = std::min(z.positions, (b + 1) * BLOCK);
+            for (int64_t first = b * BLOCK; first < end; first += NEAR)
+                for (int64_t c = 0; c < z.channels; c += LANES) {
+                    const int width = int(std::min<int64_t>(LANES, z.channels - c));
+                    const auto run =
+                        width == LANES ? backward_near<INPUTS, SURROGATE, true, SOFT, LIMITED>
+                                       : backward_near<INPUTS, SURROGATE, false, SOFT, LIMITED>;
+                    run(z, in, n, g, first, std::min(end, first + NEAR), c, width, begin, trace,
+                        parts[b * vectors + c / LANES]);
+                }
         }
     }
     std::fill(sums, sums + SUMS * z.channels, 0.0);
     for (int64_t b = 0; b < blocks; ++b)
-        for (int64_t i = 0; i < SUMS * z.channels; ++i) sums[i] += parts[b * SUMS * z.channels + i];
+        for (int64_t c = 0; c < z.channels; ++c) {
+            const Vector *every = &parts[b * vectors + c / LANES].by_shift;
+            for (int k = 0; k < SUMS; ++k) sums[k * z.channels + c] += every[k][c % LANES];
+        }
+}
+
+template <int INPUTS, bool SOFT, bool LIMITED>
+void backward_of(int surrogate, const Shape &z, const Input *in, const Neuron &n,
+                 const Gradients &g, const float *begin, double *sums, int threads) {
+    const auto run = surrogate == RECTANGULAR  ? backward_all<INPUTS, RECTANGULAR, SOFT, LIMITED>
+                     : surrogate == TRIANGULAR ? backward_all<INPUTS, TRIANGULAR, SOFT, LIMITED>
+                     : surrogate == SIGMOID    ? backward_all<INPUTS, SIGMOID, SOFT, LIMITED>
+                                               : backward_all<INPUTS, ARCTAN, SOFT, LIMITED>;
+    run(z, in, n, g, begin, sums, threads);
 }
 
 }  // namespace
@@ -309,22 +326,27 @@ void qf_moments(int64_t rows, int64_t channels, const float *x, double *mean, do
 // Returns the number of spikes.
 int64_t qf_neuron_forward(const Shape *z, int inputs, const Input *in, const Neuron *n,
                           const float *begin, float *spikes, float *end, int threads) {
-    if (inputs == 2)
-        return forward_all<2>(*z, in, *n, begin, spikes, end, threads);
-    return forward_all<1>(*z, in, *n, begin, spikes, end, threads);
+    using Run = int64_t (*)(const Shape &, const Input *, const Neuron &, const float *, float *,
+                            float *, int);
+    static const Run runs[2][2][2] = {
+        {{forward_all<1, false, false>, forward_all<1, false, true>},
+         {forward_all<1, true, false>, forward_all<1, true, true>}},
+        {{forward_all<2, false, false>, forward_all<2, false, true>},
+         {forward_all<2, true, false>, forward_all<2, true, true>}}};
+    return runs[inputs - 1][n->soft][n->limited](*z, in, *n, begin, spikes, end, threads);
 }
 
 // Gradient by the currents y, and the sums [7, C] of Sums. It computes the forward pass again.
 void qf_neuron_backward(const Shape *z, int inputs, const Input *in, const Neuron *n,
                         const Gradients *g, const float *begin, double *sums, int threads) {
-    using Run = void (*)(const Shape &, const Input *, const Neuron &, const Gradients &,
+    using Run = void (*)(int, const Shape &, const Input *, const Neuron &, const Gradients &,
                          const float *, double *, int);
-    static const Run runs[2][4] = {
-        {backward_all<1, RECTANGULAR>, backward_all<1, TRIANGULAR>, backward_all<1, SIGMOID>,
-         backward_all<1, ARCTAN>},
-        {backward_all<2, RECTANGULAR>, backward_all<2, TRIANGULAR>, backward_all<2, SIGMOID>,
-         backward_all<2, ARCTAN>}};
-    runs[inputs - 1][n->surrogate](*z, in, *n, *g, begin, sums, threads);
+    static const Run runs[2][2][2] = {
+        {{backward_of<1, false, false>, backward_of<1, false, true>},
+         {backward_of<1, true, false>, backward_of<1, true, true>}},
+        {{backward_of<2, false, false>, backward_of<2, false, true>},
+         {backward_of<2, true, false>, backward_of<2, true, true>}}};
+    runs[inputs - 1][n->soft][n->limited](n->surrogate, *z, in, *n, *g, begin, sums, threads);
 }
 
 // out = a by_current + b x + c, per channel: what batch statistics make of the gradient.

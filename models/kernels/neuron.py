@@ -164,7 +164,7 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
         neuron.threshold, neuron.window, neuron.threshold if neuron.amount is None
         else neuron.amount)]
     numbers = (0.0 if neuron.reset is None else neuron.reset, low, high, neuron.initial, soft,
-               neuron.detach_reset, SURROGATES.index(neuron.surrogate))
+               neuron.detach_reset, SURROGATES.index(neuron.surrogate), neuron.limits is not None)
     info: dict[str, Any] = {}
     tensors = [tensor for given in inputs
                for tensor in (given.x, given.weight, given.bias, given.mean, given.var)]
@@ -192,7 +192,7 @@ class _Neuron(ctypes.Structure):
     _fields_ = [*((name, ctypes.c_void_p) for name in (
                     "c2", "c1", "c0", "gain", "threshold", "window", "amount")),
                 *((name, ctypes.c_float) for name in ("reset", "low", "high", "initial")),
-                *((name, ctypes.c_int32) for name in ("soft", "detach", "surrogate"))]
+                *((name, ctypes.c_int32) for name in ("soft", "detach", "surrogate", "limited"))]
 
 
 class _Gradients(ctypes.Structure):
@@ -325,6 +325,8 @@ def _by_input(x: Tensor, weight: Tensor, own: bool, mean: Tensor, inverse: Tenso
     if wanted:
         count = x.numel() // x.shape[-1]
         a = weight.double() * inverse
+        if last and not own and bool((a == 1).all()):
+            return [_outer(by_current), by_hat.float(), by_shift.float(), None, None]
         b = -a * inverse * by_hat / count if own else torch.zeros_like(a)
         c = -a * by_shift / count - b * mean if own else torch.zeros_like(a)
         by_x, lib = by_current if last else torch.empty_like(x), library()

@@ -140,7 +140,7 @@ class SpikingNeuron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         sequence = x if self.step_mode == "m" else x.unsqueeze(0)
         if self.fusible(sequence):
-            result = self.fused([kernels.Affine.identity(sequence)], len(sequence))
+            result = self._fused_alone(sequence)
             return result if self.step_mode == "m" else result[0]
         state = self.initial(sequence[0]) if self.state is None else self.state
         options, function = self.options(sequence[0]), type(self).function
@@ -158,6 +158,29 @@ class SpikingNeuron(nn.Module):
     def fusible(self, x: Tensor) -> bool:
         """Whether `fused` runs currents x [T, N, ...] here: a quadratic map, float32, on a CPU."""
         return type(self)._map is not SpikingNeuron._map and kernels.fusible(x)
+
+    def _fused_alone(self, x: Tensor) -> Tensor:
+        """`forward` of currents x [T, N, ...] in one operation.
+
+        Where all channels have the same parameters, what lies next to each other in memory counts
+        as channels: that needs no copy into another order.
+        """
+        quadratic = self._map()
+        if any(isinstance(value, Tensor) and value.ndim for value in (
+                quadratic.c2, quadratic.c1, quadratic.c0, quadratic.gain, self.window)):
+            return self.fused([kernels.Affine.identity(x)], len(x))
+        last = x.ndim > 3 and not x.is_contiguous() and x.movedim(2, -1).is_contiguous()
+        ordered = x.movedim(2, -1) if last else x
+        count = math.gcd(math.prod(x.shape[1:]), 64)
+        if self.state is not None:
+            begun = self.state[0].movedim(1, -1) if last else self.state[0]
+            self.state = (begun.reshape(-1, count),)
+        spikes = self.fused([kernels.Affine.identity(ordered.reshape(len(x), -1, count))], len(x))
+        assert self.state is not None
+        end = self.state[0].reshape(ordered.shape[1:])
+        self.state = (end.movedim(-1, 1) if last else end,)
+        spikes = spikes.reshape(ordered.shape)
+        return spikes.movedim(-1, 2) if last else spikes
 
     def fused(self, inputs: list[kernels.Affine], steps: int) -> Tensor:
         """Spikes [T, N, ...] of the sum of `inputs` over T = `steps`, see `models.kernels`.
