@@ -2,7 +2,9 @@
 
 | file | holds |
 |---|---|
-| neuron.py, neuron.cpp | the fused neuron: statistics, affine part and all time steps |
+| neuron.py, layer.py | the fused neuron: statistics, affine part and all time steps |
+| native_neuron.py, neuron.cpp | the same on a CPU, in C++ |
+| triton_neuron.py | the same on a GPU, in Triton |
 | convolution.py | convolutions: which of three ways |
 | events.py, events.cpp | convolutions that visit only spikes |
 | winograd.py, winograd.cpp | 3 x 3 convolutions with a quarter of the products |

@@ -11,19 +11,22 @@ PLIF, IF, constant leak. Plain autograd stores some ten tensors a time step and 
 dozens of times; here the forward pass reads currents and writes spikes, and the backward pass
 computes the potentials again and keeps nothing.
 
-`Quadratic` describes the neuron. `fused` runs it in C++ (`neuron.cpp`), `reference` says the same
-in plain PyTorch. Both take parameters as tensors of autograd, so learnt ones get their gradients.
+`Quadratic` describes the neuron. `fused` runs it in C++ on a CPU (`native_neuron.py`) and in Triton
+on a GPU (`triton_neuron.py`), `reference` says the same in plain PyTorch. Both take parameters as
+tensors of autograd, so learnt ones get their gradients.
 """
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from quadfire.models.kernels.native import address, library, threads
+from quadfire.models.kernels import native_neuron
+from quadfire.models.kernels.layer import Firing, Layer
+from quadfire.models.kernels.native import library
 
 __all__ = ["Affine", "Quadratic", "Run", "fused", "fusible", "reference"]
 
@@ -89,10 +92,15 @@ class Run(NamedTuple):
 
 
 def fusible(x: Tensor) -> bool:
-    """Whether `fused` takes currents x [T, N, C, ...] here: plain float32 on a CPU."""
-    return (type(x) is Tensor and x.ndim >= 3 and x.device.type == "cpu"
-            and x.dtype == torch.float32 and not torch.compiler.is_compiling()
-            and not torch._C._are_functorch_transforms_active() and library() is not None)
+    """Whether `fused` takes currents x [T, N, C, ...] here.
+
+    Plain float32 tensors, on a CPU with a compiler, or on a GPU with Triton.
+    """
+    if not (type(x) is Tensor and x.ndim >= 3 and x.dtype == torch.float32) \
+            or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return library() is not None if x.device.type == "cpu" else \
+        x.device.type == "cuda" and find_spec("triton") is not None
 
 
 def reference(inputs: list[Affine], neuron: Quadratic, steps: int,
@@ -137,7 +145,7 @@ def _spread(value: Any, x: Tensor) -> Any:
 
 
 def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | None = None) -> Run:
-    """The neuron in C++.
+    """The neuron as one operation.
 
     | argument | meaning |
     |---|---|
@@ -155,7 +163,6 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
         value = value if isinstance(value, Tensor) else like.new_tensor(float(value))
         return value.to(like.dtype).expand(channels).contiguous()
 
-    soft = neuron.reset is None
     low, high = neuron.limits or (-INFINITE, INFINITE)
     if neuron.surrogate not in SURROGATES:
         raise ValueError(f"surrogate must be one of {', '.join(SURROGATES)}, not "
@@ -163,13 +170,14 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
     fixed = [each(value).detach() for value in (
         neuron.threshold, neuron.window, neuron.threshold if neuron.amount is None
         else neuron.amount)]
-    numbers = (0.0 if neuron.reset is None else neuron.reset, low, high, neuron.initial, soft,
-               neuron.detach_reset, SURROGATES.index(neuron.surrogate), neuron.limits is not None)
+    firing = Firing(0.0 if neuron.reset is None else neuron.reset, low, high, neuron.initial,
+                    neuron.reset is None, neuron.detach_reset,
+                    SURROGATES.index(neuron.surrogate), neuron.limits is not None)
     info: dict[str, Any] = {}
     tensors = [tensor for given in inputs
                for tensor in (given.x, given.weight, given.bias, given.mean, given.var)]
     spikes, end = _Fused.apply(     # pyright: ignore[reportGeneralTypeIssues]
-        info, steps, [given.eps for given in inputs], numbers, fixed, begin,
+        info, steps, [given.eps for given in inputs], firing, fixed, begin,
         each(neuron.c2), each(neuron.c1), each(neuron.c0), each(neuron.gain), *tensors)
     for given, moments in zip(inputs, info["moments"], strict=True):
         if moments is not None:
@@ -177,31 +185,7 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
     return Run(spikes, end, info["rate"])
 
 
-# The arguments of neuron.cpp ---------------------------------------------------------------------
-
-
-class _Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("steps", "given", "positions", "channels")]
-
-
-class _Input(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("x", "scale", "shift")]
-
-
-class _Neuron(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in (
-                    "c2", "c1", "c0", "gain", "threshold", "window", "amount")),
-                *((name, ctypes.c_float) for name in ("reset", "low", "high", "initial")),
-                *((name, ctypes.c_int32) for name in ("soft", "detach", "surrogate", "limited"))]
-
-
-class _Gradients(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_void_p) for name in (
-                    "by_spikes", "by_end", "by_current", "by_begin")),
-                ("learnt", ctypes.c_int32)]
-
-
-SUMS = 7        # by shift, by scale of two inputs, by c2, c1, c0, gain
+# As one operation of autograd ---------------------------------------------------------------------
 
 
 def _innermost(x: Tensor) -> Tensor:
@@ -215,92 +199,52 @@ def _outer(x: Tensor) -> Tensor:
     return x.movedim(-1, 2)
 
 
-class _Call:
-    """The structures of one call, and the tensors that they point to."""
-
-    def __init__(self, xs: list[Tensor], scales: list[Tensor], shifts: list[Tensor],
-                 coefficients: list[Tensor], fixed: list[Tensor], numbers: Any, steps: int):
-        first = xs[0]
-        self.keep = (xs, scales, shifts, coefficients, fixed)
-        self.shape = _Shape(steps, first.shape[0],
-                            first[0].numel() // max(1, first.shape[-1]), first.shape[-1])
-        self.inputs = (_Input * len(xs))(*(
-            _Input(*map(address, three)) for three in zip(xs, scales, shifts, strict=True)))
-        self.neuron = _Neuron(*map(address, coefficients), *map(address, fixed), *numbers)
-
-    def start(self) -> tuple[Any, ...]:
-        """The arguments that forward and backward have in common."""
-        return (ctypes.byref(self.shape), ctypes.c_int(len(self.inputs)), self.inputs,
-                ctypes.byref(self.neuron))
-
-
-def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel of x [..., C], float64."""
-    channels, lib = x.shape[-1], library()
-    assert lib is not None
-    mean, var = x.new_empty(2, channels, dtype=torch.float64)
-    lib.qf_moments(ctypes.c_int64(x.numel() // channels), ctypes.c_int64(channels), address(x),
-                   address(mean), address(var), threads())
-    return mean, var
-
-
 class _Fused(torch.autograd.Function):
     """`fused` as one operation of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, info: dict[str, Any], steps: int, eps: list[float], numbers: Any,
+    def forward(ctx: Any, info: dict[str, Any], steps: int, eps: list[float], firing: Firing,
                 fixed: list[Tensor], begin: Tensor | None, *tensors: Any) -> tuple[Tensor, Tensor]:
-        lib = library()
-        assert lib is not None
         coefficients, groups = [*tensors[:4]], [tensors[i:i + 5] for i in range(4, len(tensors), 5)]
+        way = _way(groups[0][0])
         xs, scales, shifts, stats, moments = [], [], [], [], []
         for (x, weight, bias, mean, var), small in zip(groups, eps, strict=True):
             xs.append(_innermost(x.detach()))
             own = mean is None
-            mean, var = _moments(xs[-1]) if own else (mean.double(), var.double())
+            mean, var = way.moments(xs[-1]) if own else (mean.double(), var.double())
             inverse = (var + small).rsqrt()
             scale = weight.detach().double() * inverse
             scales.append(scale.float())
             shifts.append((bias.detach().double() - mean * scale).float())
             stats.append((own, mean, inverse))
             moments.append((mean.float(), var.float()) if own else None)
-        call = _Call(xs, scales, shifts, coefficients, fixed, numbers, steps)
+        layer = Layer(steps, xs, scales, shifts, coefficients, fixed, firing)
         state = None if begin is None else begin.detach().movedim(1, -1).contiguous()
-        spikes = xs[0].new_empty(steps, *xs[0].shape[1:])
-        end = xs[0].new_empty(xs[0].shape[1:])
-        count = lib.qf_neuron_forward(*call.start(), address(state), address(spikes), address(end),
-                                      threads())
-        info["rate"] = count / max(1, spikes.numel())
+        spikes, end, info["rate"] = way.forward(layer, state)
         info["moments"] = moments
         ctx.save_for_backward(*(group[0] for group in groups), *(group[1] for group in groups),
                               *scales, *shifts, *coefficients, *fixed,
                               *([] if state is None else [state]))
-        ctx.rest = steps, numbers, stats
+        ctx.rest = steps, firing, stats
         ctx.set_materialize_grads(False)
         return _outer(spikes), end.movedim(-1, 1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        lib, (steps, numbers, stats) = library(), ctx.rest
-        assert lib is not None
+        steps, firing, stats = ctx.rest
         saved, count = list(ctx.saved_tensors), len(stats)
         raw, weights, scales, shifts = (saved[i * count:(i + 1) * count] for i in range(4))
         coefficients, fixed = saved[4 * count:4 * count + 4], saved[4 * count + 4:4 * count + 7]
         state = saved[4 * count + 7] if len(saved) > 4 * count + 7 else None
         xs = [_innermost(x.detach()) for x in raw]
-        call = _Call(xs, scales, shifts, coefficients, fixed, numbers, steps)
         by_spikes, by_end = grads
         by_spikes = xs[0].new_zeros(steps, *xs[0].shape[1:]) if by_spikes is None \
             else _innermost(by_spikes)
         by_end = None if by_end is None else by_end.movedim(1, -1).contiguous()
-        by_current = torch.empty_like(xs[0])
-        by_begin = None if state is None else torch.empty_like(state)
-        learnt = any(ctx.needs_input_grad[6:10])
-        sums = torch.empty(SUMS, xs[0].shape[-1], dtype=torch.float64)
-        gradients = _Gradients(address(by_spikes), address(by_end), address(by_current),
-                               address(by_begin), learnt)
-        lib.qf_neuron_backward(*call.start(), ctypes.byref(gradients), address(state),
-                               address(sums), threads())
+        learnt, way = any(ctx.needs_input_grad[6:10]), _way(xs[0])
+        by_current, by_begin, sums = way.backward(
+            Layer(steps, xs, scales, shifts, coefficients, fixed, firing), state, by_spikes, by_end,
+            learnt)
         result: list[Any] = []
         for k, (own, mean, inverse) in enumerate(stats):
             result += _by_input(xs[k], weights[k], own, mean, inverse, by_current, sums[0],
@@ -329,11 +273,16 @@ def _by_input(x: Tensor, weight: Tensor, own: bool, mean: Tensor, inverse: Tenso
             return [_outer(by_current), by_hat.float(), by_shift.float(), None, None]
         b = -a * inverse * by_hat / count if own else torch.zeros_like(a)
         c = -a * by_shift / count - b * mean if own else torch.zeros_like(a)
-        by_x, lib = by_current if last else torch.empty_like(x), library()
-        assert lib is not None
-        a, b, c = (value.float() for value in (a, b, c))
-        lib.qf_affine_gradient(ctypes.c_int64(count), ctypes.c_int64(x.shape[-1]),
-                               address(by_current), address(x), address(a), address(b), address(c),
-                               address(by_x), threads())
+        by_x = by_current if last else torch.empty_like(x)
+        _way(x).affine_gradient(by_current, x, a.float(), b.float(), c.float(), by_x)
         by_x = _outer(by_x)
     return [by_x, by_hat.float(), by_shift.float(), None, None]
+
+
+def _way(x: Tensor) -> Any:
+    """The module that computes on the device of x."""
+    if x.device.type == "cuda":
+        from quadfire.models.kernels import triton_neuron
+
+        return triton_neuron
+    return native_neuron

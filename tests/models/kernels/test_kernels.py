@@ -61,6 +61,11 @@ def parts(count, shape, given, own, generator):
 @pytest.mark.parametrize("begun", [False, True])
 def test_fused_is_the_reference(surrogate, reset, limits, detach, shape, given, own, inputs, begun):
     """Spikes, state, running moments, and gradients by everything that has one: within 1e-5."""
+    check_fused(surrogate, reset, limits, detach, shape, given, own, inputs, begun)
+
+
+def check_fused(surrogate, reset, limits, detach, shape, given, own, inputs, begun):
+    """`fused` against `reference`."""
     generator = torch.Generator().manual_seed(3)
     results = []
     for run in (kernels.fused, kernels.reference):
