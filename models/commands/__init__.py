@@ -9,6 +9,7 @@
 | `files` | `evaluate`, `show` |
 | `dynamics` | `dynamics` |
 | `experiments` | `experiments`, `document` |
+| `signals` | Ctrl-C and SIGTERM, after which a run keeps its state |
 | `progress` | training and measuring under a progress bar |
 | `common` | what the commands share: terminal, arguments, devices, files |
 """

@@ -25,14 +25,15 @@ __all__ = ["begun", "trained"]
 def trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | ImageNetwork],
             options: Options, *, device: str | torch.device = "cpu", workers: int = 0,
             framing: Framing = AS_FOUND, test: bool = True, log: Path | None = None,
-            tensorboard: Path | None = None, **settings: Any
-            ) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
+            tensorboard: Path | None = None, checkpoints: tuple[Path, int] | None = None,
+            **settings: Any) -> tuple[SpikingMLP | ImageNetwork, dict[str, Any]]:
     """A network that `build` makes, trained, and what there is to say about it.
 
     | argument | meaning |
     |---|---|
     | `test` | whether the held-out samples are looked at in the end |
     | `log`, `tensorboard` | a CSV file of all epochs; a folder of event files |
+    | `checkpoints` | (path, n): a checkpoint after every n-th epoch, beside the path |
     | `settings` | further ones of `fit` |
     """
     import torch
@@ -42,6 +43,7 @@ def trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | Im
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
     from quadfire.models.training import parallel
+    from quadfire.models.training.checkpoint import save_checkpoint
     from quadfire.models.training.log import TensorBoard, write_csv
     from quadfire.models.training.options import environment
     from quadfire.models.training.train import accuracy, measure
@@ -60,22 +62,34 @@ def trained(dataset: Dataset | ImageDataset, build: Callable[[], SpikingMLP | Im
         if board is not None:
             board.add(epoch)
 
+    def told(epoch: Epoch) -> dict[str, Any]:
+        about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
+                 "accuracy": {"train": epoch.accuracy}, "spike_rates": epoch.rates,
+                 "torch": torch.__version__, **framing.about()}
+        if epoch.validation is not None:
+            about["accuracy"]["validation"] = epoch.validation
+        if dataset.name.startswith("own:"):
+            about["input_bits"] = 0 if dataset.steps else 8
+        if isinstance(network, ImageNetwork):
+            so_far = [e for e in epochs if e.number < epoch.number]
+            about |= {"environment": environment(device),
+                      "history": [e.json() for e in (*so_far, epoch)]}
+        return about
+
+    def checkpoint(epoch: Epoch) -> None:
+        if checkpoints is not None:
+            save_checkpoint(checkpoints[0].with_suffix(f".epoch-{epoch.number}.safetensors"),
+                            network, {**told(epoch), "epoch": epoch.number})
+
+    if checkpoints is not None:
+        settings |= {"checkpoint": checkpoint, "every": checkpoints[1]}
     epoch = fit_watched(network, dataset, options, f"{kind} seed {options.seed}", report,
                         device=device, workers=workers, **settings)
-    seconds = time.perf_counter() - start
-    about = {"command": command_line(), "dataset": dataset.name, "options": options.config(),
-             "accuracy": {"train": epoch.accuracy}, "torch": torch.__version__,
-             **framing.about()}
-    if epoch.validation is not None:
-        about["accuracy"]["validation"] = epoch.validation
-    if dataset.name.startswith("own:"):
-        about["input_bits"] = 0 if dataset.steps else 8
-    if isinstance(network, ImageNetwork):
-        about |= {"environment": environment(device), "history": [e.json() for e in epochs]}
+    seconds, about = time.perf_counter() - start, told(epoch)
     if not test:
         console.print(f"{kind} seed {options.seed}: {seconds:.0f} s; held-out images were not "
                       "looked at")
-        return network, {**about, "spike_rates": epoch.rates}
+        return network, about
     if isinstance(network, SpikingMLP) and isinstance(dataset, Dataset):
         network.to("cpu")
         held_out, rates = accuracy(network, *dataset.held_out_set), network.rates

@@ -19,6 +19,7 @@ from quadfire.models.commands.common import (
     device_of,
     one_thread,
 )
+from quadfire.models.commands.signals import asked_to_stop
 from quadfire.models.commands.trained import begun, trained
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def train(
     a: Annotated[float, typer.Option(help="QIF: curvature.")] = 0.5,
     u1: Annotated[float, typer.Option(help="QIF: first root.")] = 0.0,
     u2: Annotated[float, typer.Option(help="QIF: second root.")] = 0.5,
+    learn: Annotated[bool, typer.Option(
+        "--learn", help="QIF: learn a, u1 and u2 of every layer, from these.")] = False,
     beta: Annotated[float, typer.Option(help="LIF: leak, 1 keeps all.")] = 0.5,
     soft: Annotated[bool, typer.Option("--soft", help="Reset by subtraction, membrane limited to "
                                                       "+-3, instead of reset to 0.")] = False,
@@ -151,6 +154,9 @@ def train(
         "--prolong", help="Go on with a run under other options, such as more --epochs.")] = False,
     keep_run: Annotated[bool, typer.Option(
         "--keep-run", help="Leave the file of the run when it has ended, for --prolong.")] = False,
+    checkpoints: Annotated[int | None, typer.Option(
+        min=1, metavar="N", help="Write NAME.epoch-E.safetensors after every N-th epoch, too."
+        )] = None,
     tensorboard: Annotated[Path | None, typer.Option(
         metavar="DIR", file_okay=False, help="Write event files there, too.")] = None,
     output: Output = None,
@@ -176,7 +182,7 @@ def train(
 
     A run is kept beside its output, in NAME.run.safetensors, after every epoch and every five
     minutes. With --resume it goes on from there, to the same weights as if it had not been cut
-    short. NAME.log.csv has a line for every epoch. A long run in parts:
+    short; Ctrl-C stops it at a batch. NAME.log.csv has a line for every epoch. A long run in parts:
 
     \b
       until quadfire train ... --minutes 100 --resume; do [ $? = 75 ] || break; done
@@ -199,6 +205,8 @@ def train(
 
     one_thread(threads)
     place = device_of(device)
+    if learn and neuron != "qif":
+        raise ValueError(f"--learn is for qif, not for {neuron}; plif learns its leak")
     only_soft = neuron in ("clif", "glif", "arlif")
     framing = Framing.read({}, spikes_above, by, sensor)
     samples = load_dataset(dataset, data, steps=steps or 10, size=size, framing=framing)
@@ -210,8 +218,8 @@ def train(
         console.print(samples.note, soft_wrap=True)
     steps = _time_steps(steps, samples)
     parameters: dict[str, dict[str, Any]] = {
-        "qif": {"a": a, "u1": u1, "u2": u2}, "lif": {"beta": beta}, "arlif": {"beta": beta},
-        "glif": {"steps": steps}}
+        "qif": {"a": a, "u1": u1, "u2": u2, "learn": learn}, "lif": {"beta": beta},
+        "arlif": {"beta": beta}, "glif": {"steps": steps}}
     model = make_neuron(neuron, **parameters.get(neuron, {}), window=_window(window),
                         surrogate=surrogate, v_reset=None if soft or only_soft else 0.0,
                         limits=(-3.0, 3.0) if soft else None)
@@ -249,15 +257,18 @@ def train(
         if not resume and not prolong and parallel.is_first():
             state.unlink(missing_ok=True)
         parallel.wait()
-        try:
-            result, about = trained(samples, build, options, device=place, workers=workers,
-                                    framing=framing, test=test, log=output.with_suffix(".log.csv"),
-                                    tensorboard=tensorboard, state=state, prolong=prolong,
-                                    minutes=minutes, save_minutes=save_minutes)
-        except OutOfTime as stopped:
-            console.print(f"{stopped}, as {minutes:g} minutes are over; the run is kept in "
-                          f"{state}: go on with the same command and --resume", soft_wrap=True)
-            raise typer.Exit(75) from None
+        with asked_to_stop() as asked:
+            try:
+                result, about = trained(
+                    samples, build, options, device=place, workers=workers, framing=framing,
+                    test=test, log=output.with_suffix(".log.csv"), tensorboard=tensorboard,
+                    checkpoints=(output, checkpoints) if checkpoints else None, state=state,
+                    prolong=prolong, minutes=minutes, save_minutes=save_minutes, stop=asked)
+            except OutOfTime as stopped:
+                why = "asked to" if asked() else f"as {minutes:g} minutes are over"
+                console.print(f"{stopped}, {why}; the run is kept in {state}: go on with the same "
+                              "command and --resume", soft_wrap=True)
+                raise typer.Exit(asked.status if asked() else 75) from None
         if parallel.is_first():
             save_checkpoint(output, result.cpu(), about)
             if not keep_run:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ __all__ = ["OutOfTime", "Progress", "Trainable", "accuracy", "fit", "measure"]
 
 
 class OutOfTime(Exception):
-    """A run stopped as its time was over. Its state is kept, and it can go on from there.
+    """A run stopped as its time was over, or as it was asked to. It can go on from its state.
 
     epochs, batches: whole epochs that are done, and batches of the next one.
     """
@@ -35,21 +35,23 @@ class OutOfTime(Exception):
 class _Clock:
     """Keeps a run within its epochs, and stops it when its time is over.
 
-    minutes: of this call. save_minutes: between two states within an epoch. Where several processes
-    train, all look at the clock of the first one, after every tenth batch.
+    minutes: of this call. save_minutes: between two states within an epoch. stop: whether to stop
+    now. Where several processes train, all do what the first one finds, after every LOOK-th batch.
     """
 
     GO_ON, KEEP, STOP = range(3)
+    LOOK = 10
 
-    def __init__(self, run: RunFile, device: torch.device, minutes: float, save_minutes: float):
-        self.run, self.device = run, device
+    def __init__(self, run: RunFile, device: torch.device, minutes: float, save_minutes: float,
+                 stop: Callable[[], bool]):
+        self.run, self.device, self.stop = run, device, stop
         self.deadline, self.pause = time.monotonic() + 60 * minutes, 60 * save_minutes
         self.saved, self.calls = time.monotonic(), 0
 
     def between(self, order: Tensor, batches: int, seconds: float) -> None:
         """After a batch: keep the run if that is due. Raises OutOfTime when its time is over."""
         self.calls += 1
-        if self.run.path is None or (parallel.world_size() > 1 and self.calls % 10):
+        if self.run.path is None or (parallel.world_size() > 1 and self.calls % self.LOOK):
             return
         if (due := self._due()) != self.GO_ON:
             self.run.save_within(order, batches, seconds)
@@ -66,7 +68,7 @@ class _Clock:
     def _due(self) -> int:
         now = time.monotonic()
         return parallel.agreed(
-            self.STOP if now >= self.deadline else
+            self.STOP if now >= self.deadline or self.stop() else
             self.KEEP if now >= self.saved + self.pause else self.GO_ON, self.device)
 
 
@@ -74,6 +76,8 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
         report: Callable[[Epoch], None] = lambda _: None, *,
         watch: Callable[[Progress], None] = lambda _: None, state: Path | None = None,
         prolong: bool = False, minutes: float = math.inf, save_minutes: float = 5.0,
+        stop: Callable[[], bool] = lambda: False,
+        checkpoint: Callable[[Epoch], None] | None = None, every: int = 1,
         device: torch.device | str = "cpu", workers: int = 0) -> Epoch:
     """Train on the training set of `dataset`. Returns the last epoch; the last one counts.
 
@@ -85,6 +89,8 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     | `prolong` | go on from `state` with other options, see `RunFile.resume` |
     | `minutes` | after them the run stops, keeps its state, and raises OutOfTime |
     | `save_minutes` | time between two states within an epoch |
+    | `stop` | asked after every batch whether to stop in the same way |
+    | `checkpoint` | called after each `every`-th epoch with the network as it would be used |
     | `workers` | processes that read batches ahead; they change nothing but the time |
 
     The held-out samples are not looked at. With `options.validate` some of the training set are
@@ -112,12 +118,13 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     epoch = run.resume(prolong)
     for earlier in run.history:
         report(earlier)
-    clock = _Clock(run, device, minutes, save_minutes)
+    clock = _Clock(run, device, minutes, save_minutes, stop)
     trainer.distribute()
     network.train()
     for number in range(epoch.number + 1, options.epochs + 1):
         begun, run.within = run.within, None
-        epoch = _validated(trainer, trainer.epoch(number, begun, clock.between))
+        epoch = _looked_at(trainer, trainer.epoch(number, begun, clock.between),
+                           checkpoint if number % every == 0 else None)
         run.save(epoch)
         report(epoch)
         clock.after(number == options.epochs)
@@ -125,31 +132,43 @@ def fit(network: Trainable, dataset: Dataset | ImageDataset, options: Options,
     return epoch
 
 
-def _validated(trainer: Trainer, epoch: Epoch) -> Epoch:
-    """The epoch with its validation: full T and size, averaged weights, precision of the training.
-
-    Where T and size are not those of the epoch, or weights are averaged, and `recalibrate` is on,
-    the running means are measured anew for it. Those of the training come back afterwards.
-    """
-    if trainer.validation is None:
+def _looked_at(trainer: Trainer, epoch: Epoch, checkpoint: Callable[[Epoch], None] | None
+               ) -> Epoch:
+    """The epoch with its validation. checkpoint: called with it, and with the network as used."""
+    if trainer.validation is None and checkpoint is None:
         return epoch
-    network, options, start = trainer.network, trainer.options, time.perf_counter()
+    start = time.perf_counter()
+    with _as_used(trainer):
+        if trainer.validation is not None:
+            share, _ = measure(trainer.network, trainer.validation, batch=trainer.options.batch,
+                               device=trainer.device, workers=trainer.workers,
+                               precision=trainer.options.precision)
+            epoch = replace(epoch, validation=share)
+        if checkpoint is not None and parallel.is_first():
+            checkpoint(epoch)
+    trainer.network.train()
+    return replace(epoch, seconds=epoch.seconds + time.perf_counter() - start)
+
+
+@contextmanager
+def _as_used(trainer: Trainer) -> Iterator[None]:
+    """The network inside the block as `_finish` would leave it: full T and size, averaged weights.
+
+    Where `recalibrate` is on and either makes a difference, running means are measured anew. Those
+    of the training come back behind the block.
+    """
+    network, average = trainer.network, trainer.average
     assert isinstance(network, nn.Module)
     parallel.share_buffers(network)
-    average = nullcontext() if trainer.average is None else trainer.average.shown()
-    anew = options.recalibrate and not (trainer.staged.whole and trainer.average is None)
+    anew = trainer.options.recalibrate and not (trainer.staged.whole and average is None)
     buffers = {name: value.clone() for name, value in network.named_buffers()} if anew else {}
-    with average, trainer.staged.shown():
+    with nullcontext() if average is None else average.shown(), trainer.staged.shown():
         if anew:
             _recalibrate(trainer)
-        share, _ = measure(network, trainer.validation, batch=options.batch,
-                           device=trainer.device, workers=trainer.workers,
-                           precision=options.precision)
+        yield
     for name, value in network.named_buffers():
         if name in buffers:
             value.copy_(buffers[name])
-    network.train()
-    return replace(epoch, validation=share, seconds=epoch.seconds + time.perf_counter() - start)
 
 
 def _recalibrate(trainer: Trainer) -> None:

@@ -145,6 +145,9 @@ class Trainer:
         part = len(wanted[-1][0]) / sizes[-1]
         loss_sum, right, seen, *rates = parallel.add_up(
             [*self.totals.tolist(), *(rate * part for rate in self.network.rates)], self.device)
+        if not math.isfinite(loss_sum):
+            raise ValueError(f"the loss of epoch {number} is {loss_sum:g}: the run diverges; try a "
+                             "lower rate, or clip gradients")
         return Epoch(number, loss_sum / seen, right / seen, rates, steps, size=size, rate=rate,
                      seconds=before + time.perf_counter() - start)
 

@@ -330,7 +330,7 @@ WORKER = """
 from pathlib import Path
 import sys
 import torch
-from quadfire.models.training import parallel
+from quadfire.models.training import parallel, train
 from tests.models.training.test_fit import Killed, stop_after, train_in_float64
 
 torch.set_num_threads(1)
@@ -342,6 +342,13 @@ with parallel.processes(torch.device("cpu")):
         train_in_float64(out / "resumed", stop_after(2), state=out / "state")
     except Killed:
         train_in_float64(out / "resumed", state=out / "state")
+    train._Clock.LOOK = 1
+    for _ in range(4):      # the first process alone is asked to stop, after a batch
+        try:
+            train_in_float64(out / "parts", state=out / "within", stop=parallel.is_first)
+        except train.OutOfTime:
+            pass
+    train_in_float64(out / "parts", state=out / "within")
 threads = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
 assert not any("gloo" in thread for thread in threads), threads
 """
@@ -370,7 +377,8 @@ def runs(tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
                           stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     train_in_float64(folder / "alone")
-    return {name: load_file(folder / name) for name in ("alone", "together", "apart", "resumed")}
+    return {name: load_file(folder / name)
+            for name in ("alone", "together", "apart", "resumed", "parts")}
 
 
 def test_two_processes_come_to_the_weights_of_one(runs):
@@ -389,6 +397,8 @@ def test_two_processes_with_statistics_of_their_own_differ(runs):
                               runs["alone"]["layers.0.norm.mu"], rtol=1e-6)
 
 
-def test_two_processes_resume_to_the_bit(runs):
-    for key, value in runs["resumed"].items():
+@pytest.mark.parametrize("name", ["resumed", "parts"])
+def test_two_processes_resume_to_the_bit(runs, name):
+    """After an epoch, and within it: loss and accuracy are of all batches and of both parts."""
+    for key, value in runs[name].items():
         assert torch.equal(value, runs["together"][key]), key
