@@ -15,10 +15,10 @@ They compute what the modules of `neurons` and `networks` compute, which stay th
 are used by them where they can be.
 """
 
-from quadfire.models.kernels.convolution import convolve, fast
+from quadfire.models.kernels.convolution import convolve, convolve_exactly, fast
 from quadfire.models.kernels.native import library
 from quadfire.models.kernels.neuron import Affine, Quadratic, Run, fused, fusible, reference
 from quadfire.models.kernels.pool import pool
 
-__all__ = ["Affine", "Quadratic", "Run", "convolve", "fast", "fused", "fusible", "library", "pool",
-           "reference"]
+__all__ = ["Affine", "Quadratic", "Run", "convolve", "convolve_exactly", "fast", "fused", "fusible",
+           "library", "pool", "reference"]

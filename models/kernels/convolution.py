@@ -23,7 +23,7 @@ from quadfire.models.kernels import events, winograd
 from quadfire.models.kernels.native import library
 from quadfire.models.kernels.pool import pool
 
-__all__ = ["convolve", "fast"]
+__all__ = ["convolve", "convolve_exactly", "fast"]
 
 #: Up to these shares of values that are not 0, events are the fastest way where Winograd's could be
 #: taken, and where it could not (measured: AVX2, maps of 32 x 32 to 8 x 8, 64 to 256 channels).
@@ -45,30 +45,42 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """`conv` of maps x [B, C, H, W] with channels innermost in memory."""
     if not _suited(conv, x):
         return conv(x)
-    result: Any = _Convolve.apply(x, conv.weight, conv.stride[0])
+    result: Any = _Convolve.apply(x, conv.weight, conv.stride[0], False)
     return result if conv.bias is None else result + conv.bias.view(-1, 1, 1)
 
 
 def _suited(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether this is a convolution that events.cpp knows."""
-    size, stride = conv.kernel_size[0], conv.stride[0]
-    return (x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu") and conv.kernel_size == (size, size)
-            and conv.stride == (stride, stride) and conv.padding == (size // 2, size // 2)
-            and size % 2 == 1 and conv.dilation == (1, 1) and conv.groups == 1
-            and conv.padding_mode == "zeros" and conv.out_channels % 8 == 0
-            and conv.in_channels >= 8 and library() is not None)
+    """Whether this is a convolution that `_Convolve` knows."""
+    return conv.padding_mode == "zeros" and conv.dilation == (1, 1) and conv.groups == 1 and \
+        _known(x, conv.weight, conv.stride, conv.padding)
+
+
+def _known(x: Tensor, weight: Tensor, stride: Any, padding: Any) -> bool:
+    """Whether `_Convolve` takes these: a square kernel, one stride, padding k / 2."""
+    outputs, inputs, size, columns = weight.shape
+    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu") and size == columns and size % 2 == 1
+            and tuple(stride) == (stride[0], stride[0]) and tuple(padding) == (size // 2, size // 2)
+            and outputs % 8 == 0 and inputs >= 8 and library() is not None)
+
+
+def convolve_exactly(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+                     ) -> Tensor:
+    """The convolution of integers in float32: forward no product is transformed, so it is exact."""
+    if not _known(x, weight, stride, padding):
+        return functional.conv2d(x, weight, stride=stride, padding=padding)
+    return _Convolve.apply(x, weight, stride[0], True)  # pyright: ignore[reportReturnType]
 
 
 class _Convolve(torch.autograd.Function):
-    """A convolution without bias, padding k / 2."""
+    """A convolution without bias, padding k / 2. exact: forward, sums as they are."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, exact: bool) -> Tensor:
         maps = x.detach().permute(0, 2, 3, 1).contiguous()
         ctx.save_for_backward(maps, weight)
         ctx.stride, ctx.share = stride, events.share(maps)
-        trained = any(ctx.needs_input_grad) and _winograd(weight, stride)
+        trained = not exact and any(ctx.needs_input_grad) and _winograd(weight, stride)
         if ctx.share < (FEW if trained else SOME):
             return events.forward(maps, weight.detach(), stride).permute(0, 3, 1, 2)
         if trained:
@@ -80,7 +92,7 @@ class _Convolve(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (maps, weight), stride = ctx.saved_tensors, ctx.stride
         weight, by_out = weight.detach(), grads[0].permute(0, 2, 3, 1).contiguous()
-        wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], False]
+        wanted = ctx.needs_input_grad[:2]
         by_x = by_weight = None
         kernel, quick = weight.shape[2], _winograd(weight, stride)
         few = FEW if quick else SOME
@@ -101,7 +113,7 @@ class _Convolve(torch.autograd.Function):
                 [stride] * 2, [kernel // 2] * 2, [1, 1], False, [0, 0], 1, left)
             by_x = dense[0] if left[0] else by_x
             by_weight = dense[1] if left[1] else by_weight
-        return by_x, by_weight, None
+        return by_x, by_weight, None, None
 
 
 def _winograd(weight: Tensor, stride: int) -> bool:

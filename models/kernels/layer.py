@@ -21,6 +21,7 @@ class Firing(NamedTuple):
     detach: bool
     surrogate: int
     limited: bool
+    rounded: bool
 
 
 class Layer(NamedTuple):

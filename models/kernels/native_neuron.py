@@ -24,7 +24,8 @@ class _Neuron(ctypes.Structure):
     _fields_ = [*((name, ctypes.c_void_p) for name in (
                     "c2", "c1", "c0", "gain", "threshold", "window", "amount")),
                 *((name, ctypes.c_float) for name in ("reset", "low", "high", "initial")),
-                *((name, ctypes.c_int32) for name in ("soft", "detach", "surrogate", "limited"))]
+                *((name, ctypes.c_int32) for name in ("soft", "detach", "surrogate", "limited",
+                                                "rounded"))]
 
 
 class _Gradients(ctypes.Structure):

@@ -44,6 +44,10 @@ template <bool FULL> inline void store(float *to, Vector v, int width) {
 
 inline Vector all(float value) { return Vector{} + value; }
 inline Vector least(Vector a, Vector b) { return a < b ? a : b; }
+inline Vector floor_of(Vector v) {     // of numbers that an int32 holds
+    const Vector cut = __builtin_convertvector(__builtin_convertvector(v, Mask), Vector);
+    return cut > v ? cut - 1 : cut;
+}
 inline Vector most(Vector a, Vector b) { return a > b ? a : b; }
 
 struct Input {                      // a current before its affine part
@@ -58,7 +62,7 @@ struct Shape {
 struct Neuron {
     const float *c2, *c1, *c0, *gain, *threshold, *window, *amount;     // [C]
     float reset, low, high, initial;
-    int32_t soft, detach, surrogate, limited;
+    int32_t soft, detach, surrogate, limited, rounded;
 };
 
 enum { RECTANGULAR, TRIANGULAR, SIGMOID, ARCTAN };
@@ -82,7 +86,7 @@ template <int SURROGATE> inline Vector derivative(Vector x, Vector window) {
 }
 
 // LANES channels of a layer: what all positions and time steps have in common.
-// LIMITED: whether potentials saturate. SOFT: soft reset.
+// LIMITED: whether potentials saturate. SOFT: soft reset. A rounded neuron holds integers.
 template <int INPUTS, bool FULL, bool SOFT, bool LIMITED> struct Lanes {
     const Shape &z;
     const Neuron &n;
@@ -109,7 +113,11 @@ template <int INPUTS, bool FULL, bool SOFT, bool LIMITED> struct Lanes {
         return y + shift;
     }
 
-    Vector potential(Vector y, Vector u) const { return (c2 * u + c1) * u + (gain * y + c0); }
+    Vector potential(Vector y, Vector u) const {
+        Vector own = (c2 * u + c1) * u;
+        if (n.rounded) own = floor_of(own + 0.5f);
+        return own + (gain * y + c0);
+    }
 
     Vector kept(Vector v) const {
         if constexpr (LIMITED) return least(most(v, all(n.low)), all(n.high));

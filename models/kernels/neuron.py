@@ -66,7 +66,8 @@ class Quadratic:
     """A layer of neurons v = (c2 u + c1) u + (gain y + c0), see the module.
 
     c2, c1, c0, gain, threshold, window: numbers, or tensors of one value or [C]. reset: None is a
-    soft reset, which subtracts `amount`. Gradients go to c2, c1, c0 and gain.
+    soft reset, which subtracts `amount`. Gradients go to c2, c1, c0 and gain. rounded: the sum
+    (c2 u + c1) u is rounded half up, as on the array; backward, rounding is the identity.
     """
 
     c2: Any
@@ -81,6 +82,7 @@ class Quadratic:
     limits: tuple[float, float] | None = None
     surrogate: str = "rectangular"
     detach_reset: bool = False
+    rounded: bool = False
 
 
 class Run(NamedTuple):
@@ -124,7 +126,10 @@ def reference(inputs: list[Affine], neuron: Quadratic, steps: int,
     u = torch.full_like(y[0], neuron.initial) if begin is None else begin
     spikes = []
     for current in y:
-        fired, u = fire((c2 * u + c1) * u + (gain * current + c0), threshold, neuron.reset,
+        own = (c2 * u + c1) * u
+        if neuron.rounded:
+            own = own + ((own + 0.5).floor() - own).detach()
+        fired, u = fire(own + (gain * current + c0), threshold, neuron.reset,
                         neuron.limits, window, neuron.surrogate, neuron.detach_reset, amount)
         spikes.append(fired)
     stacked = torch.stack(spikes)
@@ -172,7 +177,8 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
         else neuron.amount)]
     firing = Firing(0.0 if neuron.reset is None else neuron.reset, low, high, neuron.initial,
                     neuron.reset is None, neuron.detach_reset,
-                    SURROGATES.index(neuron.surrogate), neuron.limits is not None)
+                    SURROGATES.index(neuron.surrogate), neuron.limits is not None,
+                    neuron.rounded)
     info: dict[str, Any] = {}
     tensors = [tensor for given in inputs
                for tensor in (given.x, given.weight, given.bias, given.mean, given.var)]

@@ -41,6 +41,14 @@ def _row(pointer, c, real):
 
 
 @triton.jit
+def _potential(u, y, square, linear, offset, gain, ROUNDED: tl.constexpr):
+    own = (square * u + linear) * u
+    if ROUNDED:
+        own = tl.floor(own + 0.5)
+    return own + (gain * y + offset)
+
+
+@triton.jit
 def _after(v, fired, amount, reset, low, high, SOFT: tl.constexpr, LIMITED: tl.constexpr):
     kept = v
     if LIMITED:
@@ -70,7 +78,7 @@ def _derivative(x, window, SURROGATE: tl.constexpr):
 def _forward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshold, amount, begin,
              spikes, end, reset, low, high, initial, steps, positions, channels,
              TWO: tl.constexpr, CONSTANT: tl.constexpr, BEGUN: tl.constexpr, SOFT: tl.constexpr,
-             LIMITED: tl.constexpr, P: tl.constexpr, C: tl.constexpr):
+             LIMITED: tl.constexpr, ROUNDED: tl.constexpr, P: tl.constexpr, C: tl.constexpr):
     p = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
     c = tl.program_id(1) * C + tl.arange(0, C)
     real = c < channels
@@ -85,8 +93,8 @@ def _forward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshold
         if not CONSTANT:
             y = _current(x1, scale1, shift1, x2, scale2, shift2, at + t * plane, c, inside, real,
                          TWO)
-        v = (_row(c2, c, real) * u + _row(c1, c, real)) * u \
-            + (_row(gain, c, real) * y + _row(c0, c, real))
+        v = _potential(u, y, _row(c2, c, real), _row(c1, c, real), _row(c0, c, real),
+                       _row(gain, c, real), ROUNDED)
         fired = v >= _row(threshold, c, real)
         u = _after(v, fired, _row(amount, c, real), reset, low, high, SOFT, LIMITED)
         tl.store(spikes + at + t * plane, tl.where(fired, 1.0, 0.0), inside)
@@ -98,8 +106,9 @@ def _backward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshol
               begin, by_spikes, by_end, by_current, by_begin, befores, potentials, sums, reset, low,
               high, initial, steps, positions, channels,
               TWO: tl.constexpr, CONSTANT: tl.constexpr, BEGUN: tl.constexpr, ENDED: tl.constexpr,
-              SOFT: tl.constexpr, LIMITED: tl.constexpr, DETACH: tl.constexpr,
-              LEARNT: tl.constexpr, SURROGATE: tl.constexpr, P: tl.constexpr, C: tl.constexpr):
+              SOFT: tl.constexpr, LIMITED: tl.constexpr, ROUNDED: tl.constexpr,
+              DETACH: tl.constexpr, LEARNT: tl.constexpr, SURROGATE: tl.constexpr,
+              P: tl.constexpr, C: tl.constexpr):
     p = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
     c = tl.program_id(1) * C + tl.arange(0, C)
     real = c < channels
@@ -118,7 +127,7 @@ def _backward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshol
             y = _current(x1, scale1, shift1, x2, scale2, shift2, at + t * plane, c, inside, real,
                          TWO)
         tl.store(befores + at + t * plane, u, inside)
-        v = (square * u + linear) * u + (g * y + _row(c0, c, real))
+        v = _potential(u, y, square, linear, _row(c0, c, real), g, ROUNDED)
         tl.store(potentials + at + t * plane, v, inside)
         u = _after(v, v >= limit, subtract, reset, low, high, SOFT, LIMITED)
     back = tl.zeros((P, C), tl.float32)
@@ -197,8 +206,9 @@ def _sizes(layer: Layer) -> tuple[int, int, tuple[int, int]]:
 
 def _options(layer: Layer, begin: Tensor | None) -> dict[str, Any]:
     """What both kernels are compiled for."""
-    return {"TWO": len(layer.xs) > 1, "CONSTANT": len(layer.xs[0]) == 1, "BEGUN": begin is not None,
-            "SOFT": bool(layer.firing.soft), "LIMITED": layer.firing.limited, "P": POSITIONS,
+    return {"TWO": len(layer.xs) > 1, "CONSTANT": len(layer.xs[0]) == 1,
+            "BEGUN": begin is not None, "SOFT": bool(layer.firing.soft),
+            "LIMITED": layer.firing.limited, "ROUNDED": layer.firing.rounded, "P": POSITIONS,
             "C": CHANNELS}
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quadfire.data.spikes import check_spikes
+from quadfire.models import kernels
 from quadfire.models.integer import INPUT, MembraneAnswer, Shape
 from quadfire.models.integer.branches import IDENTITY_BITS
 from quadfire.models.integer.encoding import present_maps
@@ -103,7 +104,7 @@ class GridBranch(nn.Module):
         if x.shape[2:] == weight.shape[2:] and not any(self.padding):
             sums = (x.flatten(1) @ weight.flatten(1).T)[:, :, None, None]
         else:
-            sums = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
+            sums = kernels.convolve_exactly(x, weight, self.stride, self.padding)
         return sums if self.gain == 1 else sums * self.gain
 
 
@@ -256,6 +257,9 @@ class GridLayer(nn.Module):
         membranes: a list that takes the states after every time step, in state LSBs.
         """
         values = neuron.values(self.rounded, currents.dtype)
+        if self.training and self.watch is None and membranes is None \
+                and kernels.fusible(currents):
+            return self._fused(currents, neuron, values)
         theta, lo, hi = values["theta"], values["lo"], values["hi"]
         w = torch.full_like(currents[0], values["initial"])
         spikes, clamped = [], 0
@@ -278,6 +282,19 @@ class GridLayer(nn.Module):
         self.rate = result.detach().mean().item()
         self.saturation = clamped / max(result.numel(), 1)
         return result
+
+
+    def _fused(self, currents: Tensor, neuron: GridNeuron, values: dict[str, Any]) -> Tensor:
+        """`spikes` in training, as one operation."""
+        one, square = 1 << self.fraction_bits, values["factor"] is None
+        given = currents[:1] if not currents.stride(0) else currents        # a constant current
+        run = kernels.fused([kernels.Affine.identity(given)], kernels.Quadratic(
+            1 / one if square else 0.0, 0.0 if square else values["factor"] / one, 0.0, 1.0,
+            values["theta"], neuron.window, values["initial"],
+            None if neuron.integer.soft else values["reset"], values["delta"],
+            (values["lo"], values["hi"]), neuron.surrogate, rounded=self.rounded), len(currents))
+        self.rate, self.saturation = float(run.rate), 0.0
+        return run.spikes
 
 
 class GridNetwork(nn.Module):

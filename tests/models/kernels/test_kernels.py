@@ -13,6 +13,7 @@ from quadfire.models.kernels import Affine, Quadratic, convolution, events, nati
 from quadfire.models.networks import make_network
 from quadfire.models.neurons import make_neuron
 from quadfire.models.neurons.surrogate import SURROGATES
+from quadfire.models.quantize.quantize import to_grid
 
 pytestmark = [pytest.mark.fast, pytest.mark.skipif(
     native.library() is None, reason="the kernels of C++ are not built: no compiler")]
@@ -252,3 +253,35 @@ def test_without_a_compiler_there_is_a_warning_and_plain_pytorch(monkeypatch, tm
         assert native.library.__wrapped__() is None
     monkeypatch.setenv("QUADFIRE_NATIVE", "0")
     assert native.library.__wrapped__() is None
+
+
+@pytest.mark.parametrize("neuron", [
+    {"kind": "qif", "a": 0.25, "u1": 0.0, "u2": -2.0, "window": 1.0}, {"kind": "lif"},
+    {"kind": "lif", "v_reset": None, "limits": (-3.0, 3.0), "surrogate": "arctan"}])
+@pytest.mark.parametrize("text", ["16C3-16C3-P2-24C3-10", "resnet19"])
+def test_training_on_the_grid_is_the_same(neuron, text, plain):
+    """Spikes to the bit, as they are integers; gradients and rates."""
+    torch.manual_seed(0)
+    network = make_network(text, make_neuron(**neuron), input_shape=(3, 12, 12), classes=10,
+                           width=1.0 if "-" in text else 0.125)
+    images, labels = torch.randint(256, (6, 3, 12, 12), dtype=torch.uint8), torch.arange(6)
+    with torch.no_grad():
+        for _ in range(30):
+            network(images)
+    grid = to_grid(network.eval()).float()
+    assert grid.fits_float32
+    found = []
+    for fast in (True, False):
+        if not fast:
+            plain()
+        each = copy.deepcopy(grid).train()
+        spikes = [*each.run(images)]
+        functional.cross_entropy(spikes[-1].flatten(2).mean(0), labels).backward()
+        found.append((spikes, {key: p.grad for key, p in each.named_parameters()
+                               if p.grad is not None}, each.rates))
+    (mine, my_grads, my_rates), (other, grads, rates) = found
+    assert len(my_grads) == len(grads) > 5
+    assert all(torch.equal(one, two) for one, two in zip(mine, other, strict=True))
+    assert my_rates == pytest.approx(rates, abs=1e-6) and max(rates) > 0.05
+    for key, value in grads.items():
+        assert (my_grads[key] - value).abs().max() < 1e-4 * value.abs().max() + 1e-9, key
