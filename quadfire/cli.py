@@ -51,6 +51,7 @@ VERBS = (
         ("quantize", "integers:quantize", "Turn a checkpoint into an integer network."),
         ("import", "importing:import_", "Turn a network of another library into integers."),
         ("report", "integers:report", "What rounding does to every layer of a checkpoint."),
+        ("patterns", "patterns:patterns", "How neurons repeat over the time steps."),
         ("evaluate", "files:evaluate", "Accuracy on held-out images, floating point or integer."),
         ("show", "files:show", "What is in a network file, and how it was made."),
         ("untrained", "integers:untrained", "An integer network of random weights."),
