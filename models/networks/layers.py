@@ -52,7 +52,8 @@ def spikes_of(neuron: SpikingNeuron, parts: list[tuple[TDBatchNorm, Tensor]], st
     A part is [T, N, ...] or, constant, [1, N, ...]. One fused operation where that can be.
     """
     neuron.reset()
-    wide = [(norm, x.float() if x.dtype == torch.bfloat16 else x) for norm, x in parts]
+    wide = [(norm, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
+            for norm, x in parts]
     if not _watched(neuron) and all(
             neuron.fusible(x) and not norm.shared and not _watched(norm) for norm, x in wide):
         return neuron.fused([norm.affine(x) for norm, x in wide], steps)

@@ -139,6 +139,8 @@ class SpikingNeuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         sequence = x if self.step_mode == "m" else x.unsqueeze(0)
+        if not len(sequence):
+            raise ValueError(f"a sequence needs a time step or more, not {list(x.shape)}")
         if self.fusible(sequence):
             result = self._fused_alone(sequence)
             return result if self.step_mode == "m" else result[0]

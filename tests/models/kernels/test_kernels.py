@@ -128,6 +128,28 @@ def test_a_neuron_fused_is_the_neuron(kind, soft, plain):
     assert found[0][4] == pytest.approx(found[1][4])
 
 
+def test_empty_and_odd_currents(plain):
+    """No images, one neuron, no step at all, values that are no numbers: as without kernels."""
+    found = []
+    for fast in (True, False):
+        if not fast:
+            plain()
+        neuron = make_neuron("lif")
+        assert neuron(torch.zeros(4, 0, 7)).shape == (4, 0, 7)
+        neuron.reset()
+        with pytest.raises(ValueError, match="needs a time step"):
+            neuron(torch.zeros(0, 2, 7))
+        spikes = neuron(torch.tensor([[[torch.nan], [2.0]], [[0.0], [torch.inf]]]))
+        found.append((spikes, neuron.v))
+        single = make_neuron("qif", step_mode="s")
+        found[-1] += (single(torch.ones(2, 3)), single(torch.ones(2, 3)), single.v)
+        x = torch.ones(3, 2, 3, 4, requires_grad=True)
+        make_neuron("qif", window=2.0)(x).mean().backward()     # a gradient without memory
+        found[-1] += (x.grad,)
+    for one, two in zip(*found, strict=True):
+        assert torch.allclose(one, two, equal_nan=True)
+
+
 def test_threads_change_nothing():
     torch.manual_seed(2)
     x, before, found = torch.randn(4, 30, 16, 9, 9), torch.get_num_threads(), []
