@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 
 from quadfire.models.commands.common import console, device_of
@@ -78,7 +79,7 @@ def plan(folder: Path, seed: int, data: Path | None, device: str, measure: bool)
 
 def run(name: str, folder: Path, seed: int, data: Path | None, further: Sequence[str]) -> None:
     """Train a row, or go on with it. further: options of `train` that come after the row's."""
-    from quadfire import cli
+    from quadfire.models.commands.training import train
     from quadfire.models.experiments.paper import row_named
 
     row = row_named(name)
@@ -86,8 +87,12 @@ def run(name: str, folder: Path, seed: int, data: Path | None, further: Sequence
         raise ValueError(f"{name} is trained on {row.dataset}: name the folder of its files, "
                          "--data FOLDER")
     words = _words(row, folder, seed, data, further)
+    app = typer.Typer(add_completion=False)
+    app.command()(train)
     typed, sys.argv = sys.argv, ["quadfire", *words]    # the checkpoint tells this command
     try:
-        cli.main(words)
+        status = typer.main.get_command(app)(words[1:], "quadfire train", standalone_mode=False)
     finally:
         sys.argv = typed
+    if status:
+        raise typer.Exit(status)

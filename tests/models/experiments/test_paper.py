@@ -64,6 +64,7 @@ def test_the_first_steps_of_a_row(cifar, tmp_path):  # noqa: F811
     (["paper", "--run", "resnet19-cifar10-t4"], "name the folder of its files, --data FOLDER"),
     (["paper", "--publish"], "--publish is not for paper"),
     (["paper", "--", "--epochs", "3"], "need a row: --run ROW"),
+    (["paper", "--run", "vggsnn-dvs", "--data", ".", "--", "--epoch"], "No such option"),
     (["windows", "--run", "resnet19-cifar10-t4"], "are for paper, not for windows")])
 def test_it_refuses(words, message):
     done = quadfire("experiments", *words)
