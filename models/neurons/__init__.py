@@ -8,7 +8,8 @@ In the order in which a current becomes a spike, and then the array's integers:
 | qif.py                     | QIF in root, Euler and canonical form |
 | lif.py, plif.py            | LIF, and PLIF, which learns its time constant |
 | integrate_and_fire.py      | IF, and IF with a constant leak |
-| clif.py, glif.py, arlif.py | neurons with further state: CLIF, GLIF, one after AR-LIF |
+| clif.py, glif.py, arlif.py | neurons with further state: CLIF, GLIF, AR-LIF |
+| renewed.py                 | refuses weights of neurons whose equations have changed |
 | firing.py, surrogate.py    | threshold and reset; the derivative of a spike in training |
 | spiking_neuron.py          | the module: state, sequences, learnt parameters |
 | canonical.py               | the form w' = w x + J in real numbers, which the array runs |

@@ -24,7 +24,12 @@ from quadfire.models.neurons import (
     root_to_euler,
 )
 from quadfire.models.quantize.quantize import quantize
-from quadfire.models.training.checkpoint import load_checkpoint, save_checkpoint
+from quadfire.models.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    write,
+)
 
 
 def soft_spike(x, w=0.5):
@@ -145,19 +150,24 @@ def test_clif(detach):
 
 @pytest.mark.parametrize("detach", [False, True])
 @pytest.mark.parametrize("channels", [None, 6])
-def test_glif(detach, channels):
+@pytest.mark.parametrize("gates", ["hard", "soft"])
+def test_glif(detach, channels, gates):
     torch.manual_seed(2)
-    neuron = GLIF(5, channels=channels, detach_reset=detach)
+    neuron = GLIF(5, channels=channels, gates=gates, detach_reset=detach)
+
+    def gate(p):
+        share = logistic(p)
+        return share if gates == "soft" else (share > 0.5) + share - share.detach()
 
     def recurrence(step, x, v, s):
-        gate = s.detach() if detach else s
-        alpha, beta, gamma = logistic(neuron.gates)
+        reset = s.detach() if detach else s
+        alpha, beta, gamma = gate(neuron.logit_gates)
         tau, conduct = logistic(neuron.logit_tau), logistic(neuron.logit_conduct)[min(step, 4)]
-        leak, subtract, threshold = (getattr(neuron, f"log_{name}").exp()
+        leak, subtract, threshold = (logistic(getattr(neuron, f"logit_{name}"))
                                      for name in ("leak", "subtract", "threshold"))
         # exponential and linear decay, hard and soft reset, gated each by its own share
-        v = (v * (1 - gamma * gate) * (alpha * tau + 1 - alpha) - leak * (1 - alpha)
-             + x * (beta * conduct + 1 - beta) - subtract * gate * (1 - gamma))
+        v = (v * (1 - gamma * reset) * (alpha * tau + 1 - alpha) - leak * (1 - alpha)
+             + x * (beta * conduct + 1 - beta) - subtract * reset * (1 - gamma))
         s = soft_spike(v - threshold)
         return s, v, s
 
@@ -166,41 +176,65 @@ def test_glif(detach, channels):
 
 
 def test_glif_gates_are_the_four_neurons():
-    """alpha 1: exponential leak, 0: linear; gamma 1: hard reset, 0: soft."""
+    """alpha 1: exponential leak, 0: linear; gamma 1: hard reset, 0: soft. Small logits suffice."""
     x = torch.randn(12, 4, 6, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
     def glif(alpha, gamma):
-        neuron = GLIF(4, tau=0.5, leak=0.125, subtract=1.0, v_threshold=1.0).double()
+        neuron = GLIF(4, tau=0.5, leak=0.125, subtract=0.5, v_threshold=0.5).double()
         with torch.no_grad():
-            neuron.gates.copy_(1e3 * torch.tensor([alpha, -1, gamma]))
+            neuron.logit_gates.copy_(0.01 * torch.tensor([alpha, -1, gamma]))
         return neuron
 
-    for alpha, gamma, peer in ((1, 1, LIF(0.5)), (-1, 1, ConstantLeakIF(0.125)),
-                               (-1, -1, ConstantLeakIF(0.125, v_reset=None))):
+    half = {"v_threshold": 0.5}
+    for alpha, gamma, peer in ((1, 1, LIF(0.5, **half)), (-1, 1, ConstantLeakIF(0.125, **half)),
+                               (-1, -1, ConstantLeakIF(0.125, v_reset=None, **half))):
         assert torch.equal(glif(alpha, gamma)(x), peer(x))
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_arlif(detach):
-    neuron = ARLIF(0.6, channels=6, detach_reset=detach)
+@pytest.mark.parametrize("channels", [None, 6])
+def test_arlif(detach, channels):
+    """The lines of the authors' code, one by one."""
+    neuron = ARLIF(0.6, channels=channels, detach_reset=detach)
+    assert (neuron.a == 0).all() and (neuron.c == 1).all()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in neuron.parameters():
-            parameter.copy_(0.3 * torch.randn(6, generator=generator))
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
 
     def recurrence(step, x, v, m):
-        keep, threshold = logistic(neuron.logit_memory), 1 + neuron.shift
+        a, c = neuron.a, neuron.c
         v = 0.6 * v + x
-        s = soft_spike(v - threshold)
-        m = keep * m + (1 - keep) * (neuron.by_input * x + neuron.by_output * s)
-        return s, v - (s.detach() if detach else s) * threshold * (1 + torch.tanh(m)), m
+        s = soft_spike(v - 1 - a.tanh() * x.tanh())
+        m = m.relu() * logistic(c * x) + -(-m).relu() * (1 - logistic(c * x))
+        m = m + s * logistic(x) - (1 - s) * logistic(x)
+        return s, v - (s.detach() if detach else s) * (1 + logistic(m) + a.tanh() * x.tanh()), m
 
     compare(neuron, recurrence, tuple(neuron.parameters()), state=2, shape=(9, 4, 6))
 
 
-def test_arlif_starts_as_lif():
-    x = torch.randn(9, 4, 6, generator=torch.Generator().manual_seed(7))
-    assert torch.equal(ARLIF(0.5)(x), LIF(0.5, v_reset=None)(x))
+def test_arlif_subtracts_more_the_more_it_fires():
+    """By hand: x = 1.5 fires always; m is sigmoid(1.5), then 2 k sigmoid(1.5) with k the same."""
+    neuron, share = ARLIF().double(), 1 / (1 + math.exp(-1.5))
+    neuron(torch.full((2, 1, 1), 1.5, dtype=torch.float64))
+    first = 1.5 - 1 - 1 / (1 + math.exp(-share))
+    m = share * share + share
+    assert neuron.state[1].item() == pytest.approx(m)
+    assert neuron.v.item() == pytest.approx(first / 2 + 1.5 - 1 - 1 / (1 + math.exp(-m)))
+
+
+@pytest.mark.parametrize(("kind", "former"), [("arlif", "logit_memory"), ("glif", "log_threshold")])
+def test_weights_of_former_equations_are_refused(kind, former, tmp_path):
+    network = SpikingMLP([6, 5, 3], make_neuron(kind), 4)
+    state = network.state_dict()
+    config = network.config()
+    config["neuron"] = {name: value for name, value in config["neuron"].items() if name != "gates"}
+    old = {name: value for name, value in state.items() if ".neuron." not in name}
+    write(tmp_path / "old.safetensors", "quadfire-checkpoint",
+          {**old, f"hidden.0.neuron.{former}": torch.zeros(())}, {"config": config, "about": {}})
+    with pytest.raises(CheckpointError, match=f"hidden.0.neuron: its weights were trained with the "
+                                              f"former equations of '{kind}'.*train it anew"):
+        load_checkpoint(tmp_path / "old.safetensors")
 
 
 # What every neuron does ---------------------------------------------------------------------------
@@ -209,7 +243,8 @@ ALL = [{"kind": kind, "window": 0.7, "surrogate": "arctan", "detach_reset": True
        for kind in KINDS if kind != "qif_canonical"]
 ALL += [{"kind": "qif_canonical", "v_threshold": 0.4, "gain": 0.25, "v_start": -0.05},
         {"kind": "qif", "learn": True, "channels": 5}, {"kind": "plif", "channels": 5},
-        {"kind": "glif", "channels": 5, "steps": 3}, {"kind": "arlif", "channels": 5},
+        {"kind": "glif", "channels": 5, "steps": 3, "gates": "soft"},
+        {"kind": "glif", "channels": 5}, {"kind": "arlif", "channels": 5},
         {"kind": "lif", "limits": (-2.0, 2.0), "v_reset": None}]
 
 
@@ -342,6 +377,8 @@ def test_no_canonical_form_per_channel(neuron):
     (lambda: QIFEuler(a0=0.0), "a0 must be above 0"),
     (lambda: ConstantLeakIF(-0.1), "leak must not be below 0"),
     (lambda: GLIF(tau=1.0), "tau must be in 0..1"), (lambda: GLIF(0), "steps must be above 0"),
+    (lambda: GLIF(v_threshold=1.0), "v_threshold must be in 0..1"),
+    (lambda: GLIF(leak=1.5), "leak must be in 0..1"), (lambda: GLIF(gates="firm"), "hard or soft"),
     (lambda: LIF(step_mode="x"), "step_mode must be 'm' or 's'"),
     (lambda: LIF(alpha=0), "alpha must be above 0"),
     (lambda: QIFCanonical.of(LIF()), "is linear"),

@@ -6,7 +6,7 @@ same neurons against recurrences written out.
 
 import pytest
 import torch
-from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based import functional, neuron, surrogate
 
 from quadfire.models.neurons import CLIF, GLIF, IF, LIF, PLIF, QIFEuler
 from quadfire.models.neurons.surrogate import spike
@@ -97,25 +97,68 @@ def test_clif(pair):
     compare(CLIF(2.0, **ours), neuron.ComplementaryLIFNode(tau=2.0, **theirs))
 
 
-def test_glif(pair):
-    """Equal values, and equal gradients of tau and conductances.
-
-    Theirs keeps threshold, leak and subtraction in 0..1 by a logistic function, ours above 0 by an
-    exponential.
-    """
+@pytest.fixture
+def glifs(pair):
+    """(our GLIF with soft gates, theirs) with the same values, and the pairs of parameters."""
     ours, theirs = pair
-    one, two = GLIF(8, channels=5, **ours), neuron.GatedLIFNode(8, 5, **theirs)
+    torch.manual_seed(3)
+    one, two = GLIF(8, channels=5, gates="soft", **ours), neuron.GatedLIFNode(8, 5, **theirs)
     one.double()
     two.double()
+    pairs = [(one.logit_tau, two.tau), (one.logit_conduct, two.conduct),
+             (one.logit_threshold, two.v_threshold), (one.logit_leak, two.linear_decay),
+             (one.logit_subtract, two.v_subreset)]
     gates = 0.4 * torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for gate, value in zip((two.alpha, two.beta, two.gamma), gates, strict=True):
             gate.copy_(value)
-        one.gates.copy_(gates)
-        one.logit_tau.copy_(two.tau)
-        one.logit_conduct.copy_(two.conduct)
-        for name, value in (("threshold", two.v_threshold), ("leak", two.linear_decay),
-                            ("subtract", two.v_subreset)):
-            getattr(one, f"log_{name}").copy_(value.sigmoid().log())
-    compare(one, two, shape=(8, 3, 5, 2, 2),
-            parameters=[(one.logit_tau, two.tau), (one.logit_conduct, two.conduct)])
+        one.logit_gates.copy_(gates)
+        for mine, plain in pairs:
+            plain.add_(0.3 * torch.randn_like(plain))
+            mine.copy_(plain)
+    return one, two, pairs
+
+
+def test_glif_with_soft_gates(glifs):
+    one, two, pairs = glifs
+    compare(one, two, shape=(8, 3, 5, 2, 2), parameters=pairs)
+    # one parameter of gates here, three there
+    x = 0.5 + 1.5 * torch.randn(8, 3, 5, 2, 2, dtype=torch.float64)
+    mine, = torch.autograd.grad(_fresh(one)(x).square().sum() + one.v.sum(), one.logit_gates)
+    plain = torch.autograd.grad(_fresh(two)(x).square().sum() + two.v.sum(),
+                                (two.alpha, two.beta, two.gamma))
+    torch.testing.assert_close(mine, torch.stack(plain))
+
+
+def _fresh(module):
+    module.reset()
+    return module
+
+
+def test_glif_with_hard_gates(glifs):
+    """Its step with gates of 0 and 1; their gradient goes through the step to sigmoid(p)."""
+    one, two, pairs = glifs
+    one.gates = "hard"
+    shares = one.logit_gates.detach().sigmoid()
+    gates = (shares > 0.5).double().requires_grad_()
+    assert 0 < gates.mean() < 1
+    x = (0.5 + 1.5 * torch.randn(8, 3, 5, 2, 2, dtype=torch.float64)).requires_grad_()
+    tau, conduct, threshold, leak, subtract = (
+        plain.sigmoid().unflatten(-1, (5, 1, 1)) for _, plain in pairs)
+    spike, v = torch.zeros_like(x[0]), torch.zeros_like(x[0])
+    spikes = []
+    for t, current in enumerate(x):
+        alpha, beta, gamma = gates.unflatten(-1, (5, 1, 1))
+        spike, v = functional.gated_lif_step(
+            current, v, spike, alpha, beta, gamma, tau, threshold, leak, subtract, conduct[t],
+            two.surrogate_function)
+        spikes.append(spike)
+    theirs, ours = torch.stack(spikes), one(x)
+    assert torch.equal(ours, theirs) and 0.05 < ours.mean() < 0.8
+    readout = torch.randn(x.shape, dtype=torch.float64)
+    mine = torch.autograd.grad((ours * readout).sum() + one.v.square().sum(),
+                               [x, one.logit_gates, *(mine for mine, _ in pairs)])
+    plain = torch.autograd.grad((theirs * readout).sum() + v.square().sum(),
+                                [x, gates, *(plain for _, plain in pairs)])
+    for place, (got, wanted) in enumerate(zip(mine, plain, strict=True)):
+        torch.testing.assert_close(got, wanted * shares * (1 - shares) if place == 1 else wanted)

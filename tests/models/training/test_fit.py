@@ -126,7 +126,7 @@ def test_decay_of_weights_leaves_the_gates_of_glif_alone(pictures):
     """Per channel they have two dimensions, as weights have."""
     network = ConvNet("4C3-P2-4", GLIF(2, channels=4), input_shape=(3, 12, 12), steps=2)
     before = {name: value.clone() for name, value in network.named_parameters()}
-    assert before["layers.0.neuron.gates"].shape == (3, 4)
+    assert before["layers.0.neuron.logit_gates"].shape == (3, 4)
     fit(network, pictures, plan(epochs=1, rate=1e-9, weight_decay=1e8, decay="weights",
                                 augment=None))
     for name, value in network.named_parameters():
