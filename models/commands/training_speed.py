@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from quadfire.models.commands.common import console, one_thread
+
+if TYPE_CHECKING:
+    from quadfire.models.experiments.training_speed import Timing
 
 __all__ = ["training_speed"]
 
@@ -38,17 +41,20 @@ def training_speed(
         raise ValueError("SpikingJelly is not installed: pip install --no-deps spikingjelly "
                          "(or `make setup`)") from None
     one_thread()
-    table = Table("what", "way", "median s", "theirs / ours")
+
+    def show(title: str, timing: Timing) -> None:
+        table = Table("way", "median s", "theirs / ours", title=title)
+        for way in timing.rounds:
+            table.add_row(way, f"{timing.median(way):.4f}",
+                          "" if way == "quadfire" else f"{timing.ratio(way):.2f}")
+        console.print(table)
+
     with console.status("") as status:
         neurons, difference = compare_neurons(
             kind, shape=(steps, batch, 32, 32, 32), rounds=rounds, compiled=compiled,
             report=lambda text: status.update(f"neurons, {text}"))
-        whole = compare_networks(kind, text=network, steps=steps, batch=batch, rounds=rounds,
-                                 compiled=compiled,
-                                 report=lambda text: status.update(f"whole step, {text}"))
-    for name, timing in (("neurons", neurons), ("whole step", whole)):
-        for way in timing.rounds:
-            table.add_row(name, way, f"{timing.median(way):.4f}",
-                          "" if way == "quadfire" else f"{timing.ratio(way):.2f}")
-    console.print(table)
-    console.print(f"greatest difference of gradients, of the largest: {difference:.1e}")
+        show("neurons alone", neurons)
+        console.print(f"greatest difference of gradients, of the largest: {difference:.1e}")
+        show("whole step", compare_networks(
+            kind, text=network, steps=steps, batch=batch, rounds=rounds, compiled=compiled,
+            report=lambda text: status.update(f"whole step, {text}")))
