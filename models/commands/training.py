@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ from quadfire.models.commands.signals import asked_to_stop
 from quadfire.models.commands.trained import begun, trained
 
 if TYPE_CHECKING:
+    import torch
+
     from quadfire.models.datasets import Dataset, ImageDataset
     from quadfire.models.networks import ImageNetwork
     from quadfire.models.networks.mlp import SpikingMLP
@@ -30,6 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 Kind = Literal["qif", "qif_euler", "lif", "plif", "if", "constant_leak", "clif", "glif", "arlif"]
+_network = partial(typer.Option, rich_help_panel="Network")
+_neuron = partial(typer.Option, rich_help_panel="Neuron")
+_training = partial(typer.Option, rich_help_panel="Training")
+_images = partial(typer.Option, rich_help_panel="Augmentation and validation")
+_machine = partial(typer.Option, rich_help_panel="Machine")
+_run = partial(typer.Option, rich_help_panel="Long runs")
+
 Surrogate = Literal["rectangular", "triangular", "sigmoid", "arctan"]
 
 
@@ -38,6 +48,14 @@ def _window(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text     # the neuron says whether it knows the word
+
+
+def _emulated(precision: str | None, place: torch.device) -> bool:
+    """Whether a CPU has no instructions for a precision."""
+    import torch
+
+    return precision == "bfloat16" and place.type == "cpu" \
+        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _time_steps(wanted: int | None, samples: Dataset | ImageDataset) -> int:
@@ -55,109 +73,109 @@ def train(
              "with --data: mnist, cifar10, cifar100, imagenet, cifar10dvs, nmnist, dvsgesture, "
              "own.")] = "mnist5k",
     data: DataFiles = None, spikes_above: SpikesAbove = None, by: By = None, sensor: Sensor = None,
-    network: Annotated[str, typer.Option(
+    network: Annotated[str, _network(
         help="mlp (with --hidden), vgg11, vggsnn, resnet19, resnet34, or layers: "
              "16C3-P2-32C3-P2-128-10.")] = "mlp",
-    hidden: Annotated[list[int], typer.Option(help="mlp: neurons of a hidden layer; repeat for "
+    hidden: Annotated[list[int], _network(help="mlp: neurons of a hidden layer; repeat for "
                                                    "more layers.")] = [128],  # noqa: B006
-    width: Annotated[float, typer.Option(help="Factor of the channels of a network that has a "
+    width: Annotated[float, _network(help="Factor of the channels of a network that has a "
                                               "name.")] = 1.0,
-    neuron: Annotated[Kind, typer.Option(
+    neuron: Annotated[Kind, _neuron(
         metavar="KIND",
         help="qif: a(u-u1)(u-u2) + I. lif: beta u + I. if: u + I. Also qif_euler, plif, "
              "constant_leak, clif, glif, arlif, which start at the defaults of models/neurons."
         )] = "qif",
-    a: Annotated[float, typer.Option(help="QIF: curvature.")] = 0.5,
-    u1: Annotated[float, typer.Option(help="QIF: first root.")] = 0.0,
-    u2: Annotated[float, typer.Option(help="QIF: second root.")] = 0.5,
-    learn: Annotated[bool, typer.Option(
+    a: Annotated[float, _neuron(help="QIF: curvature.")] = 0.5,
+    u1: Annotated[float, _neuron(help="QIF: first root.")] = 0.0,
+    u2: Annotated[float, _neuron(help="QIF: second root.")] = 0.5,
+    learn: Annotated[bool, _neuron(
         "--learn", help="QIF: learn a, u1 and u2 of every layer, from these.")] = False,
-    beta: Annotated[float, typer.Option(help="LIF: leak, 1 keeps all.")] = 0.5,
-    soft: Annotated[bool, typer.Option("--soft", help="Reset by subtraction, membrane limited to "
+    beta: Annotated[float, _neuron(help="LIF: leak, 1 keeps all.")] = 0.5,
+    soft: Annotated[bool, _neuron("--soft", help="Reset by subtraction, membrane limited to "
                                                       "+-3, instead of reset to 0.")] = False,
-    window: Annotated[str, typer.Option(help="Half-width of the surrogate gradient, or "
+    window: Annotated[str, _neuron(help="Half-width of the surrogate gradient, or "
                                              "'analytic': made from the neuron.")] = "1.0",
-    surrogate: Annotated[Surrogate, typer.Option(help="Its shape.")] = "rectangular",
-    steps: Annotated[int | None, typer.Option(
+    surrogate: Annotated[Surrogate, _neuron(help="Its shape.")] = "rectangular",
+    steps: Annotated[int | None, _network(
         min=1, help="Time steps T.", show_default="4; recordings 10")] = None,
-    size: Annotated[int | None, typer.Option(
+    size: Annotated[int | None, _network(
         help="Side of the images.", show_default="imagenet 224, cifar10dvs 48")] = None,
-    epochs: Annotated[int | None, typer.Option(
+    epochs: Annotated[int | None, _training(
         show_default="100; vgg*, resnet* 200")] = None,
-    batch: Annotated[int | None, typer.Option(
+    batch: Annotated[int | None, _training(
         help="Of all processes together.", show_default="100; vgg*, resnet* 128")] = None,
-    optimizer: Annotated[Literal["adamw", "sgd"] | None, typer.Option(
+    optimizer: Annotated[Literal["adamw", "sgd"] | None, _training(
         help="With --schedule, both.", show_default="adamw; vgg*, resnet* sgd")] = None,
-    rate: Annotated[float | None, typer.Option(
+    rate: Annotated[float | None, _training(
         help="Highest learning rate.", show_default="adamw 0.003, sgd 0.1")] = None,
-    weight_decay: Annotated[float | None, typer.Option(
+    weight_decay: Annotated[float | None, _training(
         show_default="adamw 0.02, sgd 0.0005")] = None,
-    loss: Annotated[Literal["mean", "tet"] | None, typer.Option(
+    loss: Annotated[Literal["mean", "tet"] | None, _training(
         help="Cross-entropy of the mean output, or of every time step (TET).",
         show_default="mean; vgg*, resnet* tet")] = None,
-    smoothing: Annotated[float, typer.Option(min=0, max=1, help="Of the labels.")] = 0.0,
-    schedule: Annotated[Literal["cosine", "linear", "one-cycle"], typer.Option(
+    smoothing: Annotated[float, _training(min=0, max=1, help="Of the labels.")] = 0.0,
+    schedule: Annotated[Literal["cosine", "linear", "one-cycle"], _training(
         help="How the rate falls to 0 after the warm-up; one-cycle rises in half a cosine, "
              "too.")] = "cosine",
-    warm_up: Annotated[float | None, typer.Option(
+    warm_up: Annotated[float | None, _training(
         min=0, max=1, help="Share of the run in which the rate rises.",
         show_default="0.05, one-cycle 0.3")] = None,
-    clip: Annotated[float, typer.Option(min=0, help="Largest norm of the gradient; 0: any.")] = 0.0,
-    average: Annotated[float, typer.Option(
+    clip: Annotated[float, _training(min=0, help="Largest norm of the gradient; 0: any.")] = 0.0,
+    average: Annotated[float, _training(
         min=0, max=0.99999, help="Decay of the moving average of weights (EMA) that is kept, such "
                                  "as 0.999; 0: none.")] = 0.0,
-    mixup: Annotated[float, typer.Option(
+    mixup: Annotated[float, _images(
         min=0, help="a of Beta(a, a): two images blended.")] = 0.0,
-    cutmix: Annotated[float, typer.Option(
+    cutmix: Annotated[float, _images(
         min=0, help="a of Beta(a, a): a part of another image.")] = 0.0,
-    stages: Annotated[str | None, typer.Option(
+    stages: Annotated[str | None, _training(
         metavar="T:EPOCHS,...", help="Few time steps first, which is faster: 1:10,2:5,4:5 is 10 "
                                      "epochs at T = 1, 5 at 2, 5 at 4. Instead of --epochs."
         )] = None,
-    sizes: Annotated[str | None, typer.Option(
+    sizes: Annotated[str | None, _training(
         metavar="SIDE:EPOCHS,...", help="resnet*: the same for the side of the images, as in "
                                         "24:15,32:5.")] = None,
-    recalibrate: Annotated[int, typer.Option(
+    recalibrate: Annotated[int, _training(
         min=0, help="Batches to measure the running means of tdBN anew in the end and, during "
                     "stages, for --validate; 0: they stay those of the training.")] = 0,
-    augment: Annotated[Literal["auto", "none", "flip", "cutout", "autoaugment"], typer.Option(
+    augment: Annotated[Literal["auto", "none", "flip", "cutout", "autoaugment"], _images(
         help="auto, grey images: shift, turn and bend; CIFAR: autoaugment; cifar10dvs: shift and "
              "flip; imagenet: random parts. flip: crop and flip alone. cutout: these and a hole of "
              "a quarter of the side. autoaugment: AutoAugment, and a hole of half the side."
         )] = "auto",
-    hole: Annotated[int | None, typer.Option(
+    hole: Annotated[int | None, _images(
         min=0, help="Side of the hole (Cutout), in pixels; 0: none.")] = None,
-    validate: Annotated[int, typer.Option(
+    validate: Annotated[int, _images(
         min=0, help="Training images that are held back, to measure every epoch on them.")] = 0,
-    test: Annotated[bool, typer.Option(
+    test: Annotated[bool, _images(
         help="Whether to look at the held-out images in the end.")] = True,
-    init: Annotated[Path | None, typer.Option(
+    init: Annotated[Path | None, _network(
         exists=True, dir_okay=False, help="A checkpoint whose weights this run starts from; its "
                                           "neurons and T may be others.")] = None,
     seed: Seed = 1,
     device: Device = "auto",
-    precision: Annotated[Literal["float32", "bfloat16", "float16"] | None, typer.Option(
+    precision: Annotated[Literal["float32", "bfloat16", "float16"] | None, _machine(
         help="Of convolutions and matrix products.", show_default="float32")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that read files ahead.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch, on a CPU.")] = 1,
-    synchronise: Annotated[bool, typer.Option(
+    workers: Annotated[int, _machine(help="Processes that read files ahead.")] = 0,
+    threads: Annotated[int, _machine(min=1, help="Of PyTorch, on a CPU.")] = 1,
+    synchronise: Annotated[bool, _machine(
         help="torchrun: tdBN takes its statistics over all processes, so that the result is that "
              "of one.")] = True,
-    minutes: Annotated[float, typer.Option(
+    minutes: Annotated[float, _run(
         min=0, help="Stop after so long, to go on with --resume; the exit status is 75 then.",
         show_default="none")] = math.inf,
-    save_minutes: Annotated[float, typer.Option(
+    save_minutes: Annotated[float, _run(
         min=0, help="Time between two states of the run within an epoch.")] = 5.0,
-    resume: Annotated[bool, typer.Option(
+    resume: Annotated[bool, _run(
         "--resume", help="Go on with the same run, if one was cut short.")] = False,
-    prolong: Annotated[bool, typer.Option(
+    prolong: Annotated[bool, _run(
         "--prolong", help="Go on with a run under other options, such as more --epochs.")] = False,
-    keep_run: Annotated[bool, typer.Option(
+    keep_run: Annotated[bool, _run(
         "--keep-run", help="Leave the file of the run when it has ended, for --prolong.")] = False,
-    checkpoints: Annotated[int | None, typer.Option(
+    checkpoints: Annotated[int | None, _run(
         min=1, metavar="N", help="Write NAME.epoch-E.safetensors after every N-th epoch, too."
         )] = None,
-    tensorboard: Annotated[Path | None, typer.Option(
+    tensorboard: Annotated[Path | None, _run(
         metavar="DIR", file_okay=False, help="Write event files there, too.")] = None,
     output: Output = None,
 ) -> None:
@@ -205,6 +223,8 @@ def train(
 
     one_thread(threads)
     place = device_of(device)
+    if _emulated(precision, place):
+        console.print("this CPU has no instructions for bfloat16: float32 is faster here")
     if learn and neuron != "qif":
         raise ValueError(f"--learn is for qif, not for {neuron}; plif learns its leak")
     only_soft = neuron in ("clif", "glif", "arlif")

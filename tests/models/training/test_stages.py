@@ -62,6 +62,7 @@ def test_stages_are_refused(pictures):
             fit(small(), frames, plan(**options))
 
 
+@pytest.mark.fast
 def test_smaller_images():
     images = coloured(4).images
     expected = functional.interpolate(images.float(), (6, 6), mode="bilinear", antialias=True)
@@ -91,6 +92,7 @@ def test_running_means_are_measured_anew(pictures):
 # Validation -----------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_validation_is_stratified_and_held_out():
     samples = coloured(64)
     train, held = split(samples, 10)
@@ -106,6 +108,7 @@ def test_validation_is_stratified_and_held_out():
             split(samples, count)
 
 
+@pytest.mark.fast
 def test_shares_of_the_classes():
     assert shares(np.array([10, 20, 70]), 10) == [1, 2, 7]
     assert sum(shares(np.array([3, 3, 3]), 4)) == 4
@@ -150,12 +153,14 @@ def test_checkpoints_are_the_network_as_it_would_be_used(pictures):
 # Options --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fast
 def test_one_cycle():
     cycle = [*map(Schedule(Options(schedule="one-cycle", warm_up=0.3), 100), range(101))]
     assert cycle[0] == pytest.approx(1 / 25) and cycle[30] == max(cycle) == pytest.approx(1)
     assert cycle[15] == pytest.approx((1 + 1 / 25) / 2) and cycle[100] == pytest.approx(4e-6)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("options", "message"), [
     ({"schedule": "step"}, "schedule must be cosine or linear or one-cycle"),
     ({"smoothing": 1.1}, "smoothing must be in 0..1"), ({"warm_up": -0.1}, "warm_up must be"),
@@ -209,6 +214,7 @@ class Writer:
         pass
 
 
+@pytest.mark.fast
 def test_tensorboard(monkeypatch):
     module = types.ModuleType("torch.utils.tensorboard")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
