@@ -50,8 +50,9 @@ def deep(network: Annotated[str, typer.Argument(help="resnet19, vgg11 or vggsnn.
              help="Folder to write to, by default build/NETWORK-CONFIG.")] = None) -> None:
     """Run one image through a whole deep network in RTL; compare every spike and every cycle.
 
-    The weights are random and the image is synthetic: what is shown is that the hardware computes
-    what PyTorch computes, and how long it takes. Fails where anything differs.
+    The weights are random and the image is synthetic, for vggsnn events: what is shown is that the
+    hardware computes what PyTorch computes, and how long it takes, with all spikes read back for
+    the comparison, and with the answer alone. Fails where anything differs.
     """
     read_config(config, changes or ())
     from quadfire.sim.report.deep import run

@@ -117,9 +117,8 @@ def _is_fresh(path: Path) -> bool:
 def deep(title: str, name: str, config: str) -> Measurement:
     """A deep network, from the stored summary of `quadfire deep`, or from a new run.
 
-    It runs anew where there is no summary, or where a source file has changed since. Its spikes are
-    read back, which takes time in all figures but `cycles`. Raises ValueError where the summary is
-    of another network, array, width or number of steps.
+    It runs anew where there is no summary, or where a source file has changed since. Raises
+    ValueError where the summary is of another network, array, width or number of steps.
     """
     path = cache_folder() / f"{name}-{config}" / "summary.json"
     if not _is_fresh(path):
@@ -136,17 +135,21 @@ def deep(title: str, name: str, config: str) -> Measurement:
 
 
 def of_summary(title: str, summary: dict, fixed: Sequence[dict[str, int]]) -> Measurement:
-    """The measurement that a summary of `quadfire deep` holds. fixed: see `static`."""
+    """The measurement that a summary of `quadfire deep` holds. fixed: see `static`.
+
+    Latency and throughput are of the run that reads the answer alone; `total_cycles` of a layer
+    has its spikes read back as well, as for `trained`.
+    """
     layers = tuple(
         LayerFigures(name=layer["layer"], cycles=layer["cycles"],
               **{part: layer[part] for part in CLASSES}, active_sop=layer["active_sop"],
               total_cycles=layer["streamed_cycles"], **more)
         for layer, more in zip(summary["by_layer"], fixed, strict=True))
-    total = summary["streamed_cycles"]
+    total = summary["image_cycles"]
     return Measurement(
         network=title, array=summary["configuration"], preset=summary["configuration"],
-        lanes=summary["lanes"], steps=summary["steps"], what="random; synthetic image", made="RTL",
-        images=1, latency_cycles=total, image_cycles=total, layers=layers,
+        lanes=summary["lanes"], steps=summary["steps"], what=f"random; {summary['input']}",
+        made="RTL", images=1, latency_cycles=total, image_cycles=total, layers=layers,
         mismatches=summary["mismatched_spikes"], compared=summary["compared_spikes"])
 
 

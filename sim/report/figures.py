@@ -13,10 +13,11 @@
 
 Cycles are counted by the Verilog ("RTL"), or come from the cycle model ("model"), which agrees with
 the Verilog to the cycle where both are known. Clock and area come from `quadfire bench`: they are
-static timing, not silicon. "not measured" stands where it has no row of the array. Deep networks
-read all of their spikes back, which is part of their latency. Estimated networks have held-out
-digits as input, and hidden spikes at the rate of the trained 784-128-10. A network with more time
-steps than the array has slots runs in time chunks, and each of them adds the pixels up again.
+static timing, not silicon. "not measured" stands where it has no row of the array. Latency and
+images a second are of runs that read answers back, no spikes; spikes are compared in other runs.
+Estimated networks have held-out digits as input, and hidden spikes at the rate of the trained
+784-128-10. A network with more time steps than the array has slots runs in time chunks, and each of
+them adds the pixels up again.
 """
 
 import json
@@ -50,7 +51,7 @@ class LayerFigures:
     | field | meaning |
     |---|---|
     | `cycles` | cycles of computing, the sum of events, nulls, drains and starved |
-    | `total_cycles` | with what is streamed for the layer |
+    | `total_cycles` | with what is streamed for the layer; in RTL, its spikes read back as well |
     | `active_sop`, `dense_sop` | synaptic operations, see above |
     | `updates` | neurons x time steps |
     | `words` | 32-bit words between host and array |

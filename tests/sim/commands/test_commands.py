@@ -44,7 +44,8 @@ def test_errors_keep_their_brackets():
 
 
 def test_a_mismatch_keeps_the_brackets_of_its_layer(capsys, monkeypatch, tmp_path):
-    result = {"network": "a", "steps": 4, "configuration": "tiny", "by_layer": [],
+    result = {"network": "a", "input": "b", "image_cycles": 1, "steps": 4,
+              "configuration": "tiny", "by_layer": [],
               "mismatched_spikes": 1, "compared_spikes": 9, "active_sop": 1, "lanes": 8,
               "utilisation": 0.1, "events_per_cycle": 0.1, "streamed_cycles": 1,
               "simulation_seconds": 1, "spike_rate": 0.1, "cycles": 1, "predicted_cycles": 1,

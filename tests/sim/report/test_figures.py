@@ -19,9 +19,10 @@ pytestmark = pytest.mark.fast
 
 SUMMARY = {
     "network": "made-up", "configuration": "tiny", "steps": 4, "lanes": 8,
-    "mismatched_spikes": 0, "compared_spikes": 640, "streamed_cycles": 400, "by_layer": [
+    "mismatched_spikes": 0, "compared_spikes": 640, "streamed_cycles": 480, "image_cycles": 400,
+    "input": "synthetic image", "by_layer": [
         {"layer": "first", "cycles": 150, "events": 100, "nulls": 5, "drains": 40, "starved": 5,
-         "streamed_cycles": 300, "active_sop": 800},
+         "streamed_cycles": 380, "active_sop": 800},
         {"layer": "readout", "cycles": 50, "events": 40, "nulls": 0, "drains": 8, "starved": 2,
          "streamed_cycles": 100, "active_sop": 160}]}
 FIXED = ({"dense_sop": 3200, "updates": 160, "words": 100},
