@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from quadfire.models.kernels import events, winograd
-from quadfire.models.kernels.native import library
+from quadfire.models.kernels.native import first_derivative, library
 from quadfire.models.kernels.pool import pool
 
 __all__ = ["convolve", "convolve_exactly", "fast"]
@@ -89,6 +89,7 @@ class _Convolve(torch.autograd.Function):
                                  weight.shape[2] // 2)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (maps, weight), stride = ctx.saved_tensors, ctx.stride
         weight, by_out = weight.detach(), grads[0].permute(0, 2, 3, 1).contiguous()

@@ -10,17 +10,20 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["address", "library", "threads"]
+__all__ = ["address", "first_derivative", "library", "threads"]
 
 #: No contraction into fused multiply-adds: results are the same on every processor.
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-ffp-contract=off",
@@ -32,11 +35,11 @@ def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where they cannot be had."""
     if os.environ.get("QUADFIRE_NATIVE", "1") == "0":
         return None
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None or os.name != "posix":
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    if shutil.which(compiler[0]) is None or os.name != "posix":
         return None
     sources = sorted(Path(__file__).parent.glob("*.cpp"))
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
     digest = hashlib.sha256("\n".join(
         [*(path.read_text() for path in sources), *FLAGS, version.stdout, _processor()]).encode())
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quadfire"
@@ -46,9 +49,9 @@ def library() -> ctypes.CDLL | None:
             _compile(compiler, sources, target)
         return _declared(ctypes.CDLL(str(target)))
     except (OSError, subprocess.CalledProcessError) as error:
-        why = getattr(error, "stderr", None) or str(error)
+        why = (getattr(error, "stderr", None) or "").strip() or str(error)
         warnings.warn("the kernels of C++ cannot be built, so plain PyTorch trains instead, "
-                      f"several times slower: {why.strip().splitlines()[0]}", stacklevel=2)
+                      f"several times slower: {why.splitlines()[0]}", stacklevel=2)
         return None
 
 
@@ -61,12 +64,12 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _compile(compiler: str, sources: list[Path], target: Path) -> None:
+def _compile(compiler: list[str], sources: list[Path], target: Path) -> None:
     """Compile beside the target, then rename: processes that start together do not meet."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
-        subprocess.run([compiler, *FLAGS, *map(str, sources), "-o", str(made)], check=True,
+        subprocess.run([*compiler, *FLAGS, *map(str, sources), "-o", str(made)], check=True,
                        capture_output=True, text=True)
         made.replace(target)
 
@@ -90,3 +93,15 @@ def threads() -> ctypes.c_int:
 def address(tensor: Tensor | None) -> ctypes.c_void_p:
     """Where the values of a tensor lie; a null pointer for None."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def first_derivative(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A backward pass that has no derivative itself. Raises RuntimeError where one is wanted."""
+    @wraps(backward)
+    def checked(ctx: Any, *grads: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("the kernels have no second derivatives (create_graph=True): set "
+                               "QUADFIRE_NATIVE=0 for those of plain PyTorch")
+        return backward(ctx, *grads)
+
+    return checked

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from quadfire.models.kernels import native_neuron
 from quadfire.models.kernels.layer import Firing, Layer
-from quadfire.models.kernels.native import library
+from quadfire.models.kernels.native import first_derivative, library
 
 __all__ = ["Affine", "Quadratic", "Run", "fused", "fusible", "reference"]
 
@@ -159,9 +159,19 @@ def fused(inputs: list[Affine], neuron: Quadratic, steps: int, begin: Tensor | N
     | `begin` | state [N, C, ...] before the first step; None: `neuron.initial` |
 
     Spikes are [T, N, C, ...] with channels innermost in memory. The gradient by means and variances
-    of an input's own statistics is part of the gradient by x.
+    of an input's own statistics is part of the gradient by x. There are no second derivatives.
+
+    Raises ValueError for inputs of different shapes or a state of another shape or type.
     """
-    channels = inputs[0].x.shape[2]
+    first = inputs[0].x
+    for given in inputs:
+        if given.x.shape != first.shape or given.x.shape[0] not in (1, steps):
+            raise ValueError(f"all inputs must be [{steps} or 1, N, C, ...] alike, not "
+                             f"{[list(each.x.shape) for each in inputs]}")
+    if begin is not None and (begin.shape != first.shape[1:] or begin.dtype != first.dtype):
+        raise ValueError(f"the state must be {list(first.shape[1:])} of {first.dtype}, not "
+                         f"{list(begin.shape)} of {begin.dtype}")
+    channels = first.shape[2]
     like = inputs[0].weight
 
     def each(value: Any) -> Tensor:
@@ -236,6 +246,7 @@ class _Fused(torch.autograd.Function):
         return _outer(spikes), end.movedim(-1, 1)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         steps, firing, stats = ctx.rest
         saved, count = list(ctx.saved_tensors), len(stats)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quadfire.models.kernels.native import address, library, threads
+from quadfire.models.kernels.native import address, first_derivative, library, threads
 
 __all__ = ["pool"]
 
@@ -37,6 +37,7 @@ class _Pool(torch.autograd.Function):
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
+    @first_derivative
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         lib, (maps, out) = library(), ctx.saved_tensors
         assert lib is not None

@@ -25,6 +25,24 @@ POSITIONS, CHANNELS = 32, 32        # of a block
 
 
 @triton.jit
+def _block(positions, channels, P: tl.constexpr, C: tl.constexpr):
+    """(places of values in memory, whether there are such, channels, whether there are such)."""
+    p = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
+    c = tl.program_id(1) * C + tl.arange(0, C)
+    real = c < channels
+    return p[:, None] * channels + c[None, :], (p < positions)[:, None] & real[None, :], c, real
+
+
+@triton.jit
+def _begin(begin, at, inside, initial, BEGUN: tl.constexpr, P: tl.constexpr, C: tl.constexpr):
+    """The state before the first time step."""
+    u = tl.zeros((P, C), tl.float32) + initial
+    if BEGUN:
+        u = tl.load(begin + at, inside, 0.0)
+    return u
+
+
+@triton.jit
 def _current(x1, scale1, shift1, x2, scale2, shift2, at, c, inside, real, TWO: tl.constexpr):
     y = tl.load(x1 + at, inside, 0.0) * tl.load(scale1 + c, real, 0.0)[None, :]
     shift = tl.load(shift1 + c, real, 0.0)
@@ -79,15 +97,9 @@ def _forward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshold
              spikes, end, reset, low, high, initial, steps, positions, channels,
              TWO: tl.constexpr, CONSTANT: tl.constexpr, BEGUN: tl.constexpr, SOFT: tl.constexpr,
              LIMITED: tl.constexpr, ROUNDED: tl.constexpr, P: tl.constexpr, C: tl.constexpr):
-    p = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
-    c = tl.program_id(1) * C + tl.arange(0, C)
-    real = c < channels
-    inside = (p < positions)[:, None] & real[None, :]
-    at = p[:, None] * channels + c[None, :]
+    at, inside, c, real = _block(positions, channels, P, C)
     plane = positions * channels
-    u = tl.zeros((P, C), tl.float32) + initial
-    if BEGUN:
-        u = tl.load(begin + at, inside, 0.0)
+    u = _begin(begin, at, inside, initial, BEGUN, P, C)
     y = _current(x1, scale1, shift1, x2, scale2, shift2, at, c, inside, real, TWO)
     for t in range(steps):
         if not CONSTANT:
@@ -109,18 +121,12 @@ def _backward(x1, scale1, shift1, x2, scale2, shift2, c2, c1, c0, gain, threshol
               SOFT: tl.constexpr, LIMITED: tl.constexpr, ROUNDED: tl.constexpr,
               DETACH: tl.constexpr, LEARNT: tl.constexpr, SURROGATE: tl.constexpr,
               P: tl.constexpr, C: tl.constexpr):
-    p = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
-    c = tl.program_id(1) * C + tl.arange(0, C)
-    real = c < channels
-    inside = (p < positions)[:, None] & real[None, :]
-    at = p[:, None] * channels + c[None, :]
+    at, inside, c, real = _block(positions, channels, P, C)
     plane = positions * channels
     limit, width = _row(threshold, c, real), _row(window, c, real)
     subtract, g = _row(amount, c, real), _row(gain, c, real)
     square, linear = _row(c2, c, real), _row(c1, c, real)
-    u = tl.zeros((P, C), tl.float32) + initial
-    if BEGUN:
-        u = tl.load(begin + at, inside, 0.0)
+    u = _begin(begin, at, inside, initial, BEGUN, P, C)
     y = _current(x1, scale1, shift1, x2, scale2, shift2, at, c, inside, real, TWO)
     for t in range(steps):
         if not CONSTANT:

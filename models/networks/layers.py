@@ -10,8 +10,7 @@ from quadfire.models import kernels
 from quadfire.models.neurons import SpikingNeuron
 from quadfire.models.neurons.tdbn import TDBatchNorm
 
-__all__ = ["ConvLayer", "DenseLayer", "check_step_mode",
-           "over_time", "spikes_of"]
+__all__ = ["ConvLayer", "DenseLayer", "check_step_mode", "over_time", "spikes_of"]
 
 
 def check_step_mode(neuron: SpikingNeuron) -> None:
@@ -54,7 +53,7 @@ def spikes_of(neuron: SpikingNeuron, parts: list[tuple[TDBatchNorm, Tensor]], st
     neuron.reset()
     wide = [(norm, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x)
             for norm, x in parts]
-    if not _watched(neuron) and all(
+    if not _watched(neuron) and len({x.shape for _, x in wide}) == 1 and all(
             neuron.fusible(x) and not norm.shared and not _watched(norm) for norm, x in wide):
         return neuron.fused([norm.affine(x) for norm, x in wide], steps)
     first, *others = (norm(x) for norm, x in parts)

@@ -78,6 +78,10 @@ class ConstantLeakIF(SpikingNeuron):
     def options(self, x: Tensor) -> dict[str, Any]:
         return {**super().options(x), "leak": self.leak, "towards_rest": self.towards_rest}
 
+    @property
+    def _is_map(self) -> bool:
+        return super()._is_map and not self.towards_rest
+
     def _map(self) -> QuadraticMap:
         if self.towards_rest:
             return super()._map()

@@ -158,8 +158,29 @@ class SpikingNeuron(nn.Module):
         return result
 
     def fusible(self, x: Tensor) -> bool:
-        """Whether `fused` runs currents x [T, N, ...] here: a quadratic map, float32, on a CPU."""
-        return type(self)._map is not SpikingNeuron._map and kernels.fusible(x)
+        """Whether `fused` runs currents x [T, N, ...] from the present state.
+
+        The neuron must be a quadratic map, its state must be like the currents, and
+        `kernels.fusible` must take these.
+        """
+        begun = None if self.state is None else self.state[0]
+        return self._is_map and kernels.fusible(x) and (begun is None or (
+            begun.shape == x.shape[1:] and (begun.dtype, begun.device) == (x.dtype, x.device)))
+
+    @property
+    def _is_map(self) -> bool:
+        """Whether `_map` tells all that the neuron does.
+
+        A subclass that changes the step without a `_map` of its own is no longer the map of the
+        class above it.
+        """
+        step = {"function", "options", "at_step", "initial", "step"}
+        for cls in type(self).__mro__:
+            if "_map" in vars(cls):
+                return cls is not SpikingNeuron
+            if step & vars(cls).keys():
+                return False
+        return False
 
     def _fused_alone(self, x: Tensor) -> Tensor:
         """`forward` of currents x [T, N, ...] in one operation.

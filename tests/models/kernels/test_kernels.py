@@ -11,7 +11,7 @@ from torch.nn import functional
 from quadfire.models import kernels
 from quadfire.models.kernels import Affine, Quadratic, convolution, events, native, winograd
 from quadfire.models.networks import make_network
-from quadfire.models.neurons import make_neuron
+from quadfire.models.neurons import LIF, make_neuron
 from quadfire.models.neurons.surrogate import SURROGATES
 from quadfire.models.quantize.quantize import to_grid
 
@@ -150,6 +150,63 @@ def test_empty_and_odd_currents(plain):
         assert torch.allclose(one, two, equal_nan=True)
 
 
+class _Always(LIF):
+    """A subclass with a step of its own: it always fires."""
+
+    kind = "always"
+
+    @staticmethod
+    def function(x, v, **options):
+        return torch.ones_like(x), v
+
+
+def test_what_is_no_quadratic_map_runs_its_own_step():
+    """Without a map of their own: a leak that stops at 0, and a step that a subclass changes."""
+    x = torch.randn(3, 2, 8)
+    assert torch.equal(_Always()(x), torch.ones_like(x))
+    neuron = make_neuron("constant_leak", towards_rest=True)
+    assert not neuron.fusible(x)
+    state, spikes = (torch.zeros(2, 8),), []
+    for current in x:
+        fired, *state = neuron.step(current, *state)
+        spikes.append(fired)
+    assert torch.equal(neuron(x), torch.stack(spikes))
+    for kind, options in FORMS.items():
+        assert make_neuron(kind, **options).fusible(x), kind
+
+
+def test_a_state_of_another_kind_is_no_state_of_the_kernel():
+    """Of double precision: computed in it. Of other images: refused, as without the kernel."""
+    neuron = make_neuron("lif")
+    neuron(torch.randn(2, 4, 8).double())
+    neuron(torch.randn(2, 4, 8))
+    assert neuron.v.dtype == torch.float64
+    for channels in (None, 8):
+        neuron = make_neuron("qif", learn=True, channels=channels)
+        neuron(torch.randn(2, 4, 8))
+        with pytest.raises(RuntimeError, match="must match"):
+            neuron(torch.randn(2, 4000, 8))
+    x = torch.randn(2, 4, 8)
+    quadratic = Quadratic(0.0, 0.5, 0.0, 1.0, 1.0, 0.5, 0.0)
+    for inputs, begin, told in (
+            ([Affine.identity(x), Affine.identity(x[:1])], None, "alike"),
+            ([Affine.identity(x)], torch.zeros(5, 8), "the state must be"),
+            ([Affine.identity(x)], torch.zeros(4, 8).double(), "the state must be")):
+        with pytest.raises(ValueError, match=told):
+            kernels.fused(inputs, quadratic, 2, begin)
+
+
+def test_there_are_no_wrong_second_derivatives(plain):
+    x = torch.randn(3, 2, 8, requires_grad=True)
+    neuron = make_neuron("qif")
+    with pytest.raises(RuntimeError, match="no second derivatives.*QUADFIRE_NATIVE=0"):
+        torch.autograd.grad(neuron(x).sum(), x, create_graph=True)
+    plain()
+    neuron.reset()
+    (once,) = torch.autograd.grad(neuron(x).sum(), x, create_graph=True)
+    assert once.requires_grad
+
+
 def test_threads_change_nothing():
     torch.manual_seed(2)
     x, before, found = torch.randn(4, 30, 16, 9, 9), torch.get_num_threads(), []
@@ -273,6 +330,12 @@ def test_without_a_compiler_there_is_a_warning_and_plain_pytorch(monkeypatch, tm
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.warns(UserWarning, match="plain PyTorch trains instead.*no such flag"):
         assert native.library.__wrapped__() is None
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    monkeypatch.setenv("CXX", f"{broken} -pipe")
+    with pytest.warns(UserWarning, match="plain PyTorch trains instead.*exit status 1"):
+        assert native.library.__wrapped__() is None
+    monkeypatch.setenv("CXX", "g++ -pipe")
+    assert native.library.__wrapped__() is not None
     monkeypatch.setenv("QUADFIRE_NATIVE", "0")
     assert native.library.__wrapped__() is None
 
