@@ -53,7 +53,7 @@ def plan(folder: Path, seed: int, data: Path | None, device: str, measure: bool)
 
     place = device_of(device)
     seconds: dict[object, float] = {}
-    table = Table("row", "paper, %", "epochs", "a step", "hours", "here")
+    table = Table("row", "epochs", "a step", "hours", "here")
     for row in ROWS:
         step, hours = "-", "-"
         if measure:
@@ -62,7 +62,7 @@ def plan(folder: Path, seed: int, data: Path | None, device: str, measure: bool)
                     seconds[row.load] = estimated_seconds(row, place)
             step = f"{seconds[row.load]:.2f} s"
             hours = f"{row.hours(seconds[row.load]):,.0f}"
-        table.add_row(row.name, row.published, str(row.epochs), step, hours,
+        table.add_row(row.name, str(row.epochs), step, hours,
                       _reached(row, folder, seed))
     console.print(table)
     if measure:

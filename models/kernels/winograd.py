@@ -1,6 +1,6 @@
 """3 x 3 convolutions by Winograd's F(4 x 4, 3 x 3): a quarter of the products (`winograd.cpp`).
 
-Results differ from those of the direct sum by rounding alone, some 1e-6 of the largest.
+Results differ from those of the direct sum by rounding alone, up to 1e-5 of the largest.
 """
 
 import ctypes

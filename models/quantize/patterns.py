@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from quadfire.models.integer import ConvBranch, IntegerNetwork, reference
 
-__all__ = ["Patterns", "fewest", "network_patterns", "slots", "word"]
+__all__ = ["Patterns", "count", "fewest", "network_patterns", "slots", "word"]
 
 
 def slots(steps: int) -> tuple[int, ...]:
