@@ -24,9 +24,13 @@ class Asked:
 
 @contextmanager
 def asked_to_stop() -> Iterator[Asked]:
-    """Within the block the first Ctrl-C or SIGTERM is noted; the second one acts as ever."""
+    """Within the block the first Ctrl-C or SIGTERM is noted; the second one acts as ever.
+
+    A signal that was ignored before, as Ctrl-C is in the background of a script, stays ignored.
+    """
     asked = Asked()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number in (signal.SIGINT, signal.SIGTERM)
+              if (handler := signal.getsignal(number)) != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():

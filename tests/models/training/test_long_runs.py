@@ -105,9 +105,21 @@ def test_a_signal_stops_a_run_at_a_batch(pictures, tmp_path):
     resumed = small()
     fit(resumed, pictures, plan(epochs=2), state=state)
     assert same(whole, resumed)
-    with asked_to_stop(), pytest.raises(KeyboardInterrupt):
-        for _ in range(2):          # the second one acts as ever
+
+
+def test_the_second_signal_acts_as_ever_and_an_ignored_one_stays_ignored():
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with asked_to_stop(), pytest.raises(KeyboardInterrupt):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with asked_to_stop() as asked:
             os.kill(os.getpid(), signal.SIGINT)
+        assert not asked() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_that_diverges_is_told(pictures):
